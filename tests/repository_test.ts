@@ -49,6 +49,17 @@ Deno.test("packages are named with npm: and an exact version, never JSR", () => 
   assertEquals(found, []);
 });
 
+Deno.test("deno.lock holds only packages that the sources name", () => {
+  const lock: { specifiers: Record<string, string> } = JSON.parse(
+    read("deno.lock"),
+  );
+  const sources = filesBelow(".", [".ts", ".json"]).map(read).join("\n");
+  const foreign = Object.keys(lock.specifiers).filter((specifier) =>
+    !sources.includes(specifier)
+  );
+  assertEquals(foreign, [], "delete deno.lock and run the tests again");
+});
+
 Deno.test("the library never throws a bare string or a bare Error", () => {
   const bare = /throw (?:new Error\(\s*\)|["'`])/;
   assertEquals(libraryModules().flatMap((path) => lines(path, bare)), []);
