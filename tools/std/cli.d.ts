@@ -20,5 +20,3 @@ export interface Args {
 }
 
 export function parseArgs(args: string[], options?: ParseOptions): Args;
-export function promptSecret(message?: string): string | null;
-export function unicodeWidth(text: string): number;
