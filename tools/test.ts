@@ -14,11 +14,15 @@ import { filesBelow, runDeno } from "./files.ts";
 import { parseJunit, type TestCase } from "./junit.ts";
 
 const FETCH_ATTEMPTS = 3;
+const PAUSE_MS = 2000;
 
 /** Fetches the packages that the tests import; a network may fail once or twice. */
 async function fetchImports(files: string[]): Promise<number> {
   let code = 0;
   for (let attempt = 1; attempt <= FETCH_ATTEMPTS; attempt++) {
+    if (attempt > 1) {
+      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+    }
     code = await runDeno(["cache", "--quiet", ...files]);
     if (code === 0) return 0;
     console.error(
