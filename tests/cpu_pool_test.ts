@@ -198,6 +198,28 @@ Deno.test({
   },
 });
 
+Deno.test("chunks run at the same time: each waits here until all have begun", () => {
+  const params = allocate(64);
+  const meeting = loopKernel("meeting", (f) => {
+    f.get(0).i32(1).atomic("i32.atomic.rmw.add").drop();
+    f.loop((again) => {
+      f.get(0).atomic("i32.atomic.load").get(0).load("i32.load", 4);
+      f.op("i32.lt_s").brIf(again);
+    });
+  });
+  for (const count of [2, 3]) {
+    withThreads(count, () => {
+      for (let turn = 0; turn < 20; turn++) {
+        heap.i32[params / 4] = 0;
+        heap.i32[params / 4 + 1] = count;
+        runKernel(meeting, params, count, 1);
+        assertEquals(heap.i32[params / 4], count);
+      }
+    });
+  }
+  release(params);
+});
+
 // Waits for the workers to fall asleep between tasks, so waking up is covered too.
 Deno.test("workers that fell asleep wake up", async () => {
   const n = 64;
