@@ -1,0 +1,341 @@
+/**
+ * What a device must offer: memory, launches of row programs, and the few
+ * computations that are no row programs. Everything else is built on these.
+ *
+ * @module
+ */
+
+import type { DType } from "./dtype.ts";
+import type { Program } from "../kernel/program.ts";
+
+/** A block of device memory with an owner count. */
+export class Storage {
+  /** Number of values that use the block. */
+  owners = 1;
+  /** Whether the block is returned when the object is garbage collected. */
+  guarded = false;
+
+  /**
+   * @param device Device that owns the memory.
+   * @param address Byte address on the device.
+   * @param bytes Size in bytes.
+   */
+  constructor(
+    readonly device: Device,
+    public address: number,
+    readonly bytes: number,
+  ) {}
+
+  /** Gives up one ownership; the last one frees the block. */
+  release(): void {
+    if (--this.owners > 0) return;
+    unguard(this);
+    this.device.free(this);
+  }
+}
+
+/** Strided data in a storage, as kernels see it. */
+export interface Strided {
+  /** Block of memory. */
+  readonly storage: Storage;
+  /** Element type. */
+  readonly dtype: DType;
+  /** First element, counted in elements from the start of the block. */
+  readonly offset: number;
+  /** Step per axis, in elements. */
+  readonly strides: readonly number[];
+}
+
+/** One run of a row program. */
+export interface Launch {
+  /** What to compute. */
+  readonly program: Program;
+  /** Extents of the outer axes, then of the inner axes. */
+  readonly sizes: readonly number[];
+  /** How many of `sizes` are outer axes. */
+  readonly outerRank: number;
+  /** Operands; strides per axis of `sizes` (ignored for operands read by `load` only). */
+  readonly inputs: readonly Strided[];
+  /** Elements that `load` may reach in each operand. */
+  readonly limits: readonly number[];
+  /** Results; strides per axis of `sizes`, 0 along inner axes for per-row outputs. */
+  readonly outputs: readonly Strided[];
+  /** Run-time scalars. */
+  readonly scalars: readonly number[];
+}
+
+/** A matrix operand: strides in elements for rows, columns and batch. */
+export interface MatrixOperand {
+  /** Block of memory. */
+  readonly storage: Storage;
+  /** First element. */
+  readonly offset: number;
+  /** Step from row to row. */
+  readonly rowStride: number;
+  /** Step from column to column. */
+  readonly columnStride: number;
+  /** Step from one matrix of the batch to the next; 0 repeats the matrix. */
+  readonly batchStride: number;
+}
+
+/** c = a·b (+ c when `accumulate`) (+ bias per column), for each matrix of the batch. */
+export interface MatmulSpec {
+  /** Element type of all operands. */
+  readonly dtype: DType;
+  /** Rows of a and c. */
+  readonly m: number;
+  /** Columns of b and c. */
+  readonly n: number;
+  /** Columns of a, rows of b. */
+  readonly k: number;
+  /** Number of matrices. */
+  readonly batch: number;
+  /** Left factor [m, k]. */
+  readonly a: MatrixOperand;
+  /** Right factor [k, n]. */
+  readonly b: MatrixOperand;
+  /** Result [m, n]. */
+  readonly c: MatrixOperand;
+  /** Whether to add to what c holds. */
+  readonly accumulate: boolean;
+  /** Vector [n] added to every row. */
+  readonly bias?: { readonly storage: Storage; readonly offset: number };
+}
+
+/** Geometry of a two-dimensional convolution, NCHW, all tensors contiguous. */
+export interface ConvSpec {
+  /** Images. */
+  readonly batch: number;
+  /** Input channels. */
+  readonly inChannels: number;
+  /** Input height. */
+  readonly inHeight: number;
+  /** Input width. */
+  readonly inWidth: number;
+  /** Output channels. */
+  readonly outChannels: number;
+  /** Output height. */
+  readonly outHeight: number;
+  /** Output width. */
+  readonly outWidth: number;
+  /** Filter height. */
+  readonly kernelHeight: number;
+  /** Filter width. */
+  readonly kernelWidth: number;
+  /** Vertical step. */
+  readonly strideHeight: number;
+  /** Horizontal step. */
+  readonly strideWidth: number;
+  /** Zero rows above. */
+  readonly padTop: number;
+  /** Zero columns to the left. */
+  readonly padLeft: number;
+  /** Vertical distance of filter taps. */
+  readonly dilationHeight: number;
+  /** Horizontal distance of filter taps. */
+  readonly dilationWidth: number;
+  /** Groups that channels are split into. */
+  readonly groups: number;
+}
+
+/** How scattered values meet what is there. */
+export type ScatterMode = "set" | "add" | "mul" | "max" | "min";
+
+/** Where a contiguous block of elements starts. */
+export interface Block {
+  /** Block of memory. */
+  readonly storage: Storage;
+  /** First element. */
+  readonly offset: number;
+}
+
+/**
+ * Scatter along the middle axis of contiguous [outer, n, inner] data, in the
+ * order of the source (so sums are reproducible).
+ */
+export interface ScatterSpec {
+  /** Element type of source and target. */
+  readonly dtype: DType;
+  /** What happens where a target is hit. */
+  readonly mode: ScatterMode;
+  /** Extent before the axis. */
+  readonly outer: number;
+  /** Extent of the axis in the target. */
+  readonly targetSize: number;
+  /** Extent of the axis in the source. */
+  readonly sourceSize: number;
+  /** Extent after the axis. */
+  readonly inner: number;
+  /** Updated in place. */
+  readonly target: Block;
+  /** Values, [outer, sourceSize, inner]. */
+  readonly source: Block;
+  /** Positions (i64), checked to be in range: one per source element, or one per position along the axis. */
+  readonly index: Block;
+  /** Whether `index` has the shape of the source, or is one vector [sourceSize]. */
+  readonly perElement: boolean;
+}
+
+/** Row-wise operation over contiguous [rows, length] data. */
+export interface RowsSpec {
+  /** Element type. */
+  readonly dtype: DType;
+  /** Number of rows. */
+  readonly rows: number;
+  /** Elements per row. */
+  readonly length: number;
+  /** Source. */
+  readonly input: Block;
+}
+
+/** Stable sort of each row. NaN counts as the largest value. */
+export interface SortSpec extends RowsSpec {
+  /** Largest first. */
+  readonly descending: boolean;
+  /** Sorted values. */
+  readonly values: Block;
+  /** Where each value stood (i64). */
+  readonly indices: Block;
+}
+
+/** Running sum, product or extremum of each row. */
+export interface ScanSpec extends RowsSpec {
+  /** Combination. */
+  readonly op: "sum" | "prod" | "max" | "min";
+  /** Results, as many as elements. */
+  readonly output: Block;
+  /** For max and min: position of each running extremum (i64). */
+  readonly indices?: Block;
+}
+
+/** Fast paths that a device may offer; operators fall back to their composed definition. */
+export interface DeviceKernels {
+  /** Convolution: y = x ⋆ w (+ bias per channel). */
+  conv2d?(
+    spec: ConvSpec,
+    x: Block,
+    w: Block,
+    bias: Block | undefined,
+    y: Block,
+  ): void;
+  /** Gradient of a convolution with respect to its input. */
+  conv2dInputGrad?(spec: ConvSpec, dy: Block, w: Block, dx: Block): void;
+  /** Gradient of a convolution with respect to its filters. */
+  conv2dWeightGrad?(spec: ConvSpec, x: Block, dy: Block, dw: Block): void;
+  /** Largest value of each window, with its flat position h·W + w in the plane (i64). */
+  maxPool2d?(spec: ConvSpec, x: Block, y: Block, indices: Block): void;
+  /** Adds each gradient to the position that won its window; dx is overwritten. */
+  maxPool2dGrad?(spec: ConvSpec, dy: Block, indices: Block, dx: Block): void;
+}
+
+/** Counters of a device's memory. */
+export interface DeviceStats {
+  /** Bytes in live storages. */
+  readonly liveBytes: number;
+  /** Largest value that `liveBytes` had. */
+  readonly peakBytes: number;
+  /** Live storages. */
+  readonly blocks: number;
+}
+
+/** A place where tensors live and operators run. */
+export interface Device {
+  /** `cpu`, `cuda:0`, … */
+  readonly name: string;
+  /** Fast paths for f32. */
+  readonly kernels: DeviceKernels;
+  /** Reserves memory; contents are undefined. */
+  allocate(bytes: number): Storage;
+  /** Returns memory. Called by {@linkcode Storage.release}. */
+  free(storage: Storage): void;
+  /** Copies host bytes to the device. */
+  write(storage: Storage, byteOffset: number, bytes: Uint8Array): void;
+  /** Copies device bytes to the host, after all work queued before. */
+  read(storage: Storage, byteOffset: number, bytes: Uint8Array): void;
+  /** Runs a row program. */
+  launch(launch: Launch): void;
+  /** Multiplies matrices. */
+  matmul(spec: MatmulSpec): void;
+  /** Scatters along an axis. */
+  scatter(spec: ScatterSpec): void;
+  /** Sorts rows. */
+  sort(spec: SortSpec): void;
+  /** Scans rows. */
+  scan(spec: ScanSpec): void;
+  /** Waits for all queued work. */
+  synchronize(): void;
+  /** Memory in use. */
+  stats(): DeviceStats;
+}
+
+const devices = new Map<string, () => Device>();
+const opened = new Map<string, Device>();
+
+/** Makes a device known by name; it is opened at its first use. */
+export function registerDevice(name: string, open: () => Device): void {
+  devices.set(name, open);
+}
+
+/** Names of the devices that can be asked for. */
+export function deviceNames(): string[] {
+  return [...devices.keys()];
+}
+
+/**
+ * The device of a name.
+ *
+ * @throws {RangeError} when there is no device of that name.
+ */
+export function getDevice(name: string): Device {
+  let device = opened.get(name);
+  if (device === undefined) {
+    const open = devices.get(name);
+    if (open === undefined) {
+      throw new RangeError(
+        `Cannot use device "${name}": there is none of that name; there is ${
+          deviceNames().join(", ") || "none at all (import mod.ts)"
+        }`,
+      );
+    }
+    device = open();
+    opened.set(name, device);
+  }
+  return device;
+}
+
+let current = "cpu";
+
+/** Sets the device on which new tensors are made. */
+export function setDefaultDevice(name: string): void {
+  getDevice(name);
+  current = name;
+}
+
+/** The device on which new tensors are made. */
+export function defaultDevice(): Device {
+  return getDevice(current);
+}
+
+// The backstop: a storage that nobody released is freed when the garbage
+// collector finds it (never inside a synchronous loop; scopes are the rule).
+const backstop = new FinalizationRegistry<
+  { device: Device; address: number; bytes: number }
+>(
+  ({ device, address, bytes }) =>
+    device.free(new Storage(device, address, bytes)),
+);
+
+/** Frees the storage when it is garbage collected, if nobody did before. */
+export function guard(storage: Storage): void {
+  if (storage.guarded) return;
+  storage.guarded = true;
+  const { device, address, bytes } = storage;
+  backstop.register(storage, { device, address, bytes }, storage);
+}
+
+/** Ends the guard of a storage that was freed by its owners. */
+export function unguard(storage: Storage): void {
+  if (!storage.guarded) return;
+  storage.guarded = false;
+  backstop.unregister(storage);
+}

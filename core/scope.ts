@@ -1,0 +1,137 @@
+/**
+ * Scopes own the memory that is made inside them. Users write one scope per
+ * training step; formulas never mention memory.
+ *
+ * @module
+ */
+
+import type { Node, Tensor } from "./tensor.ts";
+import { ownership } from "./value.ts";
+
+const stack: Scope[] = [];
+
+/**
+ * Owner of the tensors made while it is the innermost open scope. When it is
+ * disposed, what was not kept is freed. A scope is an object, so `await`
+ * inside one works.
+ *
+ * @example
+ * ```ts
+ * import { memory, ones, Scope } from "@decaf/decaf";
+ *
+ * const before = memory().cpu.tensors;
+ * {
+ *   using _step = new Scope();
+ *   ones([2, 2]).add(1).data();
+ * }
+ * if (memory().cpu.tensors !== before) throw new Error("leak");
+ * ```
+ */
+export class Scope implements Disposable {
+  #tensors: Tensor[] = [];
+  #nodes: Node[] = [];
+  #open = true;
+
+  /** Opens a scope inside the innermost open one. */
+  constructor() {
+    stack.push(this);
+    ownership.scoped = true;
+  }
+
+  /** Adds a tensor to what the scope frees. */
+  track(tensor: Tensor): void {
+    this.#tensors.push(tensor);
+  }
+
+  /** Adds a tape record to what the scope releases. */
+  trackNode(node: Node): void {
+    this.#nodes.push(node);
+  }
+
+  /** Lets tensors outlive this scope: they pass to the enclosing one. */
+  keep<T>(result: T): T {
+    const kept = new Set<Tensor>();
+    collect(result, kept);
+    if (kept.size === 0) return result;
+    const outer = stack[stack.indexOf(this) - 1];
+    this.#tensors = this.#tensors.filter((t) => !kept.has(t));
+    const reached = new Set<Node>();
+    for (const tensor of kept) {
+      if (tensor.node !== undefined) reach(tensor.node, reached);
+      hand(tensor, outer);
+    }
+    if (reached.size > 0) {
+      this.#nodes = this.#nodes.filter((n) => {
+        if (!reached.has(n)) return true;
+        outer?.trackNode(n);
+        return false;
+      });
+    }
+    return result;
+  }
+
+  /** Frees what the scope owns. */
+  [Symbol.dispose](): void {
+    if (!this.#open) return;
+    this.#open = false;
+    const at = stack.lastIndexOf(this);
+    if (at >= 0) stack.splice(at, 1);
+    ownership.scoped = stack.length > 0;
+    for (const tensor of this.#tensors) {
+      if (!tensor.persistent) tensor.dispose();
+    }
+    for (const node of this.#nodes) node.release();
+    this.#tensors = [];
+    this.#nodes = [];
+  }
+}
+
+function hand(tensor: Tensor, outer: Scope | undefined): void {
+  if (outer !== undefined) outer.track(tensor);
+  else persist(tensor);
+}
+
+function reach(node: Node, seen: Set<Node>): void {
+  const pending = [node];
+  for (let n = pending.pop(); n !== undefined; n = pending.pop()) {
+    if (seen.has(n)) continue;
+    seen.add(n);
+    for (const edge of n.edges) {
+      if (edge?.node !== undefined) pending.push(edge.node);
+    }
+  }
+}
+
+function collect(result: unknown, into: Set<Tensor>): void {
+  if (typeof result !== "object" || result === null) return;
+  if (isTensor(result)) into.add(result);
+  else if (Array.isArray(result)) { for (const r of result) collect(r, into); }
+  else if (Object.getPrototypeOf(result) === Object.prototype) {
+    for (const r of Object.values(result)) collect(r, into);
+  }
+}
+
+function isTensor(x: object): x is Tensor {
+  return (x as { isTensor?: boolean }).isTensor === true;
+}
+
+/** The innermost open scope. */
+export function currentScope(): Scope | undefined {
+  return stack[stack.length - 1];
+}
+
+/** Takes a tensor out of every scope: it lives until it is disposed or garbage collected. */
+export function persist<T extends Tensor>(tensor: T): T {
+  tensor.persistent = true;
+  tensor.value.loosen();
+  return tensor;
+}
+
+/**
+ * Runs `body` in a scope of its own; tensors in its result (also in arrays
+ * and plain objects) live on in the enclosing scope.
+ */
+export function scope<T>(body: () => T): T {
+  using own = new Scope();
+  return own.keep(body());
+}

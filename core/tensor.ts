@@ -1,0 +1,251 @@
+/**
+ * The tensor handle: a value, and its place in the recorded computation.
+ *
+ * @module
+ */
+
+import {
+  bytesOf,
+  type DType,
+  getElement,
+  type HostArray,
+  hostArray,
+} from "./dtype.ts";
+import { defaultDevice, type Device, getDevice } from "./device.ts";
+import { DisposedError, ShapeError, shapeText } from "./errors.ts";
+import { materialize, readBytes } from "./fuse.ts";
+import { currentScope } from "./scope.ts";
+import { type Shape, sizeOf } from "./shape.ts";
+import { Value } from "./value.ts";
+
+/** Where the gradient of an operator's input goes: the record that made it, or a leaf. */
+export interface Edge {
+  /** Record that computed the input; undefined for a leaf. */
+  readonly node: Node | undefined;
+  /** Which of the record's outputs it is. */
+  readonly index: number;
+  /** The leaf tensor that collects the gradient. */
+  readonly leaf: Tensor | undefined;
+}
+
+/** One operator call on the tape. */
+export interface Node {
+  /** Position in the order of calls. */
+  readonly sequence: number;
+  /** Name of the operator. */
+  readonly name: string;
+  /** Targets of the gradients, one per input; undefined where none is wanted. */
+  readonly edges: readonly (Edge | undefined)[];
+  /** Shapes and types of the outputs. */
+  readonly outputs: readonly { shape: Shape; dtype: DType; device: Device }[];
+  /** Gradients of the inputs from those of the outputs. */
+  backward(grads: readonly (Tensor | undefined)[]): (Tensor | undefined)[];
+  /** Frees what was saved for the gradient. */
+  release(): void;
+  /** Whether `release` was called. */
+  readonly released: boolean;
+  /** Functions that see (and may replace) the gradient of output `index`. */
+  hooks?: { index: number; hook: GradientHook }[];
+}
+
+/** Sees a gradient as it is computed; a returned tensor replaces it. */
+export type GradientHook = (grad: Tensor) => Tensor | void;
+
+let live = 0;
+
+/** Number of tensor handles that hold memory or expressions. */
+export function liveTensors(): number {
+  return live;
+}
+
+/** An n-dimensional array on a device. Made by the creation functions and operators. */
+export class Tensor implements Disposable {
+  /** Marks tensors across module instances. */
+  readonly isTensor = true;
+  #value: Value | undefined;
+  /** Record that computed this tensor. */
+  node: Node | undefined = undefined;
+  /** Which output of the record it is. */
+  outputIndex = 0;
+  /** Whether gradients are collected here (leaves) or pass through. */
+  requiresGrad = false;
+  /** Collected gradient of a leaf. */
+  grad: Tensor | undefined = undefined;
+  /** Whether scopes leave the tensor alone. */
+  persistent = false;
+  /** Functions that see the gradient of this leaf. */
+  hooks: GradientHook[] | undefined = undefined;
+
+  /** Wraps a value; takes over the caller's reference. */
+  constructor(value: Value) {
+    this.#value = value;
+    live++;
+    currentScope()?.track(this);
+  }
+
+  /** The data. */
+  get value(): Value {
+    if (this.#value === undefined) {
+      throw new DisposedError(
+        "Cannot use a tensor after it was disposed: it was made in a scope that has ended; return it from the scope or pass it to keep()",
+      );
+    }
+    return this.#value;
+  }
+
+  /** Replaces the data, releasing what was there; used by in-place updates. */
+  setValue(value: Value): void {
+    const old = this.value;
+    this.#value = value;
+    old.release();
+  }
+
+  /** Whether the tensor was disposed. */
+  get disposed(): boolean {
+    return this.#value === undefined;
+  }
+
+  /** Extents, outermost axis first. */
+  get shape(): Shape {
+    return this.value.shape;
+  }
+
+  /** Element type. */
+  get dtype(): DType {
+    return this.value.dtype;
+  }
+
+  /** Device that holds the data. */
+  get device(): Device {
+    return this.value.device;
+  }
+
+  /** Number of axes. */
+  get rank(): number {
+    return this.value.shape.length;
+  }
+
+  /** Number of elements. */
+  get size(): number {
+    return this.value.size;
+  }
+
+  /** Whether no operator made it (or none that records). */
+  get isLeaf(): boolean {
+    return this.node === undefined;
+  }
+
+  /** Releases the handle; memory is freed when nothing else needs it. */
+  dispose(): void {
+    const value = this.#value;
+    if (value === undefined) return;
+    this.#value = undefined;
+    live--;
+    value.release();
+    this.grad?.dispose();
+    this.grad = undefined;
+  }
+
+  /** Same as {@linkcode Tensor.dispose}. */
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** Computes the tensor now if it is pending. */
+  materialize(): this {
+    materialize(this.value);
+    return this;
+  }
+
+  /** A copy of the elements on the host, in row-major order; f16 and bf16 come as f32. */
+  data(): HostArray {
+    return hostData(this.value);
+  }
+
+  /**
+   * The single element as a number.
+   *
+   * @throws {ShapeError} when there is not exactly one element.
+   */
+  item(): number {
+    if (this.size !== 1) {
+      throw new ShapeError(
+        `Cannot take the item of a tensor of shape ${
+          shapeText(this.shape)
+        }: it has ${this.size} elements, not 1`,
+      );
+    }
+    return Number(this.data()[0]);
+  }
+
+  /** The elements as nested arrays of numbers (a number when zero-dimensional). */
+  toArray(): NestedNumbers {
+    const flat = this.data();
+    return nest(this.shape, (i) => Number(flat[i]));
+  }
+}
+
+/** Numbers nested as deep as a tensor has axes. */
+export type NestedNumbers = number | NestedNumbers[];
+
+function nest(shape: Shape, element: (i: number) => number): NestedNumbers {
+  let next = 0;
+  function level(d: number): NestedNumbers {
+    if (d === shape.length) return element(next++);
+    return Array.from({ length: shape[d] }, () => level(d + 1));
+  }
+  return level(0);
+}
+
+function hostData(value: Value): HostArray {
+  const bytes = readBytes(value);
+  const { dtype, size } = value;
+  const raw = hostArray(dtype, 0);
+  const Raw = raw.constructor as new (b: ArrayBuffer) => HostArray;
+  const array = new Raw(bytes.buffer);
+  if (dtype !== "f16" && dtype !== "bf16") return array;
+  const wide = new Float32Array(size);
+  for (let i = 0; i < size; i++) wide[i] = getElement(array, dtype, i);
+  return wide;
+}
+
+/** Options of functions that make tensors. */
+export interface TensorOptions {
+  /** Element type. */
+  dtype?: DType;
+  /** Device by name; the default device when omitted. */
+  device?: string;
+  /** Whether to collect a gradient for it. */
+  requiresGrad?: boolean;
+}
+
+/** A tensor from host data in row-major order. */
+export function fromHost(
+  data: HostArray,
+  dtype: DType,
+  shape: Shape,
+  options: TensorOptions = {},
+): Tensor {
+  const size = sizeOf(shape);
+  if (data.length !== size) {
+    throw new ShapeError(
+      `Cannot make a tensor of shape ${
+        shapeText(shape)
+      } from ${data.length} elements: the shape has ${size}`,
+    );
+  }
+  const device = options.device === undefined
+    ? defaultDevice()
+    : getDevice(options.device);
+  const value = Value.empty(device, dtype, shape);
+  if (size > 0) {
+    device.write(
+      value.storage,
+      0,
+      new Uint8Array(data.buffer, data.byteOffset, size * bytesOf(dtype)),
+    );
+  }
+  const tensor = new Tensor(value);
+  tensor.requiresGrad = options.requiresGrad ?? false;
+  return tensor;
+}

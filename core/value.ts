@@ -1,0 +1,190 @@
+/**
+ * Values: what a tensor handle points to. A value is either stored (strided
+ * data in a storage) or pending (an expression that nobody needed yet).
+ *
+ * @module
+ */
+
+import { bytesOf, type DType } from "./dtype.ts";
+import { type Device, guard, type Storage, type Strided } from "./device.ts";
+import {
+  contiguousStrides,
+  isContiguous,
+  type Shape,
+  sizeOf,
+} from "./shape.ts";
+import type { Expr } from "../kernel/expr.ts";
+import { DisposedError } from "./errors.ts";
+
+/** An elementwise operator specialised to the dtypes of its operands. */
+export interface Template {
+  /** Unique number. */
+  readonly id: number;
+  /** Name of the operator, for messages. */
+  readonly name: string;
+  /** Result in terms of `input(i)` for tensor operand i and `scalar(i)` for number operand i. */
+  readonly expr: Expr;
+  /** Storage type of the result. */
+  readonly dtype: DType;
+  /** Nodes of the expression. */
+  readonly nodes: number;
+  /** Whether recomputing it costs more than loading the result. */
+  readonly heavy: boolean;
+}
+
+/** An expression that has not been computed. */
+export interface Pending {
+  /** Operator. */
+  readonly template: Template;
+  /** Operands: values, or numbers for the run-time scalars. */
+  readonly args: readonly (Value | number)[];
+  /** Nodes of the whole expression down to stored values. */
+  readonly nodes: number;
+  /** Stored values it reads (an upper bound). */
+  readonly leaves: number;
+  /** How often it was computed as part of another kernel. */
+  uses: number;
+}
+
+/** Whether new storages are owned by a scope (then no finaliser is needed). */
+export const ownership: { scoped: boolean } = { scoped: false };
+
+/** Data with a shape: stored or pending. Counted references; the last release frees. */
+export class Value implements Strided {
+  /** Owners: handles, the tape, pending expressions. */
+  refs = 1;
+  #storage: Storage | undefined;
+  #pending: Pending | undefined;
+  /** Whether no scope frees it, so that its memory needs the backstop. */
+  #loose = !ownership.scoped;
+
+  private constructor(
+    readonly device: Device,
+    readonly dtype: DType,
+    readonly shape: Shape,
+    readonly strides: readonly number[],
+    readonly offset: number,
+    readonly size: number,
+    storage: Storage | undefined,
+    pending: Pending | undefined,
+  ) {
+    this.#storage = storage;
+    this.#pending = pending;
+  }
+
+  /** Uninitialised contiguous memory. */
+  static empty(device: Device, dtype: DType, shape: Shape): Value {
+    const size = sizeOf(shape);
+    const storage = device.allocate(size * bytesOf(dtype));
+    if (!ownership.scoped) guard(storage);
+    const strides = contiguousStrides(shape);
+    return new Value(
+      device,
+      dtype,
+      shape,
+      strides,
+      0,
+      size,
+      storage,
+      undefined,
+    );
+  }
+
+  /** An expression to be computed when needed; takes over the caller's references to its operands. */
+  static pending(
+    device: Device,
+    shape: Shape,
+    size: number,
+    pending: Pending,
+  ): Value {
+    const strides = contiguousStrides(shape);
+    const { dtype } = pending.template;
+    return new Value(
+      device,
+      dtype,
+      shape,
+      strides,
+      0,
+      size,
+      undefined,
+      pending,
+    );
+  }
+
+  /** Another way to look at the same stored bytes. */
+  view(shape: Shape, strides: readonly number[], offset: number): Value {
+    const storage = this.storage;
+    storage.owners++;
+    const size = sizeOf(shape);
+    return new Value(
+      this.device,
+      this.dtype,
+      shape,
+      strides,
+      offset,
+      size,
+      storage,
+      undefined,
+    );
+  }
+
+  /** The memory; only for stored values. */
+  get storage(): Storage {
+    if (this.#storage === undefined) {
+      throw new DisposedError(
+        this.refs > 0
+          ? "Cannot take the memory of a pending value: materialize it first"
+          : "Cannot use the memory of a tensor after it was disposed",
+      );
+    }
+    return this.#storage;
+  }
+
+  /** The expression, while it was not computed. */
+  get expression(): Pending | undefined {
+    return this.#pending;
+  }
+
+  /** Whether elements follow each other without gaps, in row-major order. */
+  get contiguous(): boolean {
+    return isContiguous(this.shape, this.strides);
+  }
+
+  /** Gives a pending value its memory; the caller then computes it. */
+  reserve(): void {
+    this.#storage = this.device.allocate(this.size * bytesOf(this.dtype));
+    if (this.#loose) guard(this.#storage);
+  }
+
+  /** Leaves the memory to the garbage collector if nobody releases it. */
+  loosen(): void {
+    this.#loose = true;
+    if (this.#storage !== undefined) guard(this.#storage);
+  }
+
+  /** Drops the expression of a computed value. */
+  settle(): void {
+    const pending = this.#pending;
+    this.#pending = undefined;
+    if (pending !== undefined) releaseArgs(pending);
+  }
+
+  /** Adds an owner. */
+  retain(): this {
+    this.refs++;
+    return this;
+  }
+
+  /** Removes an owner; the last one frees memory or expression. */
+  release(): void {
+    if (--this.refs > 0) return;
+    const storage = this.#storage;
+    this.#storage = undefined;
+    if (storage !== undefined) storage.release();
+    this.settle();
+  }
+}
+
+function releaseArgs(pending: Pending): void {
+  for (const arg of pending.args) if (typeof arg !== "number") arg.release();
+}

@@ -1,0 +1,85 @@
+/**
+ * The CPU device: WebAssembly SIMD kernels on shared memory.
+ *
+ * @module
+ */
+
+import {
+  type Device,
+  type DeviceKernels,
+  type DeviceStats,
+  type Launch,
+  type MatmulSpec,
+  registerDevice,
+  type ScanSpec,
+  type ScatterSpec,
+  type SortSpec,
+  Storage,
+} from "../../core/device.ts";
+import { launch } from "./launch.ts";
+import { allocate, heap, memoryStats, release } from "./memory.ts";
+
+/** The device named `cpu`. */
+export class CpuDevice implements Device {
+  /** Name of the device. */
+  readonly name = "cpu";
+  /** Fast paths. */
+  readonly kernels: DeviceKernels = {};
+
+  /** Takes memory; its contents are whatever was there. */
+  allocate(bytes: number): Storage {
+    return new Storage(this, allocate(bytes), bytes);
+  }
+
+  /** Returns memory. */
+  free(storage: Storage): void {
+    release(storage.address);
+  }
+
+  /** Copies host bytes in. */
+  write(storage: Storage, byteOffset: number, bytes: Uint8Array): void {
+    heap.u8.set(bytes, storage.address + byteOffset);
+  }
+
+  /** Copies bytes out. */
+  read(storage: Storage, byteOffset: number, bytes: Uint8Array): void {
+    const from = storage.address + byteOffset;
+    bytes.set(heap.u8.subarray(from, from + bytes.length));
+  }
+
+  /** Runs a row program to its end. */
+  launch(l: Launch): void {
+    launch(l);
+  }
+
+  /** Multiplies matrices. */
+  matmul(_spec: MatmulSpec): void {
+    throw new Error("pending");
+  }
+
+  /** Scatters along an axis. */
+  scatter(_spec: ScatterSpec): void {
+    throw new Error("pending");
+  }
+
+  /** Sorts rows. */
+  sort(_spec: SortSpec): void {
+    throw new Error("pending");
+  }
+
+  /** Scans rows. */
+  scan(_spec: ScanSpec): void {
+    throw new Error("pending");
+  }
+
+  /** Does nothing: every call runs to its end. */
+  synchronize(): void {}
+
+  /** Memory in use. */
+  stats(): DeviceStats {
+    const { liveBytes, peakBytes, blocks } = memoryStats();
+    return { liveBytes, peakBytes, blocks };
+  }
+}
+
+registerDevice("cpu", () => new CpuDevice());

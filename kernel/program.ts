@@ -1,0 +1,96 @@
+/**
+ * Row programs: the shape of every kernel. A program walks outer axes (one
+ * row per position) and inner axes (the elements of a row), runs zero or more
+ * reductions over the row, each an expression of the operands and of earlier
+ * reductions, then computes outputs per element or per row.
+ *
+ * No reduction: an elementwise kernel. One reduction and a per-row output: a
+ * sum or a maximum. Softmax and the norms have two.
+ *
+ * @module
+ */
+
+import type { DType } from "../core/dtype.ts";
+import { type Expr, exprText, type ScalarType, traverse } from "./expr.ts";
+
+/** How a stage combines the values of a row; the arg forms give the i32 position in the row of the first winner. */
+export type ReduceOp = "sum" | "prod" | "max" | "min" | "argmax" | "argmin";
+
+/** One reduction over a row. */
+export interface Stage {
+  /** Combination. */
+  readonly op: ReduceOp;
+  /** Value of each element; may use `stage(k)` of earlier stages. */
+  readonly value: Expr;
+}
+
+/** One result of a program. */
+export interface Output {
+  /** Storage type. The value's type is its compute type, or i32 where the storage is i64. */
+  readonly dtype: DType;
+  /** Value stored. */
+  readonly value: Expr;
+  /** Once for every element, or once for every row. */
+  readonly per: "element" | "row";
+}
+
+/** A kernel before its sizes and strides are known. */
+export interface Program {
+  /** Storage types of the operands that `input(k)` and `load(k)` refer to. */
+  readonly inputs: readonly DType[];
+  /** Types of the run-time scalars. */
+  readonly scalars: readonly ScalarType[];
+  /** Reductions, in order. */
+  readonly stages: readonly Stage[];
+  /** Results. */
+  readonly outputs: readonly Output[];
+  /** Whether coordinates are used, so that axes must not be merged. */
+  readonly usesCoords: boolean;
+  /** Text that is equal for equal programs within this process. */
+  readonly key: string;
+}
+
+/** The type of a stage's result. */
+export function stageType(stage: Stage): ScalarType {
+  return stage.op === "argmax" || stage.op === "argmin"
+    ? "i32"
+    : stage.value.type;
+}
+
+/** Assembles a program and its key. */
+export function program(
+  inputs: readonly DType[],
+  scalars: readonly ScalarType[],
+  stages: readonly Stage[],
+  outputs: readonly Output[],
+): Program {
+  let usesCoords = false;
+  traverse(roots(stages, outputs), (e) => {
+    if (e.op === "coord") usesCoords = true;
+  });
+  const key = `${inputs}|${scalars}|${
+    stages.map((s) => `${s.op}:${s.value.id}`)
+  }|${outputs.map((o) => `${o.dtype}:${o.value.id}:${o.per}`)}`;
+  return { inputs, scalars, stages, outputs, usesCoords, key };
+}
+
+/** Every expression of a program. */
+export function roots(
+  stages: readonly Stage[],
+  outputs: readonly Output[],
+): Expr[] {
+  return [...stages.map((s) => s.value), ...outputs.map((o) => o.value)];
+}
+
+/** Prints a program as readable text, as `explain` shows it. */
+export function programText(p: Program): string {
+  const lines = p.inputs.map((dtype, k) => `in${k}: ${dtype}`);
+  p.scalars.forEach((type, k) => lines.push(`scalar${k}: ${type}`));
+  p.stages.forEach((s, k) =>
+    lines.push(`stage${k} = ${s.op} over row of ${exprText(s.value)}`)
+  );
+  p.outputs.forEach((o, k) =>
+    lines.push(`out${k}: ${o.dtype} per ${o.per} = ${exprText(o.value)}`)
+  );
+  return lines.join("\n");
+}

@@ -1,0 +1,1050 @@
+/**
+ * Renders a row program as a WebAssembly module that exports
+ * `run(params, begin, end)`.
+ *
+ * Two loop orders exist. In *row* order the vector axis is the last inner
+ * axis: a row is reduced across lanes. In *column* order it is the last outer
+ * axis: lanes are different rows, each reduced by its own lane.
+ *
+ * @module
+ */
+
+import { bytesOf, type DType } from "../../core/dtype.ts";
+import {
+  FunctionBuilder,
+  type MemoryLimits,
+  ModuleBuilder,
+} from "./assembler.ts";
+import { Elements, type Step } from "./elements.ts";
+import { LaneEmitter } from "./lanes.ts";
+import { lower } from "./lower.ts";
+import * as k from "../expr.ts";
+import type { Expr, ScalarType } from "../expr.ts";
+import { type Output, type Program, roots, type Stage } from "../program.ts";
+
+/** How a program is specialised before its sizes are known. */
+export interface Variant {
+  /** Loop order. */
+  readonly mode: "row" | "column";
+  /** Outer axes. */
+  readonly outerRank: number;
+  /** Inner axes. */
+  readonly innerRank: number;
+  /** For each operand, inputs first: its movement along the vector axis. */
+  readonly steps: readonly ("zero" | "unit" | "any")[];
+}
+
+/** Byte offsets in the parameter block of a kernel. */
+export interface ParamLayout {
+  /** Address of operand `i`. */
+  address(i: number): number;
+  /** Extent of axis `d`. */
+  size(d: number): number;
+  /** Stride of operand `i` along axis `d`, in bytes. */
+  stride(i: number, d: number): number;
+  /** Largest index of `load` from input `i`. */
+  limit(i: number): number;
+  /** Run-time scalar `i`, 8 bytes each. */
+  scalar(i: number): number;
+  /** Size of the block. */
+  readonly bytes: number;
+}
+
+/** Where the parameters of a program over `rank` axes stand. */
+export function paramLayout(p: Program, rank: number): ParamLayout {
+  const operands = p.inputs.length + p.outputs.length;
+  const sizes = 4 * operands;
+  const strides = sizes + 4 * rank;
+  const limits = strides + 4 * operands * rank;
+  const scalars = Math.ceil((limits + 4 * p.inputs.length) / 8) * 8;
+  return {
+    address: (i) => 4 * i,
+    size: (d) => sizes + 4 * d,
+    stride: (i, d) => strides + 4 * (i * rank + d),
+    limit: (i) => limits + 4 * i,
+    scalar: (i) => scalars + 8 * i,
+    bytes: scalars + 8 * p.scalars.length,
+  };
+}
+
+/** Whether anything in the program is 64 bits wide in registers. */
+export function isWide(p: Program): boolean {
+  let wide = false;
+  k.traverse(roots(p.stages, p.outputs), (e) => {
+    if (e.type === "f64" || e.type === "i64") wide = true;
+  });
+  return wide;
+}
+
+/** Columns that one work item of column order covers. */
+export function columnBlock(p: Program): number {
+  return isWide(p) ? 8 : 16;
+}
+
+/** The module's bytes. */
+export function render(
+  p: Program,
+  variant: Variant,
+  memory: MemoryLimits,
+): Uint8Array<ArrayBuffer> {
+  return new Renderer(p, variant).module(memory);
+}
+
+/** One reduction's registers: per unrolled copy, and for the elements past the last whole vector. */
+interface Accumulator {
+  readonly main: number[];
+  readonly tail: number;
+  readonly mainIndex: number[];
+  readonly tailIndex: number;
+}
+
+/** The copy of a loop body that is being written. */
+interface Copy {
+  readonly unroll: number;
+  readonly single: boolean;
+}
+
+class Renderer {
+  readonly #program: Program;
+  readonly #variant: Variant;
+  readonly #wide: boolean;
+  readonly #lanes: number;
+  readonly #layout: ParamLayout;
+  readonly #stages: Stage[];
+  readonly #outputs: Output[];
+  readonly #module = new ModuleBuilder();
+  readonly #imports = new Map<string, number>();
+  #f!: FunctionBuilder;
+  #elements!: Elements;
+  readonly #constants = new Map<Expr, number>();
+  readonly #counters: (number | undefined)[] = [];
+  readonly #stageLocals: number[][] = [];
+  #position = -1;
+  #innerPosition = -1;
+  #rowStart = -1;
+  #usesLinear = false;
+  #usesPosition = false;
+
+  constructor(p: Program, variant: Variant) {
+    this.#program = p;
+    this.#variant = variant;
+    this.#wide = isWide(p);
+    this.#lanes = this.#wide ? 2 : 4;
+    this.#layout = paramLayout(p, variant.outerRank + variant.innerRank);
+    this.#stages = p.stages.map((s) => ({ op: s.op, value: lower(s.value) }));
+    this.#outputs = p.outputs.map((o) => ({ ...o, value: lower(o.value) }));
+    k.traverse(roots(this.#stages, this.#outputs), (e) => {
+      if (e.op === "linear") this.#usesLinear = true;
+    });
+    this.#usesPosition = this.#usesLinear || p.stages.some((s) => isArg(s));
+  }
+
+  module(memory: MemoryLimits): Uint8Array<ArrayBuffer> {
+    const m = this.#module;
+    m.importMemory("env", "memory", memory);
+    // Imports must be known before functions are defined: write the body once to collect them.
+    this.#write(new FunctionBuilder(3), (name, arity) => {
+      let index = this.#imports.get(name);
+      if (index === undefined) {
+        index = m.importFunction("env", name, Array(arity).fill("f64"), [
+          "f64",
+        ]);
+        this.#imports.set(name, index);
+      }
+      return index;
+    });
+    m.func(
+      "run",
+      ["i32", "i32", "i32"],
+      [],
+      (f) => this.#write(f, (name) => this.#imports.get(name)!),
+    );
+    return m.toBytes();
+  }
+
+  #find: (name: string, arity: 1 | 2) => number = () => 0;
+
+  #write(
+    f: FunctionBuilder,
+    find: (name: string, arity: 1 | 2) => number,
+  ): void {
+    this.#f = f;
+    this.#find = find;
+    this.#elements = new Elements(f, this.#wide);
+    this.#constants.clear();
+    this.#counters.length = 0;
+    this.#stageLocals.length = 0;
+    this.#position = f.local("i32");
+    this.#innerPosition = f.local("i32");
+    this.#rowStart = f.local("i32");
+    this.#hoistConstants();
+    const bases = this.#variant.steps.map((_, i) => {
+      const base = f.local("i32");
+      f.get(params).load("i32.load", this.#layout.address(i)).set(base);
+      return base;
+    });
+    if (this.#variant.mode === "column") this.#columns(bases);
+    else if (this.#variant.outerRank === 0) {
+      this.#row(bases, this.#stages.length === 0);
+    } else this.#rows(bases);
+  }
+
+  // ---- expressions ----
+
+  /** Computes what depends on literals and scalars only, once per call. */
+  #hoistConstants(): void {
+    const all = roots(this.#stages, this.#outputs);
+    const fixed = new Map<Expr, boolean>();
+    const needed = new Set<Expr>();
+    k.traverse(all, (e) => {
+      const own = e.op === "const" || e.op === "scalar";
+      const is = own ||
+        (e.args.length > 0 && e.op !== "load" &&
+          e.args.every((a) => fixed.get(a)));
+      fixed.set(e, is);
+      if (!is) { for (const a of e.args) if (fixed.get(a)) needed.add(a); }
+    });
+    for (const e of all) if (fixed.get(e)) needed.add(e);
+    const emitter = this.#emitter({ unroll: 0, single: false }, []);
+    for (const e of needed) {
+      const local = emitter.toLocal(e);
+      this.#constants.set(e, local);
+    }
+  }
+
+  #emitter(
+    copy: Copy,
+    pointers: readonly number[],
+    known?: ReadonlyMap<Expr, number>,
+    splat = false,
+  ): LaneEmitter {
+    const memo = new Map(this.#constants);
+    known?.forEach((local, e) => memo.set(e, local));
+    return new LaneEmitter(
+      this.#f,
+      this.#wide,
+      (name, arity) => this.#find(name, arity),
+      (e, offset) => this.#leaf(e, copy, pointers, splat, offset),
+      memo,
+    );
+  }
+
+  /** Pushes a leaf. `splat` reads inputs as one element for all lanes (per-row outputs in row order). */
+  #leaf(
+    e: Expr,
+    copy: Copy,
+    pointers: readonly number[],
+    splat: boolean,
+    offset?: number,
+  ): void {
+    const f = this.#f;
+    const i = Number(e.value);
+    const { unroll, single } = copy;
+    switch (e.op) {
+      case "input": {
+        const dtype = this.#program.inputs[i];
+        const step = splat ? "zero" : this.#step(i);
+        const shift = step === "unit"
+          ? unroll * this.#lanes * bytesOf(dtype)
+          : 0;
+        this.#elements.load(dtype, pointers[i], shift, step, single);
+        return;
+      }
+      case "load": {
+        const clamped = f.local("v128");
+        f.get(offset!).v128(new Uint8Array(16)).op("i32x4.max_s");
+        f.get(params).load("v128.load32_splat", this.#layout.limit(i)).op(
+          "i32x4.min_s",
+        ).set(clamped);
+        const base = f.local("i32");
+        f.get(params).load("i32.load", this.#layout.address(i)).set(base);
+        this.#elements.loadAt(this.#program.inputs[i], base, clamped, single);
+        return;
+      }
+      case "scalar":
+        this.#scalar(i, e.type);
+        return;
+      case "stage":
+        f.get(
+          this
+            .#stageLocals[i][Math.min(unroll, this.#stageLocals[i].length - 1)],
+        );
+        return;
+      case "coord": {
+        const axis = i;
+        if (axis === this.#vectorAxis && !splat) {
+          this.#iota(this.#position, unroll);
+        } else {
+          const counter = this.#counters[axis];
+          if (counter === undefined) f.i32(0).op("i32x4.splat");
+          else f.get(counter).op("i32x4.splat");
+        }
+        return;
+      }
+      case "linear":
+        f.get(this.#rowStart).get(this.#innerPosition).op("i32.add").get(
+          this.#position,
+        ).op("i32.add");
+        f.op("i32x4.splat");
+        this.#addIota(unroll);
+        return;
+      default:
+        throw new TypeError(`Cannot emit ${e.op} as a leaf`);
+    }
+  }
+
+  get #vectorAxis(): number {
+    const { mode, outerRank, innerRank } = this.#variant;
+    return mode === "column" ? outerRank - 1 : outerRank + innerRank - 1;
+  }
+
+  #iota(start: number, unroll: number): void {
+    this.#f.get(start).op("i32x4.splat");
+    this.#addIota(unroll);
+  }
+
+  #addIota(unroll: number): void {
+    const bytes = new Uint8Array(16);
+    for (let lane = 0; lane < 4; lane++) {
+      bytes[4 * lane] = unroll * this.#lanes + lane;
+    }
+    this.#f.v128(bytes).op("i32x4.add");
+  }
+
+  #scalar(i: number, type: ScalarType): void {
+    const f = this.#f.get(params);
+    const at = this.#layout.scalar(i);
+    if (type === "f64" || type === "i64") f.load("v128.load64_splat", at);
+    else f.load("v128.load32_splat", at);
+    if (type === "bool") {
+      f.v128(new Uint8Array(16)).op("i32x4.ne");
+      if (this.#wide) f.op("i64x2.extend_low_i32x4_s");
+    }
+  }
+
+  #step(operand: number): Step {
+    const step = this.#variant.steps[operand];
+    return step === "any" ? { stride: this.#strideLocal(operand) } : step;
+  }
+
+  #strideLocals = new Map<number, number>();
+  #strideLocal(operand: number): number {
+    return this.#strideLocals.get(operand)!;
+  }
+
+  /** Loads the vector-axis strides of operands that need them. */
+  #prepareStrides(): void {
+    this.#strideLocals = new Map();
+    this.#variant.steps.forEach((step, i) => {
+      if (step !== "any") return;
+      const local = this.#f.local("i32");
+      this.#f.get(params).load(
+        "i32.load",
+        this.#layout.stride(i, this.#vectorAxis),
+      ).set(local);
+      this.#strideLocals.set(i, local);
+    });
+  }
+
+  #operandsOf(exprs: readonly Expr[], outputs: readonly number[]): number[] {
+    const used = new Set<number>();
+    k.traverse(exprs, (e) => {
+      if (e.op === "input") used.add(Number(e.value));
+    });
+    for (const o of outputs) used.add(this.#program.inputs.length + o);
+    return [...used];
+  }
+
+  // ---- loops ----
+
+  #addStride(pointer: number, operand: number, axis: number): void {
+    const f = this.#f;
+    f.get(pointer).get(params).load(
+      "i32.load",
+      this.#layout.stride(operand, axis),
+    );
+    f.op("i32.add").set(pointer);
+  }
+
+  /** Loops over `axes`, moving copies of the pointers of `operands`. Every extent is at least 1. */
+  #nest(
+    axes: readonly number[],
+    operands: readonly number[],
+    pointers: readonly number[],
+    body: (pointers: readonly number[]) => void,
+  ): void {
+    if (axes.length === 0) {
+      body(pointers);
+      return;
+    }
+    const f = this.#f;
+    const [axis, ...rest] = axes;
+    const counter = f.local("i32");
+    this.#counters[axis] = counter;
+    const moving = [...pointers];
+    for (const i of operands) {
+      moving[i] = f.local("i32");
+      f.get(pointers[i]).set(moving[i]);
+    }
+    f.i32(0).set(counter);
+    f.loop((again) => {
+      this.#nest(rest, operands, moving, body);
+      for (const i of operands) this.#addStride(moving[i], i, axis);
+      f.get(counter).i32(1).op("i32.add").tee(counter);
+      f.get(params).load("i32.load", this.#layout.size(axis));
+      f.op("i32.lt_u").brIf(again);
+    });
+  }
+
+  /** Row order, all rows in [begin, end). */
+  #rows(bases: readonly number[]): void {
+    const f = this.#f;
+    const outer = this.#variant.outerRank;
+    const operands = bases.map((_, i) => i);
+    const row = f.local("i32");
+    const rest = f.local("i32");
+    const at = Array.from({ length: outer }, () => f.local("i32"));
+    at.forEach((counter, d) => this.#counters[d] = counter);
+    // Position of the first row.
+    f.get(begin).tee(row).set(rest);
+    for (let d = outer - 1; d >= 0; d--) {
+      const size = this.#layout.size(d);
+      f.get(rest).get(params).load("i32.load", size).op("i32.rem_u").set(at[d]);
+      f.get(rest).get(params).load("i32.load", size).op("i32.div_u").set(rest);
+      for (const i of operands) {
+        f.get(bases[i]).get(at[d]).get(params).load(
+          "i32.load",
+          this.#layout.stride(i, d),
+        );
+        f.op("i32.mul").op("i32.add").set(bases[i]);
+      }
+    }
+    this.#prepareStrides();
+    f.block((done) => {
+      f.loop((again) => {
+        f.get(row).get(end).op("i32.ge_u").brIf(done);
+        if (this.#usesLinear) {
+          f.get(row);
+          for (let d = 0; d < this.#variant.innerRank; d++) {
+            f.get(params).load("i32.load", this.#layout.size(outer + d)).op(
+              "i32.mul",
+            );
+          }
+          f.set(this.#rowStart);
+        }
+        this.#row(bases, false);
+        f.get(row).i32(1).op("i32.add").set(row);
+        f.block((stepped) => {
+          for (let d = outer - 1; d >= 0; d--) {
+            for (const i of operands) this.#addStride(bases[i], i, d);
+            f.get(at[d]).i32(1).op("i32.add").tee(at[d]);
+            f.get(params).load("i32.load", this.#layout.size(d)).op("i32.lt_u")
+              .brIf(stepped);
+            // Carry: back to the start of this axis.
+            f.i32(0).set(at[d]);
+            for (const i of operands) {
+              f.get(bases[i]);
+              f.get(params).load("i32.load", this.#layout.stride(i, d));
+              f.get(params).load("i32.load", this.#layout.size(d)).op(
+                "i32.mul",
+              );
+              f.op("i32.sub").set(bases[i]);
+            }
+          }
+        });
+        f.br(again);
+      });
+    });
+  }
+
+  /** One row in row order; `flat` takes [begin, end) of its only axis. */
+  #row(pointers: readonly number[], flat: boolean): void {
+    if (this.#variant.outerRank === 0) this.#prepareStrides();
+    const { outerRank, innerRank } = this.#variant;
+    const inner = Array.from({ length: innerRank }, (_, d) => outerRank + d);
+    const leading = inner.slice(0, -1);
+    this.#stages.forEach((stage, s) => {
+      const operands = this.#operandsOf([stage.value], []);
+      const unroll = this.#unrollOf([stage.value], operands, isArg(stage));
+      const accumulator = this.#startAccumulator(stage, unroll);
+      this.#startPass();
+      this.#nest(leading, operands, pointers, (p) => {
+        this.#vectorLoop(
+          operands,
+          p,
+          [stage.value],
+          unroll,
+          false,
+          (emitter, copy) => {
+            this.#accumulate(stage, emitter, accumulator, copy);
+          },
+        );
+      });
+      this.#stageLocals[s] = [this.#finish(stage, accumulator)];
+    });
+    const perRow = this.#outputs.filter((o) => o.per === "row");
+    if (perRow.length > 0) {
+      const emitter = this.#emitter(
+        { unroll: 0, single: true },
+        pointers,
+        undefined,
+        true,
+      );
+      emitter.plan(perRow.map((o) => o.value));
+      this.#outputs.forEach((o, i) => {
+        if (o.per !== "row") return;
+        emitter.emit(o.value);
+        this.#elements.store(
+          o.dtype,
+          o.value.type,
+          pointers[this.#operand(i)],
+          0,
+          "zero",
+          true,
+        );
+      });
+    }
+    const perElement = this.#outputs.flatMap((o, i) =>
+      o.per === "element" ? [i] : []
+    );
+    if (perElement.length > 0) {
+      const exprs = perElement.map((i) => this.#outputs[i].value);
+      const operands = this.#operandsOf(exprs, perElement);
+      this.#startPass();
+      this.#nest(leading, operands, pointers, (p) => {
+        this.#vectorLoop(operands, p, exprs, 1, flat, (emitter, copy, q) => {
+          this.#storeElements(perElement, emitter, copy, q);
+        });
+      });
+    }
+  }
+
+  #operand(output: number): number {
+    return this.#program.inputs.length + output;
+  }
+
+  #storeElements(
+    which: readonly number[],
+    emitter: LaneEmitter,
+    copy: Copy,
+    pointers: readonly number[],
+  ): void {
+    for (const i of which) {
+      const { dtype, value } = this.#outputs[i];
+      emitter.emit(value);
+      const step = this.#step(this.#operand(i));
+      const shift = step === "unit"
+        ? copy.unroll * this.#lanes * bytesOf(dtype)
+        : 0;
+      this.#elements.store(
+        dtype,
+        value.type,
+        pointers[this.#operand(i)],
+        shift,
+        step,
+        copy.single,
+      );
+    }
+  }
+
+  #startPass(): void {
+    if (this.#usesPosition) this.#f.i32(0).set(this.#innerPosition);
+  }
+
+  /** Independent copies of the body that hide the latency of an accumulation. */
+  #unrollOf(
+    exprs: readonly Expr[],
+    operands: readonly number[],
+    arg: boolean,
+  ): number {
+    let nodes = 0;
+    let gathers = false;
+    k.traverse(exprs, (e) => {
+      nodes++;
+      if (e.op === "load") gathers = true;
+    });
+    const strided = operands.some((i) => this.#variant.steps[i] === "any");
+    return nodes <= 12 && !gathers && !strided && !arg ? 4 : 1;
+  }
+
+  /** Walks the vector axis: whole vectors (unrolled, then one by one), then single elements. */
+  #vectorLoop(
+    operands: readonly number[],
+    pointers: readonly number[],
+    exprs: readonly Expr[],
+    unroll: number,
+    flat: boolean,
+    body: (
+      emitter: LaneEmitter,
+      copy: Copy,
+      pointers: readonly number[],
+    ) => void,
+  ): void {
+    const f = this.#f;
+    const j = this.#position;
+    const n = f.local("i32");
+    const moving = [...pointers];
+    const axis = this.#vectorAxis;
+    for (const i of operands) {
+      moving[i] = f.local("i32");
+      f.get(pointers[i]);
+      if (flat && this.#variant.steps[i] !== "zero") {
+        f.get(begin).get(params).load("i32.load", this.#layout.stride(i, axis))
+          .op("i32.mul").op("i32.add");
+      }
+      f.set(moving[i]);
+    }
+    if (flat) {
+      f.get(begin).set(j);
+      f.get(end).set(n);
+    } else {
+      f.i32(0).set(j);
+      f.get(params).load("i32.load", this.#layout.size(axis)).set(n);
+    }
+    const fixed = this.#hoistRow(exprs, moving);
+    const advance = (elements: number) => {
+      for (const i of operands) {
+        const step = this.#step(i);
+        if (step === "zero") continue;
+        f.get(moving[i]);
+        if (step === "unit") f.i32(elements * bytesOf(this.#dtypeOf(i)));
+        else {
+          f.get(step.stride);
+          if (elements !== 1) f.i32(elements).op("i32.mul");
+        }
+        f.op("i32.add").set(moving[i]);
+      }
+      f.get(j).i32(elements).op("i32.add").set(j);
+    };
+    const walk = (copies: number, single: boolean) => {
+      const elements = single ? 1 : copies * this.#lanes;
+      f.block((done) => {
+        f.loop((again) => {
+          f.get(j).i32(elements).op("i32.add").get(n).op("i32.gt_s").brIf(done);
+          for (let u = 0; u < copies; u++) {
+            const copy = { unroll: u, single };
+            const emitter = this.#emitter(copy, moving, fixed);
+            emitter.plan(exprs);
+            body(emitter, copy, moving);
+          }
+          advance(elements);
+          f.br(again);
+        });
+      });
+    };
+    if (unroll > 1) walk(unroll, false);
+    walk(1, false);
+    walk(1, true);
+    if (this.#usesPosition && !flat) {
+      f.get(this.#innerPosition).get(n).op("i32.add").set(this.#innerPosition);
+    }
+  }
+
+  /** Computes what does not change along the vector axis, before the loop over it. */
+  #hoistRow(
+    exprs: readonly Expr[],
+    pointers: readonly number[],
+  ): Map<Expr, number> {
+    const known = new Map<Expr, number>();
+    const fixed = new Map<Expr, boolean>();
+    const needed = new Set<Expr>();
+    k.traverse(exprs, (e) => {
+      const is = this.#constants.has(e) || e.op === "const" ||
+        e.op === "scalar" || e.op === "stage" ||
+        (e.op === "input" && this.#variant.steps[Number(e.value)] === "zero") ||
+        (e.op === "coord" && e.value !== this.#vectorAxis) ||
+        (e.args.length > 0 && e.op !== "load" &&
+          e.args.every((a) => fixed.get(a)));
+      fixed.set(e, is);
+      if (!is) { for (const a of e.args) if (fixed.get(a)) needed.add(a); }
+    });
+    for (const e of exprs) if (fixed.get(e)) needed.add(e);
+    const emitter = this.#emitter(
+      { unroll: 0, single: false },
+      pointers,
+      undefined,
+    );
+    for (const e of needed) {
+      if (!this.#constants.has(e)) known.set(e, emitter.toLocal(e));
+    }
+    return known;
+  }
+
+  #dtypeOf(operand: number): DType {
+    const { inputs, outputs } = this.#program;
+    return operand < inputs.length
+      ? inputs[operand]
+      : outputs[operand - inputs.length].dtype;
+  }
+
+  // ---- column order ----
+
+  #columns(bases: readonly number[]): void {
+    const f = this.#f;
+    const axis = this.#vectorAxis;
+    const operands = bases.map((_, i) => i);
+    this.#prepareStrides();
+    const item = f.local("i32"), blocks = f.local("i32"), rest = f.local("i32");
+    const left = f.local("i32");
+    const block = columnBlock(this.#program);
+    const width = f.local("i32");
+    f.get(params).load("i32.load", this.#layout.size(axis)).set(width);
+    f.get(width).i32(block - 1).op("i32.add").i32(block).op("i32.div_u").set(
+      blocks,
+    );
+    f.get(begin).set(item);
+    const at = Array.from({ length: axis }, () => f.local("i32"));
+    at.forEach((counter, d) => this.#counters[d] = counter);
+    const pointers = operands.map(() => f.local("i32"));
+    f.block((done) => {
+      f.loop((again) => {
+        f.get(item).get(end).op("i32.ge_u").brIf(done);
+        f.get(item).get(blocks).op("i32.rem_u").i32(block).op("i32.mul").set(
+          this.#position,
+        );
+        f.get(item).get(blocks).op("i32.div_u").set(rest);
+        for (const i of operands) {
+          f.get(bases[i]).get(this.#position);
+          f.get(params).load("i32.load", this.#layout.stride(i, axis));
+          f.op("i32.mul").op("i32.add").set(pointers[i]);
+        }
+        for (let d = axis - 1; d >= 0; d--) {
+          const size = this.#layout.size(d);
+          f.get(rest).get(params).load("i32.load", size).op("i32.rem_u").set(
+            at[d],
+          );
+          f.get(rest).get(params).load("i32.load", size).op("i32.div_u").set(
+            rest,
+          );
+          for (const i of operands) {
+            f.get(pointers[i]).get(at[d]).get(params).load(
+              "i32.load",
+              this.#layout.stride(i, d),
+            );
+            f.op("i32.mul").op("i32.add").set(pointers[i]);
+          }
+        }
+        f.get(width).get(this.#position).op("i32.sub").i32(block).op(
+          "i32.lt_s",
+        );
+        f.if(() => {
+          f.get(width).get(this.#position).op("i32.sub").set(left);
+        }, () => {
+          f.i32(block).set(left);
+        });
+        const strided = this.#variant.steps.includes("any");
+        const whole = block / this.#lanes;
+        if (!strided) this.#columnWalk(left, pointers, whole, false);
+        this.#columnWalk(left, pointers, 1, false);
+        this.#columnWalk(left, pointers, 1, true);
+        f.get(item).i32(1).op("i32.add").set(item);
+        f.br(again);
+      });
+    });
+  }
+
+  /** While enough columns are left, does `copies` vectors (or one element) of them. */
+  #columnWalk(
+    left: number,
+    pointers: readonly number[],
+    copies: number,
+    single: boolean,
+  ): void {
+    const f = this.#f;
+    const columns = single ? 1 : copies * this.#lanes;
+    f.block((done) => {
+      f.loop((again) => {
+        f.get(left).i32(columns).op("i32.lt_s").brIf(done);
+        this.#columnBody(pointers, copies, single);
+        pointers.forEach((pointer, i) => {
+          const step = this.#step(i);
+          if (step === "zero") return;
+          f.get(pointer);
+          if (step === "unit") f.i32(columns * bytesOf(this.#dtypeOf(i)));
+          else {
+            f.get(step.stride);
+            if (columns !== 1) f.i32(columns).op("i32.mul");
+          }
+          f.op("i32.add").set(pointer);
+        });
+        f.get(left).i32(columns).op("i32.sub").set(left);
+        f.get(this.#position).i32(columns).op("i32.add").set(this.#position);
+        f.br(again);
+      });
+    });
+  }
+
+  #columnBody(
+    pointers: readonly number[],
+    copies: number,
+    single: boolean,
+  ): void {
+    const f = this.#f;
+    const { outerRank, innerRank } = this.#variant;
+    const inner = Array.from({ length: innerRank }, (_, d) => outerRank + d);
+    const each = (
+      exprs: readonly Expr[],
+      p: readonly number[],
+      body: (emitter: LaneEmitter, copy: Copy) => void,
+    ) => {
+      for (let u = 0; u < copies; u++) {
+        const copy = { unroll: u, single };
+        const emitter = this.#emitter(copy, p);
+        emitter.plan(exprs);
+        body(emitter, copy);
+      }
+    };
+    this.#stages.forEach((stage, s) => {
+      const operands = this.#operandsOf([stage.value], []);
+      const accumulator = this.#startAccumulator(stage, copies);
+      this.#startPass();
+      this.#nest(inner, operands, pointers, (p) => {
+        each([stage.value], p, (emitter, copy) => {
+          this.#accumulate(stage, emitter, accumulator, {
+            unroll: copy.unroll,
+            single: false,
+          });
+        });
+        if (this.#usesPosition) {
+          f.get(this.#innerPosition).i32(1).op("i32.add").set(
+            this.#innerPosition,
+          );
+        }
+      });
+      this.#stageLocals[s] = isArg(stage)
+        ? accumulator.mainIndex
+        : accumulator.main;
+      if (isArg(stage) && this.#wide) {
+        for (const local of accumulator.mainIndex) {
+          f.get(local).get(local).shuffle(packLow).set(local);
+        }
+      }
+    });
+    const perRow = this.#outputs.flatMap((o, i) => o.per === "row" ? [i] : []);
+    const perElement = this.#outputs.flatMap((o, i) =>
+      o.per === "element" ? [i] : []
+    );
+    if (perRow.length > 0) {
+      each(
+        perRow.map((i) => this.#outputs[i].value),
+        pointers,
+        (emitter, copy) => {
+          this.#storeElements(perRow, emitter, copy, pointers);
+        },
+      );
+    }
+    if (perElement.length > 0) {
+      const exprs = perElement.map((i) => this.#outputs[i].value);
+      const operands = this.#operandsOf(exprs, perElement);
+      this.#nest(inner, operands, pointers, (p) => {
+        each(
+          exprs,
+          p,
+          (emitter, copy) => this.#storeElements(perElement, emitter, copy, p),
+        );
+      });
+    }
+  }
+
+  // ---- reductions ----
+
+  /** Lane type in which an arg reduction compares. */
+  #compareType(stage: Stage): ScalarType {
+    const { type } = stage.value;
+    if (!this.#wide) return type;
+    return type === "f32" ? "f64" : type === "i32" ? "i64" : type;
+  }
+
+  #startAccumulator(stage: Stage, unroll: number): Accumulator {
+    const f = this.#f;
+    const arg = isArg(stage);
+    const identity = k.constant(
+      identityOf(stage),
+      arg ? this.#compareType(stage) : stage.value.type,
+    );
+    const fresh = (e: Expr) => {
+      const local = f.local("v128");
+      this.#emitter({ unroll: 0, single: false }, []).emit(e);
+      f.set(local);
+      return local;
+    };
+    const zero = k.constant(0, "i32");
+    return {
+      main: Array.from({ length: unroll }, () => fresh(identity)),
+      tail: fresh(identity),
+      mainIndex: arg ? Array.from({ length: unroll }, () => fresh(zero)) : [],
+      tailIndex: arg ? fresh(zero) : -1,
+    };
+  }
+
+  #accumulate(
+    stage: Stage,
+    emitter: LaneEmitter,
+    a: Accumulator,
+    copy: Copy,
+  ): void {
+    const f = this.#f;
+    const target = copy.single ? a.tail : a.main[copy.unroll];
+    if (!isArg(stage)) {
+      const value = emitter.toLocal(stage.value);
+      this.#combine(stage, target, value);
+      f.set(target);
+      return;
+    }
+    const index = copy.single ? a.tailIndex : a.mainIndex[copy.unroll];
+    const type = this.#compareType(stage);
+    const value = emitter.toLocal(k.cast(stage.value, type));
+    // Position in the row, in lanes as wide as the values.
+    f.get(this.#innerPosition);
+    if (this.#variant.mode === "row") f.get(this.#position).op("i32.add");
+    f.op("i32x4.splat");
+    if (this.#variant.mode === "row") this.#addIota(copy.unroll);
+    if (this.#wide) f.op("i64x2.extend_low_i32x4_s");
+    const here = f.local("v128");
+    f.set(here);
+    const better = f.local("v128");
+    this.#condition(betterThan(stage, type), [value, target]);
+    f.set(better);
+    f.get(value).get(target).get(better).op("v128.bitselect").set(target);
+    f.get(here).get(index).get(better).op("v128.bitselect").set(index);
+  }
+
+  /** Pushes combine(a, b). */
+  #combine(stage: Stage, a: number, b: number): void {
+    const { type } = stage.value;
+    const op = combineOf(stage);
+    this.#condition(k.node(op, type, [k.input(0, type), k.input(1, type)]), [
+      a,
+      b,
+    ]);
+  }
+
+  /** Pushes an expression whose `input(i)` is local `values[i]`. */
+  #condition(e: Expr, values: readonly number[]): void {
+    const emitter = new LaneEmitter(
+      this.#f,
+      this.#wide,
+      (name, arity) => this.#find(name, arity),
+      (leaf) => this.#f.get(values[Number(leaf.value)]),
+    );
+    emitter.plan([e]);
+    emitter.emit(e);
+  }
+
+  /** Reduces across lanes; returns a local with the result in every lane. */
+  #finish(stage: Stage, a: Accumulator): number {
+    const f = this.#f;
+    if (isArg(stage)) return this.#finishArg(stage, a);
+    const { type } = stage.value;
+    let parts = a.main;
+    while (parts.length > 1) {
+      const half: number[] = [];
+      for (let i = 0; i < parts.length; i += 2) {
+        this.#combine(stage, parts[i], parts[i + 1]);
+        f.set(parts[i]);
+        half.push(parts[i]);
+      }
+      parts = half;
+    }
+    const [total] = parts;
+    const bytes = type === "f64" || type === "i64" ? 8 : 4;
+    const other = f.local("v128");
+    for (let distance = this.#lanes / 2; distance >= 1; distance /= 2) {
+      const shift = Array.from(
+        { length: 16 },
+        (_, i) => (i + distance * bytes) % 16,
+      );
+      f.get(total).get(total).shuffle(shift).set(other);
+      this.#combine(stage, total, other);
+      f.set(total);
+    }
+    this.#combine(stage, total, a.tail);
+    f.set(total);
+    const splat = Array.from({ length: 16 }, (_, i) => i % bytes);
+    f.get(total).get(total).shuffle(splat).set(total);
+    return total;
+  }
+
+  /** The best of all lanes and the tail; equal values go to the smaller position. */
+  #finishArg(stage: Stage, a: Accumulator): number {
+    const f = this.#f;
+    const type = this.#compareType(stage);
+    const width = this.#wide ? 8 : 4;
+    const best = a.main[0], index = a.mainIndex[0];
+    const indexType = this.#wide ? "i64" : "i32";
+    const x = k.input(0, type), b = k.input(1, type);
+    const xi = k.input(2, indexType), bi = k.input(3, indexType);
+    const same = isFloatType(type)
+      ? k.or(k.eq(x, b), k.and(k.ne(x, x), k.ne(b, b)))
+      : k.eq(x, b);
+    const wins = k.or(betterThan(stage, type), k.and(same, k.lt(xi, bi)));
+    const value = f.local("v128"),
+      place = f.local("v128"),
+      better = f.local("v128");
+    const take = (v: number, i: number, lane: number) => {
+      const splat = Array.from(
+        { length: 16 },
+        (_, at) => lane * width + at % width,
+      );
+      f.get(v).get(v).shuffle(splat).set(value);
+      f.get(i).get(i).shuffle(splat).set(place);
+      this.#condition(wins, [value, best, place, index]);
+      f.set(better);
+      f.get(value).get(best).get(better).op("v128.bitselect").set(best);
+      f.get(place).get(index).get(better).op("v128.bitselect").set(index);
+    };
+    for (let lane = 1; lane < this.#lanes; lane++) take(best, index, lane);
+    take(a.tail, a.tailIndex, 0);
+    // Only lane 0 has seen every candidate.
+    const splat = Array.from({ length: 16 }, (_, at) => at % 4);
+    f.get(index).get(index).shuffle(splat).set(index);
+    return index;
+  }
+}
+
+const params = 0, begin = 1, end = 2;
+const packLow = [0, 1, 2, 3, 8, 9, 10, 11, 0, 1, 2, 3, 8, 9, 10, 11];
+
+function isArg(stage: Stage): boolean {
+  return stage.op === "argmax" || stage.op === "argmin";
+}
+
+function isFloatType(type: ScalarType): boolean {
+  return type === "f32" || type === "f64";
+}
+
+function combineOf(stage: Stage): "add" | "mul" | "max" | "min" {
+  switch (stage.op) {
+    case "sum":
+      return "add";
+    case "prod":
+      return "mul";
+    case "max":
+    case "argmax":
+      return "max";
+    case "min":
+    case "argmin":
+      return "min";
+    default:
+      return stage.op satisfies never;
+  }
+}
+
+/** The value that changes nothing when combined. */
+function identityOf(stage: Stage): number | bigint {
+  const { type } = stage.value;
+  const combine = combineOf(stage);
+  if (combine === "add") return 0;
+  if (combine === "mul") return 1;
+  const sign = combine === "max" ? -1 : 1;
+  if (isFloatType(type)) return sign * Infinity;
+  if (type === "i64") return sign < 0 ? -(2n ** 63n) : 2n ** 63n - 1n;
+  return sign < 0 ? -(2 ** 31) : 2 ** 31 - 1;
+}
+
+/** input(0) beats input(1); NaN beats numbers. */
+function betterThan(stage: Stage, type: ScalarType): Expr {
+  const x = k.input(0, type), b = k.input(1, type);
+  const wins = stage.op === "argmax" ? k.gt(x, b) : k.lt(x, b);
+  return isFloatType(type) ? k.or(wins, k.and(k.ne(x, x), k.eq(b, b))) : wins;
+}

@@ -1,0 +1,40 @@
+/**
+ * Float functions in f32 as expressions of what WebAssembly SIMD has
+ * instructions for. Errors and how they are measured: docs/accuracy.md.
+ *
+ * @module
+ */
+
+import type { Expr, ExprOp } from "../expr.ts";
+import { cosh, erf, exp, exp2, expm1, sinh, tanh } from "./vector_math_exp.ts";
+import { log, log10, log1p, log2 } from "./vector_math_log.ts";
+import { pow } from "./vector_math_pow.ts";
+import { cos, sin, tan } from "./vector_math_trig.ts";
+
+const rules: { readonly [op in ExprOp]?: (x: Expr, y: Expr) => Expr } = {
+  exp,
+  exp2,
+  expm1,
+  log,
+  log2,
+  log10,
+  log1p,
+  sin,
+  cos,
+  tan,
+  sinh,
+  cosh,
+  tanh,
+  erf,
+  pow,
+};
+
+/**
+ * An expression equal to an f32 function node, built from arithmetic,
+ * comparison, selection and bit operations; undefined for functions (and
+ * types) that have none and are called lane by lane.
+ */
+export function lowerMath(e: Expr): Expr | undefined {
+  if (e.type !== "f32") return undefined;
+  return rules[e.op]?.(e.args[0], e.args[1]);
+}

@@ -1,0 +1,415 @@
+/**
+ * Elementwise operators: from one expression to promotion, broadcasting,
+ * pending evaluation and gradients of every order.
+ *
+ * @module
+ */
+
+import {
+  gradEnabled,
+  record,
+  revive,
+  save,
+  type Saved,
+} from "../core/autograd.ts";
+import {
+  type DType,
+  dtypes,
+  isFloat,
+  type PromotionOperand,
+  resultType,
+} from "../core/dtype.ts";
+import {
+  checkTensors,
+  type OpInfo,
+  register,
+  type Sample,
+  through,
+} from "../core/op.ts";
+import { applyTemplate, template } from "../core/pending.ts";
+import { broadcastShapes, sameShape, type Shape } from "../core/shape.ts";
+import { Tensor } from "../core/tensor.ts";
+import type { Template, Value } from "../core/value.ts";
+import { differentiate } from "../kernel/differentiate.ts";
+import * as k from "../kernel/expr.ts";
+import { simplify } from "../kernel/simplify.ts";
+import { cast, sumTo } from "./foundation.ts";
+
+/** An operand of an elementwise operator. */
+export type Operand = Tensor | number;
+
+/** Options with string or boolean values: they choose between expressions. */
+export type Choices = Readonly<Record<string, string | boolean>>;
+
+/** Declaration of an elementwise operator. */
+export interface ElementwiseDeclaration {
+  /** Name, as in `x.name()`. */
+  readonly name: string;
+  /** Family, for the catalogue. */
+  readonly family: string;
+  /** Names of the operands; one `x` when omitted. */
+  readonly inputs?: readonly string[];
+  /** Options: numbers become run-time scalars after the operands, others choose between expressions. */
+  readonly attrs?: Readonly<Record<string, number | string | boolean>>;
+  /** The computation; its derivative is found by the calculus table. */
+  readonly define: (
+    operands: readonly k.Expr[],
+    scalars: Readonly<Record<string, k.Expr>>,
+    choices: Choices,
+  ) => k.Expr;
+  /**
+   * Dtype of operands and result: the promoted one, the promoted one made
+   * floating, or the promoted one with a `bool` result.
+   */
+  readonly result?: "promote" | "float" | "bool";
+  /** Formula, for the catalogue. */
+  readonly formula?: string;
+  /** PyTorch expression of the same computation. */
+  readonly torch?: string;
+  /** ONNX operator of the same meaning. */
+  readonly onnx?: string;
+  /** Caffe2 operator of the same meaning. */
+  readonly caffe2?: string;
+  /** Whether the result has no gradient. */
+  readonly constant?: boolean;
+  /** Dtypes that are refused, with what to say. */
+  readonly check?: (operands: readonly Operand[]) => void;
+  /** Maps call arguments when they are not operands followed by an options object. */
+  // deno-lint-ignore no-explicit-any
+  readonly bind?: (
+    ...args: any[]
+  ) => { inputs: readonly Operand[]; attrs?: Record<string, unknown> };
+  /** Calls on which tests compare the operator with PyTorch. */
+  readonly samples: readonly Sample[];
+}
+
+type Definition = (operands: readonly k.Expr[]) => k.Expr;
+
+interface Specialised {
+  readonly template: Template;
+  /** Dtype in which the expression is written. */
+  readonly common: DType;
+}
+
+const codeOf: Readonly<Record<DType, number>> = {
+  f32: 0,
+  f64: 1,
+  f16: 2,
+  bf16: 3,
+  i64: 4,
+  i32: 5,
+  i8: 6,
+  u8: 7,
+  bool: 8,
+};
+
+function operandCode(operand: Operand): number {
+  if (typeof operand === "number") return Number.isInteger(operand) ? 18 : 19;
+  const { value } = operand;
+  return 2 * codeOf[value.dtype] + (value.shape.length === 0 ? 1 : 0);
+}
+
+function promotionOf(operand: Operand): PromotionOperand {
+  if (typeof operand === "number") {
+    return { dtype: Number.isInteger(operand) ? "i64" : "f32", priority: 0 };
+  }
+  return { dtype: operand.dtype, priority: operand.rank === 0 ? 1 : 2 };
+}
+
+/** An elementwise function of `count` operands: expressions per dtype, derivatives on demand. */
+export class Elementwise {
+  readonly #specialised = new Map<number, Specialised>();
+  readonly #gradients: (Gradient | undefined)[] = [];
+
+  /**
+   * @param name Name, for messages.
+   * @param count Number of operands.
+   * @param define The expression.
+   * @param result Rule for the dtype of the result.
+   * @param constant Whether the result has no gradient.
+   */
+  constructor(
+    readonly name: string,
+    readonly count: number,
+    readonly define: Definition,
+    readonly result: "promote" | "float" | "bool",
+    readonly constant: boolean,
+    /** Operands that are attributes: they take no part in promotion. */
+    readonly attributes: number = 0,
+  ) {}
+
+  /** Applies the function; numbers may stand for tensors. */
+  apply(operands: readonly Operand[]): Tensor {
+    let code = 0;
+    let shape: Shape | undefined;
+    let same = true;
+    let wanted = false;
+    const args = new Array<Value | number>(operands.length);
+    for (let i = 0; i < operands.length; i++) {
+      const operand = operands[i];
+      code = code * 20 + operandCode(operand);
+      if (typeof operand === "number") {
+        args[i] = operand;
+        continue;
+      }
+      const { value } = operand;
+      args[i] = value;
+      if (operand.requiresGrad) wanted = true;
+      if (shape === undefined) shape = value.shape;
+      else if (same && !sameShape(shape, value.shape)) same = false;
+    }
+    if (!same) shape = this.#broadcast(operands);
+    let found = this.#specialised.get(code);
+    if (found === undefined) {
+      found = this.#specialise(operands);
+      this.#specialised.set(code, found);
+    }
+    const result = applyTemplate(found.template, args, shape ?? []);
+    if (wanted && !this.constant && gradEnabled() && isFloat(result.dtype)) {
+      this.#record(operands, result);
+    }
+    return result;
+  }
+
+  #broadcast(operands: readonly Operand[]): Shape {
+    const shapes = operands.flatMap((o) =>
+      typeof o === "number" ? [] : [o.shape]
+    );
+    return broadcastShapes(shapes, this.name);
+  }
+
+  #specialise(operands: readonly Operand[]): Specialised {
+    const plain = operands.slice(0, operands.length - this.attributes);
+    let common = resultType(plain.map(promotionOf));
+    if (this.result === "float" && !isFloat(common)) common = "f32";
+    const type = k.computeType(common);
+    const leaves = operands.map((operand, i) =>
+      typeof operand === "number"
+        ? k.scalar(i, type)
+        : k.cast(k.input(i, k.computeType(operand.dtype)), type)
+    );
+    const expr = simplify(this.define(leaves));
+    const dtype = this.result === "bool" ? "bool" : common;
+    return {
+      template: template(this.name, k.cast(expr, k.computeType(dtype)), dtype),
+      common,
+    };
+  }
+
+  #record(operands: readonly Operand[], result: Tensor): void {
+    const gradients: (Gradient | undefined)[] = [];
+    const used = new Set<number>();
+    operands.forEach((operand, i) => {
+      if (typeof operand === "number" || !operand.requiresGrad) return;
+      const gradient = this.#gradient(i);
+      gradients[i] = gradient;
+      for (const j of gradient.needs) used.add(j);
+    });
+    const saved: Saved[] = [];
+    const sources = operands.map((operand, i): number | Saved | undefined => {
+      if (!used.has(i)) return undefined;
+      if (typeof operand === "number") return operand;
+      const s = save(operand);
+      saved.push(s);
+      return s;
+    });
+    const shapes = operands.map((o) => typeof o === "number" ? [] : o.shape);
+    const types = operands.map((o) => typeof o === "number" ? "f32" : o.dtype);
+    const tensors = operands.map((o) => typeof o === "number" ? undefined : o);
+    record(this.name, tensors, [result], saved, ([grad]) => {
+      const revived = sources.map((s) => typeof s === "object" ? revive(s) : s);
+      return operands.map((_, i) => {
+        const gradient = gradients[i];
+        if (gradient?.formula === undefined) return undefined;
+        const args = gradient.needs.map((j) => revived[j]!);
+        const full = gradient.formula.apply([...args, grad!]);
+        const summed = sumTo(full, shapes[i]);
+        return summed.dtype === types[i] ? summed : cast(summed, types[i]);
+      });
+    });
+  }
+
+  /** The derivative with respect to operand `i`, times the arriving gradient, as a function of its own. */
+  #gradient(i: number): Gradient {
+    return this.#gradients[i] ??= derive(this, i);
+  }
+}
+
+/** A derivative: the operands it reads, and the function of those and the arriving gradient. */
+interface Gradient {
+  readonly needs: readonly number[];
+  readonly formula: Elementwise | undefined;
+}
+
+function derive(f: Elementwise, i: number): Gradient {
+  const variables = Array.from(
+    { length: f.count },
+    (_, j) => k.input(j, "f32"),
+  );
+  const seed = k.input(f.count, "f32");
+  const trial = differentiate(
+    simplify(f.define(variables)),
+    variables[i],
+    seed,
+  );
+  if (trial === undefined) return { needs: [], formula: undefined };
+  const needs: number[] = [];
+  k.traverse([trial], (e) => {
+    if (e.op === "input" && e !== seed) needs.push(Number(e.value));
+  });
+  needs.sort((a, b) => a - b);
+  const define: Definition = (operands) => {
+    const type = operands[0].type;
+    const all = variables.map((_, j) => {
+      const at = needs.indexOf(j);
+      // An operand that the derivative does not read only needs a name.
+      return at >= 0 ? operands[at] : k.input(1000 + j, type);
+    });
+    // Equal expressions are one node, so each operand must be a leaf of its own while differentiating.
+    const names = all.map((_, j) => k.input(2000 + j, type));
+    const seedName = k.input(2000 + all.length, type);
+    const derivative = differentiate(f.define(names), names[i], seedName)!;
+    return k.transform(derivative, (e) => {
+      if (e === seedName) return operands[needs.length];
+      const at = names.indexOf(e);
+      return at >= 0 ? all[at] : e;
+    });
+  };
+  return {
+    needs,
+    formula: new Elementwise(
+      `${f.name} gradient`,
+      needs.length + 1,
+      define,
+      "promote",
+      false,
+    ),
+  };
+}
+
+/**
+ * Declares an elementwise operator and returns the function that users call.
+ *
+ * @typeParam F Signature of the function.
+ */
+// deno-lint-ignore no-explicit-any
+export function elementwise<F extends (...args: any[]) => Tensor>(
+  d: ElementwiseDeclaration,
+): F {
+  const inputs = d.inputs ?? ["x"];
+  const attrs = d.attrs ?? {};
+  const numeric = Object.keys(attrs).filter((name) =>
+    typeof attrs[name] === "number"
+  );
+  const choosing = Object.keys(attrs).filter((name) =>
+    typeof attrs[name] !== "number"
+  );
+  const variants = new Map<string, Elementwise>();
+  const variant = (given: Readonly<Record<string, unknown>>): Elementwise => {
+    let key = "";
+    for (const name of choosing) key += `${given[name]};`;
+    let found = variants.get(key);
+    if (found === undefined) {
+      const choices = Object.fromEntries(
+        choosing.map((name) => [name, given[name] as string | boolean]),
+      );
+      const define: Definition = (operands) => {
+        const scalars = Object.fromEntries(
+          numeric.map((name, i) => [name, operands[inputs.length + i]]),
+        );
+        return d.define(operands.slice(0, inputs.length), scalars, choices);
+      };
+      found = new Elementwise(
+        d.name,
+        inputs.length + numeric.length,
+        define,
+        d.result ?? "promote",
+        d.constant ?? d.result === "bool",
+        numeric.length,
+      );
+      variants.set(key, found);
+    }
+    return found;
+  };
+  const plain = numeric.length === 0 && choosing.length === 0
+    ? variant({})
+    : undefined;
+  const bind = (...args: unknown[]) => {
+    const bound = d.bind === undefined
+      ? {
+        inputs: args.slice(0, inputs.length) as Operand[],
+        attrs: args[inputs.length] as Record<string, unknown> | undefined,
+      }
+      : d.bind(...args);
+    const given: Record<string, unknown> = { ...attrs };
+    for (const [name, value] of Object.entries(bound.attrs ?? {})) {
+      if (value !== undefined) given[name] = value;
+    }
+    return { inputs: bound.inputs, attrs: given };
+  };
+  const run = (
+    operands: readonly Operand[],
+    given: Readonly<Record<string, unknown>>,
+  ): Tensor => {
+    checkTensors(d.name, operands);
+    d.check?.(operands);
+    if (plain !== undefined) return plain.apply(operands);
+    const scalars = numeric.map((name) => given[name] as number);
+    return variant(given).apply([...operands, ...scalars]);
+  };
+  const call = plain !== undefined && d.bind === undefined
+    ? (...args: Operand[]): Tensor => {
+      const operands = args.length === inputs.length
+        ? args
+        : args.slice(0, inputs.length);
+      return through(
+        d.name,
+        operands,
+        attrs,
+        (o) => run(o as Operand[], attrs),
+      ) as Tensor;
+    }
+    : (...args: unknown[]): Tensor => {
+      const bound = bind(...args);
+      return through(
+        d.name,
+        bound.inputs,
+        bound.attrs,
+        (o) => run(o as Operand[], bound.attrs),
+      ) as Tensor;
+    };
+  register({
+    name: d.name,
+    family: d.family,
+    inputs,
+    attrs,
+    formula: d.formula,
+    torch: d.torch,
+    onnx: d.onnx,
+    caffe2: d.caffe2,
+    differentiable: !(d.constant ?? d.result === "bool"),
+    samples: d.samples,
+    bind: bind as OpInfo["bind"],
+    call,
+  });
+  return call as unknown as F;
+}
+
+/** Refuses operands whose dtypes are not of the given kinds. */
+export function requireKinds(
+  what: string,
+  operands: readonly Operand[],
+  kinds: readonly ("bool" | "int" | "float")[],
+): void {
+  for (const operand of operands) {
+    if (typeof operand === "number") continue;
+    const { kind } = dtypes[operand.dtype];
+    if (!kinds.includes(kind)) {
+      throw new TypeError(
+        `Cannot ${what} a tensor of dtype ${operand.dtype}: it takes ${
+          kinds.join(" or ")
+        } tensors`,
+      );
+    }
+  }
+}
