@@ -62,12 +62,15 @@ const mathNames = [
 ] as const;
 
 /**
- * What kernels may import from `env` besides the memory: functions of one
- * f64 (`pow` and `atan2`: of two) with an f64 result.
+ * Functions that kernels may import from `env`, of one f64 (`pow` and
+ * `atan2`: of two) with an f64 result. Besides these there are `env.memory`
+ * and the i32 constant `env.thread`, 0 on the main thread.
  */
 export const mathImports: Readonly<Record<string, MathFunction>> = {
   ...Object.fromEntries(mathNames.map((name) => [name, Math[name]])),
   ...specialFunctions,
+  exp2: (x) => Math.pow(2, x),
+  fmod: (a, b) => a % b,
 };
 
 const words = heap.i32;
@@ -75,7 +78,8 @@ const pause = (Atomics as { pause?: () => void }).pause ?? (() => {});
 const canWait = sharedMemory && mayWait();
 /** A worker is started after parallel tasks took this long since the last start, about what a start costs. */
 const spawnMilliseconds = 20;
-const maxThreads = 256;
+/** The most threads that can be asked for; numbers of threads are below it. */
+export const maxThreads = 256;
 
 let threadCount = sharedMemory
   ? Math.max(1, Math.min(globalThis.navigator?.hardwareConcurrency ?? 1, 64))
@@ -131,7 +135,7 @@ export function createKernel(
   bytes: Uint8Array<ArrayBuffer>,
 ): CpuKernel {
   const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), {
-    env: { memory, ...mathImports },
+    env: { memory, thread: 0, ...mathImports },
   });
   // Workers compile the same bytes; engines share the machine code.
   let record = 0;

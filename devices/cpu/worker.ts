@@ -55,7 +55,7 @@ export function workerLoop(
   const words = new Int32Array(memory.buffer);
   const bytes = new Uint8Array(memory.buffer);
   const kernels = new Map<number, Run | undefined>();
-  const imports = { env: { memory, ...env } };
+  const imports = { env: { memory, thread: index, ...env } };
   const pause = (Atomics as { pause?: () => void }).pause ?? (() => {});
   const spinMilliseconds = 0.1;
 

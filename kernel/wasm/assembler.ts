@@ -91,6 +91,11 @@ export class FunctionBuilder {
     return this.#emit(0x22).#unsigned(local);
   }
 
+  /** Pushes an imported global constant. */
+  global(index: number): this {
+    return this.#emit(0x23).#unsigned(index);
+  }
+
   /** An instruction without immediate operands. */
   op(name: PlainOp): this {
     return this.#bytes(plainOps[name]);
@@ -294,6 +299,7 @@ export class ModuleBuilder {
   #typeIndex = new Map<string, number>();
   #imports: number[][] = [];
   #importedFunctions = 0;
+  #importedGlobals = 0;
   #functions: number[] = [];
   #exports: number[][] = [];
   #code: number[][] = [];
@@ -314,6 +320,18 @@ export class ModuleBuilder {
       ...unsigned(min),
       ...(max === undefined ? [] : unsigned(max)),
     ]);
+  }
+
+  /** Imports a constant and returns its index. */
+  importGlobal(module: string, name: string, type: ValueType): number {
+    this.#imports.push([
+      ...text(module),
+      ...text(name),
+      3,
+      valueTypes[type],
+      0,
+    ]);
+    return this.#importedGlobals++;
   }
 
   /** Imports a function and returns its index; imports come before functions. */
