@@ -148,7 +148,7 @@ Deno.test("a module with imports, locals and several functions runs", () => {
   const m = new ModuleBuilder();
   m.importMemory("env", "memory", { min: 1, max: 2, shared: true });
   const twice = m.importFunction("env", "twice", ["f64"], ["f64"]);
-  m.importGlobal("env", "zero", "i64");
+  m.importGlobal("env", "zero", "f64");
   const one = m.importGlobal("env", "one", "f64");
   const next = m.func("", ["f64"], ["f64"], (f) => {
     f.get(0).global(one).op("f64.add");
@@ -175,7 +175,7 @@ Deno.test("a module with imports, locals and several functions runs", () => {
   });
   const { exports } = new WebAssembly.Instance(
     new WebAssembly.Module(m.toBytes()),
-    { env: { memory, zero: 0n, one: 1, twice: (x: number) => 2 * x } },
+    { env: { memory, zero: 0, one: 1, twice: (x: number) => 2 * x } },
   );
   assertEquals((exports.run as (n: number) => number)(4), 20);
   assertEquals(new Float64Array(memory.buffer)[1], 20);
