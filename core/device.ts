@@ -303,6 +303,11 @@ export function getDevice(name: string): Device {
   return device;
 }
 
+/** Devices that were used in this process. */
+export function openDevices(): Device[] {
+  return [...opened.values()];
+}
+
 let current = "cpu";
 
 /** Sets the device on which new tensors are made. */

@@ -123,35 +123,38 @@ function inlines(value: Value, size: number, passes: number): boolean {
   return !(pending.template.heavy && (pending.uses >= 2 || passes > 1));
 }
 
-interface Compiled {
-  readonly program: Program;
+const programs = new Map<string, Program>();
+
+function compileElementwise(
+  value: Value,
+): { fusion: Fusion; program: Program } {
+  const fusion = new Fusion();
+  value.expression!.uses = -1; // the root itself is stored, not recomputed
+  fusion.visit(value, value.size, 1);
+  const key = `${value.dtype}:${fusion.key}`;
+  let found = programs.get(key);
+  if (found === undefined) {
+    fusion.begin();
+    const expr = simplify(fusion.build(value));
+    const inputs = fusion.leaves.map((l) => l.dtype);
+    found = program(inputs, fusion.scalarTypes, [], [
+      { dtype: value.dtype, value: expr, per: "element" },
+    ]);
+    programs.set(key, found);
+  }
+  return { fusion, program: found };
 }
 
-const programs = new Map<string, Compiled>();
+/** The program that would compute a pending value. */
+export function pendingProgram(value: Value): Program {
+  return compileElementwise(value).program;
+}
 
 /** Computes a pending value; does nothing to a stored one. */
 export function materialize(value: Value): void {
   const pending = value.expression;
   if (pending === undefined) return;
-  const fusion = new Fusion();
-  visitArgs(fusion, value);
-  const key = `${value.dtype}:${fusion.key}`;
-  let compiled = programs.get(key);
-  if (compiled === undefined) {
-    fusion.begin();
-    const expr = simplify(fusion.build(value));
-    compiled = {
-      program: program(
-        fusion.leaves.map((l) => l.dtype),
-        fusion.scalarTypes,
-        [],
-        [
-          { dtype: value.dtype, value: expr, per: "element" },
-        ],
-      ),
-    };
-    programs.set(key, compiled);
-  }
+  const { fusion, program } = compileElementwise(value);
   value.reserve();
   if (value.size > 0) {
     const { sizes, inputs } = layout(value.shape, value.size, fusion.leaves);
@@ -163,7 +166,7 @@ export function materialize(value: Value): void {
       strides,
     };
     run(value.device, {
-      program: compiled.program,
+      program,
       sizes,
       outerRank: sizes.length - 1,
       inputs,
@@ -178,11 +181,6 @@ export function materialize(value: Value): void {
 const unit: readonly number[] = [1];
 const zero: readonly number[] = [0];
 const none: readonly number[] = [];
-
-function visitArgs(fusion: Fusion, root: Value): void {
-  root.expression!.uses = -1; // the root itself is stored, not recomputed
-  fusion.visit(root, root.size, 1);
-}
 
 /** Strides of the leaves over the shape; one merged axis when all are contiguous or single elements. */
 function layout(
@@ -289,18 +287,16 @@ export function runRows(device: Device, kernel: RowKernel): Value[] {
       load: (i, offset) =>
         k.load(streamed + i, k.computeType(tables[i].dtype), offset),
     });
-    compiled = {
-      program: program(
-        fusion.leaves.map((l) => l.dtype),
-        [...fusion.scalarTypes, ...types],
-        stages.map((s) => ({ op: s.op, value: simplify(s.value) })),
-        outputs.map((o) => ({ ...o, value: simplify(o.value) })),
-      ),
-    };
+    compiled = program(
+      fusion.leaves.map((l) => l.dtype),
+      [...fusion.scalarTypes, ...types],
+      stages.map((s) => ({ op: s.op, value: simplify(s.value) })),
+      outputs.map((o) => ({ ...o, value: simplify(o.value) })),
+    );
     programs.set(key, compiled);
   }
   const rowShape = outer.map((d) => space[d]);
-  const results = compiled.program.outputs.map((o, i) =>
+  const results = compiled.outputs.map((o, i) =>
     kernel.into?.[i] ??
       Value.empty(device, o.dtype, o.per === "row" ? rowShape : space)
   );
@@ -317,13 +313,13 @@ export function runRows(device: Device, kernel: RowKernel): Value[] {
   const outputs = results.map((r, i) =>
     strided(
       r,
-      compiled.program.outputs[i].per === "row"
+      compiled.outputs[i].per === "row"
         ? [...r.strides, ...inner.map(() => 0)]
         : permute(r.strides),
     )
   );
   run(device, {
-    program: compiled.program,
+    program: compiled,
     sizes: order.map((d) => space[d]),
     outerRank: outer.length,
     inputs,

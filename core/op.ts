@@ -154,8 +154,8 @@ export interface OpDeclaration<A> {
   /** Attributes and their defaults. */
   readonly attrs?: A;
   /** Maps call arguments to operands and attributes; by default operands, then an options object. */
-  // deno-lint-ignore no-explicit-any
   readonly bind?: (
+    // deno-lint-ignore no-explicit-any
     ...args: any[]
   ) => { inputs: readonly (Tensor | undefined)[]; attrs?: Partial<A> };
   /** Formula, for the catalogue. */

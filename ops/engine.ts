@@ -28,7 +28,7 @@ import {
 } from "../core/op.ts";
 import { applyTemplate, template } from "../core/pending.ts";
 import { broadcastShapes, sameShape, type Shape } from "../core/shape.ts";
-import { Tensor } from "../core/tensor.ts";
+import type { Tensor } from "../core/tensor.ts";
 import type { Template, Value } from "../core/value.ts";
 import { differentiate } from "../kernel/differentiate.ts";
 import * as k from "../kernel/expr.ts";
@@ -75,8 +75,8 @@ export interface ElementwiseDeclaration {
   /** Dtypes that are refused, with what to say. */
   readonly check?: (operands: readonly Operand[]) => void;
   /** Maps call arguments when they are not operands followed by an options object. */
-  // deno-lint-ignore no-explicit-any
   readonly bind?: (
+    // deno-lint-ignore no-explicit-any
     ...args: any[]
   ) => { inputs: readonly Operand[]; attrs?: Record<string, unknown> };
   /** Calls on which tests compare the operator with PyTorch. */

@@ -1,0 +1,37 @@
+/**
+ * Tensors, devices, scopes and differentiation.
+ *
+ * @module
+ */
+
+export * from "./errors.ts";
+export {
+  type DType,
+  type DTypeInfo,
+  type DTypeKind,
+  dtypes,
+  type HostArray,
+  promote,
+  resultType,
+} from "./dtype.ts";
+export type { Shape } from "./shape.ts";
+export {
+  defaultDevice,
+  type Device,
+  deviceNames,
+  getDevice,
+  setDefaultDevice,
+} from "./device.ts";
+export { Scope, scope } from "./scope.ts";
+export { keep, memory, type MemoryReport } from "./memory.ts";
+export { explain } from "./explain.ts";
+export {
+  type Edge,
+  fromHost,
+  type GradientHook,
+  type NestedNumbers,
+  type Node,
+  Tensor,
+  type TensorOptions,
+} from "./tensor.ts";
+export { operators, type OpInfo } from "./op.ts";

@@ -1,0 +1,23 @@
+/**
+ * Decaf: a deep-learning framework in pure TypeScript.
+ *
+ * @example
+ * ```ts
+ * import { fromHost } from "@decaf/decaf";
+ *
+ * const x = fromHost(new Float32Array([1, 2, 3]), "f32", [3], {
+ *   requiresGrad: true,
+ * });
+ * x.mul(x).sum().backward();
+ * if (x.grad!.toArray().toString() !== "2,4,6") throw new Error("d(x²) is 2x");
+ * ```
+ *
+ * @module
+ */
+
+import "./devices/cpu/device.ts";
+import "./ops/methods.ts";
+
+export * from "./core/mod.ts";
+export * from "./ops/functions.ts";
+export type { TensorMethods } from "./ops/methods.ts";

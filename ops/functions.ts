@@ -1,0 +1,18 @@
+/**
+ * Every operator, as functions.
+ *
+ * @module
+ */
+
+export {
+  backward,
+  type BackwardOptions,
+  detach,
+  gradEnabled,
+  gradients,
+  noGrad,
+  registerHook,
+  withGrad,
+} from "../core/autograd.ts";
+export { cast, expand, reshape, sum } from "./foundation.ts";
+export * from "./arithmetic.ts";
