@@ -31,7 +31,31 @@ const expTerms = [
 ];
 
 // (eʳ − 1 − r) / r² for |r| ≤ ln 2 / 2
-const expm1Terms = [0.5, 0.16666548, 0.04166684, 0.008366126, 0.0013899534];
+const expm1Terms = [
+  0.49999997,
+  0.16666546,
+  0.041667435,
+  0.008366272,
+  0.0013870692,
+];
+
+// ((e²ʳ − 1)/2 − r) / r² for |r| ≤ ln 2 / 4
+const tanhTerms = [0.99999994, 0.66666186, 0.33333948, 0.13386035, 0.044386216];
+
+// −log(1 − erf a)/a − 1 for a in [0, 3.95]
+const erfTerms = [
+  0.12837918,
+  0.63661814,
+  0.102796726,
+  -0.019253682,
+  8.802721e-05,
+  0.001350586,
+  -0.00042010567,
+  4.6513134e-05,
+];
+
+// (1 − e^−r − r) / r², the same with r negated
+const complementTerms = expm1Terms.map((c, i) => i % 2 === 0 ? -c : c);
 
 // 2ʳ for |r| ≤ 1/2
 const exp2Terms = [
@@ -46,6 +70,8 @@ const exp2Terms = [
 
 const twoLn2 = [1.3862915, 2.8572136e-06];
 const ln2 = [0.69314575, 1.4286068e-06];
+const negativeLn2 = ln2.map((part) => -part);
+const halfLn2 = [0.34657288, 7.143034e-07];
 
 /**
  * e^x as p·s·s with x = 2m·ln 2 + r, p ≈ eʳ and s = 2ᵐ: both factors stay
@@ -83,7 +109,7 @@ export function exp2(x: Expr): Expr {
   return scaledExp2(r, bitsOf(biased));
 }
 
-/** (e^x − 1) · 2^−shift for x in [−80, 91]. */
+/** (e^x − 1) · 2^−shift for x in [−80, 88.3 + shift·ln 2]. */
 function scaledExpm1(x: Expr, shift: number): Expr {
   // x = n·ln 2 + r: e^x − 1 = 2ⁿ(eʳ − 1) + (2ⁿ − 1)
   const bias = rounder + 127 - shift;
@@ -97,7 +123,7 @@ function scaledExpm1(x: Expr, shift: number): Expr {
 
 /** e^x − 1. */
 export function expm1(x: Expr): Expr {
-  const half = scaledExpm1(atLeast(atMost(x, 91), -18), 1);
+  const half = scaledExpm1(atLeast(atMost(x, 89), -18), 1);
   // Near 0 the result is x, whose last bit and sign of zero halving would lose.
   return k.select(k.lt(k.abs(x), 1e-20), x, k.add(half, half));
 }
@@ -105,9 +131,9 @@ export function expm1(x: Expr): Expr {
 /** (e^x − e^−x) / 2. */
 export function sinh(x: Expr): Expr {
   // With h = (e^|x| − 1)/2: h + h/(2h + 1); the quarter avoids early overflow.
-  const quarter = scaledExpm1(atMost(k.abs(x), 91), 2);
-  const h = k.add(quarter, quarter);
-  const value = k.add(h, k.div(h, k.add(k.add(h, h), 1)));
+  const quarter = scaledExpm1(atMost(k.abs(x), 89.6), 2);
+  const h = k.add(quarter, quarter), bounded = atMost(h, 2 ** 126);
+  const value = k.add(h, k.div(bounded, k.fma(bounded, 2, 1)));
   return k.select(k.lt(k.abs(x), 1e-20), x, withSign(value, x));
 }
 
@@ -118,50 +144,27 @@ export function cosh(x: Expr): Expr {
   return k.add(h, k.div(0.25, h));
 }
 
-/** x·P(x²)/Q(x²), the square bounded, and the result bounded by ±1. */
-function oddRatio(
-  x: Expr,
-  bound: number,
-  p: readonly number[],
-  q: readonly number[],
-): Expr {
-  const z = atMost(k.mul(x, x), bound);
-  const ratio = k.div(k.mul(x, polynomial(z, p)), polynomial(z, q));
-  return atLeast(atMost(ratio, 1), -1);
-}
-
 /** Hyperbolic tangent. */
 export function tanh(x: Expr): Expr {
-  return oddRatio(x, 81.5, [
-    1,
-    0.13382685,
-    0.003497416,
-    2.063363e-05,
-    1.3378853e-08,
-  ], [
-    1,
-    0.46716008,
-    0.025884304,
-    0.0003288382,
-    7.7885034e-07,
-  ]);
+  // With h = (e^(2|x|) − 1)/2, tanh |x| = h/(h + 1), which cannot exceed 1.
+  const a = atMost(k.abs(x), 10);
+  const biased = k.fma(a, 2 / Math.LN2, rounder + 127);
+  const r = reduce(a, k.sub(biased, rounder + 127), halfLn2);
+  const s = powerOfTwo(bitsOf(biased));
+  const p = k.fma(k.mul(r, r), polynomial(r, tanhTerms), r);
+  const h = k.fma(s, p, k.fma(s, 0.5, -0.5));
+  return withSign(k.div(h, k.add(h, 1)), x);
 }
 
 /** 2/√π · ∫₀ˣ exp(−t²) dt. */
 export function erf(x: Expr): Expr {
-  return oddRatio(x, 15.5, [
-    1.1283791,
-    0.20613576,
-    0.05460259,
-    0.0043723052,
-    0.00028685143,
-    1.7805158e-06,
-  ], [
-    1,
-    0.51601475,
-    0.120403446,
-    0.016201219,
-    0.0012873815,
-    3.539086e-05,
-  ]);
+  // erf |x| = 1 − e^−w with w = |x|·(1 + P(|x|))
+  const a = atMost(k.abs(x), 4);
+  const w = k.fma(a, polynomial(a, erfTerms), a);
+  // w = r − n·ln 2: 1 − e^−w = 2ⁿ(1 − e^−r) + (1 − 2ⁿ)
+  const biased = k.fma(w, -1 / Math.LN2, rounder + 127);
+  const r = reduce(w, k.sub(biased, rounder + 127), negativeLn2);
+  const s = powerOfTwo(bitsOf(biased));
+  const p = k.fma(k.mul(r, r), polynomial(r, complementTerms), r);
+  return withSign(k.fma(s, p, k.sub(1, s)), x);
 }

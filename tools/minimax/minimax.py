@@ -1,12 +1,14 @@
 """Minimax fits of polynomials and rational functions, with coefficients rounded
 to float32 one after the other (the remaining ones are refitted each time).
 
-Needs mpmath: `pip install mpmath`.
+Needs mpmath, NumPy and SciPy.
 """
 
 import struct
 
+import numpy
 from mpmath import cos, inf, lu_solve, matrix, mp, mpf, pi
+from scipy.optimize import linprog
 
 mp.dps = 40
 
@@ -55,47 +57,43 @@ def extrema(errors, count):
     return runs
 
 
-def remez(f, powers, weight, points, rounds=30):
-    """Coefficients c of sum c_i x^powers_i with least max |weight (sum − f)|, and that maximum."""
+def linear(f, powers, weight, points):
+    """Coefficients c of sum c_i x^powers_i with least max |weight (sum − f)|, and that maximum.
+
+    A least-squares solution in high precision, then one linear program for
+    the correction, which float64 is precise enough for.
+    """
     n = len(powers)
-    fs = [f(x) for x in points]
-    ws = [weight(x) for x in points]
-    basis = [[x**p for p in powers] for x in points]
-    ref = [round((len(points) - 1) * (1 - float(cos(pi * i / n))) / 2) for i in range(n + 1)]
-    best = (inf, None)
-    for _ in range(rounds):
-        a = matrix(n + 1, n + 1)
-        b = matrix(n + 1, 1)
-        for r, i in enumerate(ref):
-            for j in range(n):
-                a[r, j] = basis[i][j]
-            a[r, n] = (-1)**r / ws[i]
-            b[r] = fs[i]
-        c = lu_solve(a, b)
-        errors = [w * (sum(c[j] * row[j] for j in range(n)) - y)
-                  for w, row, y in zip(ws, basis, fs)]
-        worst = max(abs(e) for e in errors)
-        if worst < best[0]:
-            best = (worst, [c[j] for j in range(n)])
-        found = extrema(errors, n + 1)
-        if len(found) < n + 1 or found == ref:
-            break
-        ref = found
-    return best[1], best[0]
+    ws = [abs(weight(x)) for x in points]
+    rows = matrix([[w * x**p for p in powers] for w, x in zip(ws, points)])
+    target = matrix([w * f(x) for w, x in zip(ws, points)])
+    c = lu_solve(rows.T * rows, rows.T * target)
+    errors = rows * c - target
+    unit = max(abs(e) for e in errors)
+    a = numpy.array((rows).tolist(), dtype=float)
+    e = numpy.array([float(v / unit) for v in errors])
+    ones = numpy.ones((len(e), 1))
+    solved = linprog([0] * n + [1], bounds=[(None, None)] * (n + 1),
+                     A_ub=numpy.block([[a, -ones], [-a, -ones]]),
+                     b_ub=numpy.concatenate([-e, e]))
+    c = [c[k] + unit * mpf(solved.x[k]) for k in range(n)]
+    worst = max(abs(w * (sum(ck * x**p for ck, p in zip(c, powers)) - f(x)))
+                for w, x in zip(ws, points))
+    return c, worst
 
 
-def fit(f, powers, weight, interval, fixed=None, n=1500):
+def fit(f, powers, weight, interval, fixed=None, n=400):
     """Fits with float32 coefficients: `fixed` maps powers to values given beforehand.
 
     Returns {power: value} and the maximum weighted error of the rounded polynomial.
     """
-    points = [x for x in grid(*interval, n) if x != 0]
+    points = [x for x in grid(*interval, n) if abs(x) > 1e-6]
     done = {p: mpf(v) for p, v in (fixed or {}).items()}
     rest = sorted(p for p in powers if p not in done)
     first = None
     while rest:
         residual = lambda x: f(x) - sum(c * x**p for p, c in done.items())
-        c, worst = remez(residual, rest, weight, points)
+        c, worst = linear(residual, rest, weight, points)
         first = worst if first is None else first
         done[rest[0]] = f32(c[0])
         rest = rest[1:]
