@@ -43,13 +43,18 @@ def encode_tensor(tensor):
     }
 
 
+def decode_input(value):
+    """An operand: a tensor, a list of them, a number, or None."""
+    if isinstance(value, list):
+        return [decode_input(item) for item in value]
+    return decode_tensor(value) if isinstance(value, dict) else value
+
+
 def decode_attribute(value):
     """An attribute; numbers that JSON lacks come as {"number": "Infinity"} and the like."""
     if isinstance(value, dict):
         if set(value) == {"number"}:
             return float(value["number"].replace("Infinity", "inf"))
-        if set(value) == {"shape", "dtype", "data"}:
-            return decode_tensor(value)
         return {key: decode_attribute(item) for key, item in value.items()}
     if isinstance(value, list):
         return [decode_attribute(item) for item in value]

@@ -5,10 +5,11 @@
     python make.py --self-test
 
 SAMPLES.json comes from tools/golden_samples.ts. Each sample's expression is
-evaluated with the operator's inputs and attributes as variables, once in the
+evaluated with the operator's inputs and attributes as variables, torch, F
+(torch.nn.functional), math, dtypes (PyTorch's by our names) and helpers.py, once in the
 sample's own types ("own") and, where floats are involved, once with all of
 them in double precision ("f64"). A result holds the outputs, and the gradients
-of sum(output * weights) for each differentiable input; see `weights` for the
+of sum(output * weights) for each input whose gradient is wanted; see `weights` for the
 numbers, which are exact in every float type.
 """
 
@@ -22,7 +23,7 @@ import torch
 import torch.nn.functional as F
 
 import helpers
-from codec import DTYPES, decode_attribute, decode_tensor, encode_tensor
+from codec import DTYPES, decode_attribute, decode_input, decode_tensor, encode_tensor
 
 # Relative to 1 + |value|: how far another version or machine may be away.
 TOLERANCE = {
@@ -43,22 +44,40 @@ def evaluate(expression, inputs, attributes):
     """The outputs of the expression, always as a list of tensors."""
     scope = {name: getattr(helpers, name) for name in helpers.__all__}
     scope.update(torch=torch, F=F, math=math, dtypes=DTYPES)
+    # Operands xs__0, xs__1, ... are the list xs.
+    for name in inputs:
+        if "__" in name:
+            scope.setdefault(name.split("__")[0], []).append(inputs[name])
     result = eval(expression, {**scope, **attributes, **inputs})
     outputs = result if isinstance(result, (tuple, list)) else [result]
     return [torch.as_tensor(output) for output in outputs]
 
 
+def prepare(records, double):
+    """The operands, and by name those whose gradient is wanted."""
+    leaves = {}
+
+    def one(name, record):
+        tensor = decode_input(record)
+        if not isinstance(record, dict) or not tensor.is_floating_point():
+            return tensor
+        tensor = tensor.double() if double else tensor
+        if record.get("grad"):
+            leaves[name] = tensor.requires_grad_(True)
+        return tensor
+
+    operands = {
+        name: [one(f"{name}.{i}", item) for i, item in enumerate(record)]
+        if isinstance(record, list)
+        else one(name, record)
+        for name, record in records.items()
+    }
+    return operands, leaves
+
+
 def run(operator, sample, double):
     """One sample's outputs and gradients, in its own types or in double precision."""
-    inputs, leaves = {}, {}
-    for name, record in sample["inputs"].items():
-        tensor = decode_tensor(record)
-        if tensor.is_floating_point():
-            tensor = tensor.double() if double else tensor
-            if name in operator["differentiable"]:
-                tensor.requires_grad_(True)
-                leaves[name] = tensor
-        inputs[name] = tensor
+    inputs, leaves = prepare(sample["inputs"], double)
     attributes = {
         name: decode_attribute(value) for name, value in sample["attributes"].items()
     }
@@ -82,7 +101,13 @@ def run(operator, sample, double):
 
 
 def involves(sample, dtypes):
-    return any(record["dtype"] in dtypes for record in sample["inputs"].values())
+    """Whether an operand, or one in a list of operands, has one of the types."""
+    records = [
+        item
+        for record in sample["inputs"].values()
+        for item in (record if isinstance(record, list) else [record])
+    ]
+    return any(isinstance(r, dict) and r["dtype"] in dtypes for r in records)
 
 
 def make(samples):

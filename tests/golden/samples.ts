@@ -5,6 +5,8 @@
  */
 
 import { createHash } from "node:crypto";
+import type { OpInfo, Sample, SampleTensor } from "../../core/op.ts";
+import { fromHost, type Tensor } from "../../core/tensor.ts";
 import {
   bytesOf,
   type DType,
@@ -13,41 +15,36 @@ import {
   setElement,
 } from "../../core/dtype.ts";
 
-/** A tensor as a declaration's sample writes it. */
-export interface SampleTensor {
-  shape: readonly number[];
-  dtype: DType;
-  data: ArrayLike<number> | ArrayLike<bigint>;
-}
-
-/** One call of an operator. */
-export interface Sample {
-  inputs: Record<string, SampleTensor>;
-  attrs?: Record<string, unknown>;
-}
-
-/** What a declaration says about its samples. */
-export interface Sampled {
-  name: string;
-  /** The golden file it goes to. */
-  family: string;
-  /** The same call in PyTorch, with inputs and attributes as variables. */
-  torch: string;
-  samples: readonly Sample[];
-  /** Names of the inputs that have gradients. */
-  differentiable: readonly string[];
-}
+/** What of a declaration goes to PyTorch. */
+export type Sampled = Pick<
+  OpInfo,
+  "name" | "family" | "inputs" | "torch" | "samples" | "bind"
+>;
 
 /** A tensor in JSON. */
 export interface EncodedTensor {
   shape: readonly number[];
   dtype: DType;
   data: string;
+  /** Present and true where a gradient is wanted. */
+  grad?: boolean;
+}
+
+/** An operand in JSON: a tensor, a list of them, a number, or null where it is left out. */
+export type EncodedInput = EncodedTensor | EncodedTensor[] | number | null;
+
+/** One sample in JSON, with the key by which its golden values are found. */
+export interface EncodedSample {
+  key: string;
+  inputs: Record<string, EncodedInput>;
+  attributes: Record<string, unknown>;
 }
 
 /** A tensor's bytes, little-endian, in base64. */
-export function encodeTensor(tensor: SampleTensor): EncodedTensor {
-  const { shape, dtype, data } = tensor;
+export function encodeTensor(
+  tensor: Omit<SampleTensor, "sample">,
+): EncodedTensor {
+  const { shape, dtype, data, grad } = tensor;
   const size = shape.reduce((product, n) => product * n, 1);
   if (data.length !== size) {
     throw new RangeError(
@@ -56,16 +53,15 @@ export function encodeTensor(tensor: SampleTensor): EncodedTensor {
   }
   const array = hostArray(dtype, size);
   for (let i = 0; i < size; i++) {
-    const value = data[i];
-    if (array instanceof BigInt64Array) array[i] = BigInt(value);
-    else setElement(array, dtype, i, Number(value));
+    setElement(array, dtype, i, data[i]);
   }
   const bytes = new Uint8Array(
     array.buffer,
     array.byteOffset,
     array.byteLength,
   );
-  return { shape, dtype, data: bytes.toBase64() };
+  const encoded = { shape, dtype, data: bytes.toBase64() };
+  return grad ? { ...encoded, grad } : encoded;
 }
 
 /** An attribute in JSON; numbers that JSON lacks become `{ number: "NaN" }` and the like. */
@@ -84,45 +80,81 @@ export function encodeAttribute(value: unknown): unknown {
   return value;
 }
 
-/** One sample in JSON, with the key by which its golden values are found. */
-export function encodeSample(operator: Sampled, sample: Sample): {
-  key: string;
-  inputs: Record<string, EncodedTensor>;
-  attributes: Record<string, unknown>;
-} {
-  const inputs = Object.fromEntries(
-    Object.entries(sample.inputs).map(([name, tensor]) => [
-      name,
-      encodeTensor(tensor),
-    ]),
-  );
-  const attributes = encodeAttribute(sample.attrs ?? {}) as Record<
-    string,
-    unknown
-  >;
-  const content = [operator.torch, operator.differentiable, inputs, attributes];
-  const key = createHash("sha256").update(JSON.stringify(content)).digest(
-    "hex",
-  );
-  return { key: key.slice(0, 16), inputs, attributes };
+function isSample(x: unknown): x is SampleTensor {
+  return typeof x === "object" && x !== null && "sample" in x;
 }
 
-/** What make.py reads. */
+/**
+ * Makes the arguments of a call from a declaration's sample.
+ *
+ * @param made Collects the tensors, with what they were made of.
+ */
+export function argumentsOf(
+  sample: Sample,
+  made: Map<Tensor, SampleTensor> = new Map(),
+): unknown[] {
+  const make = (x: unknown): unknown => {
+    if (Array.isArray(x)) return x.map(make);
+    if (!isSample(x)) return x;
+    const array = hostArray(x.dtype, x.data.length);
+    x.data.forEach((value, i) => setElement(array, x.dtype, i, value));
+    const tensor = fromHost(array, x.dtype, x.shape);
+    made.set(tensor, x);
+    return tensor;
+  };
+  return sample.map(make);
+}
+
+/** One sample in JSON. */
+export function encodeSample(operator: Sampled, sample: Sample): EncodedSample {
+  const made = new Map<Tensor, SampleTensor>();
+  const bind = operator.bind as (...args: unknown[]) => ReturnType<
+    OpInfo["bind"]
+  >;
+  const bound = bind(...argumentsOf(sample, made));
+  const encode = (x: Tensor | number | undefined) => {
+    if (x === undefined || typeof x === "number") return x ?? null;
+    const source = made.get(x);
+    if (source === undefined) {
+      throw new TypeError(
+        `Cannot encode a sample of ${operator.name}: its bind makes a tensor`,
+      );
+    }
+    return encodeTensor(source);
+  };
+  const inputs: Record<string, EncodedInput> = {};
+  operator.inputs.forEach((name, i) => {
+    inputs[name.replace("...", "")] = name.startsWith("...")
+      ? bound.inputs.slice(i).map(encode) as EncodedTensor[]
+      : encode(bound.inputs[i]);
+  });
+  for (const tensor of made.keys()) tensor.dispose();
+  const attributes = encodeAttribute(bound.attrs) as Record<string, unknown>;
+  const content = JSON.stringify([operator.torch, inputs, attributes]);
+  const key = createHash("sha256").update(content).digest("hex").slice(0, 16);
+  return { key, inputs, attributes };
+}
+
+/** What make.py reads: the operators that have an expression for PyTorch. */
 export function encodeOperators(operators: Iterable<Sampled>): string {
-  const encoded = [...operators].map((operator) => ({
-    name: operator.name,
-    family: operator.family,
-    torch: operator.torch,
-    differentiable: operator.differentiable,
-    samples: operator.samples.map((sample) => encodeSample(operator, sample)),
-  }));
+  const encoded = [...operators].filter((operator) => operator.torch).map(
+    (operator) => ({
+      name: operator.name,
+      family: operator.family,
+      torch: operator.torch,
+      samples: operator.samples.map((sample) => encodeSample(operator, sample)),
+    }),
+  );
   return JSON.stringify({ operators: encoded }, null, 1) + "\n";
 }
 
 /** What PyTorch computed for one sample. */
 export interface GoldenResult {
   outputs: EncodedTensor[];
-  /** Gradients of sum(output · weights) by input; see {@linkcode goldenWeight}. */
+  /**
+   * Gradients of sum(output · weights), see {@linkcode goldenWeight}, by input;
+   * of a list `xs` by `xs.0`, `xs.1`, ….
+   */
   gradients?: Record<string, EncodedTensor>;
 }
 

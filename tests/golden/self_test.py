@@ -10,16 +10,16 @@ import make
 from codec import decode_tensor, encode_tensor
 
 
-def record(values, dtype):
-    return encode_tensor(torch.tensor(values, dtype=dtype))
+def record(values, dtype, grad=False):
+    encoded = encode_tensor(torch.tensor(values, dtype=dtype))
+    return {**encoded, "grad": True} if grad else encoded
 
 
-def operator(name, expression, inputs, attributes, differentiable):
+def operator(name, expression, inputs, attributes):
     return {
         "family": "self",
         "name": name,
         "torch": expression,
-        "differentiable": differentiable,
         "samples": [{"key": name, "inputs": inputs, "attributes": attributes}],
     }
 
@@ -38,30 +38,50 @@ def main():
     tricky = [math.nan, math.inf, -math.inf, -0.0]
     samples = {
         "operators": [
-            operator(
-                "square", "x * x", {"x": record(x, torch.float32)}, {}, ["x"]
-            ),
+            operator("square", "x * x", {"x": record(x, torch.float32, True)}, {}),
             operator(
                 "scaled",
                 "x * factor",
-                {"x": record(x, torch.bfloat16)},
+                {"x": record(x, torch.bfloat16, True)},
                 {"factor": {"number": "-Infinity"}},
-                ["x"],
             ),
-            operator("same", "x", {"x": record(tricky, torch.float16)}, {}, []),
+            operator("same", "x", {"x": record(tricky, torch.float16)}, {}),
             operator(
-                "plus", "x + y", {
-                    "x": record([2**62 + 1], torch.int64),
-                    "y": record([1], torch.int64),
-                }, {}, ["x"]
-            ),
-            operator(
-                "split", "torch.split(x, 1)", {"x": record(x, torch.float64)}, {}, ["x"]
+                "plus",
+                "x + y",
+                {"x": record([2**62 + 1], torch.int64, True), "y": 1},
+                {},
             ),
             operator(
-                "empty", "x.sum(0)", {"x": encode_tensor(torch.zeros(0, 2))}, {}, ["x"]
+                "split",
+                "torch.split(x, 1)",
+                {"x": record(x, torch.float64, True)},
+                {},
             ),
-            operator("not", "~x", {"x": record([True, False], torch.bool)}, {}, []),
+            operator(
+                "join",
+                "torch.cat(xs)",
+                {
+                    "xs": [
+                        record([1.0], torch.float32),
+                        record([2.0], torch.float32, True),
+                    ]
+                },
+                {},
+            ),
+            operator(
+                "empty",
+                "x.sum(0)",
+                {"x": {**encode_tensor(torch.zeros(0, 2)), "grad": True}},
+                {},
+            ),
+            operator(
+                "cast",
+                "x.to(dtypes[dtype])",
+                {"x": record([0.0, 2.5], torch.float32)},
+                {"dtype": "bool"},
+            ),
+            operator("not", "~x", {"x": record([True, False], torch.bool)}, {}),
         ]
     }
     families, failures = make.make(samples)
@@ -92,6 +112,12 @@ def main():
         == [(((17 * i * 37 + 11) % 127) - 63) / 64 for i in range(3)],
         "each output has its own weights",
     )
+    check(
+        list(rows["join"]["own"]["gradients"]) == ["xs.1"]
+        and values(rows["join"]["own"]["gradients"]["xs.1"]) == [w[1]],
+        "only the wanted gradients of a list",
+    )
+    check(values(rows["cast"]["own"]["outputs"][0]) == [0, 1], "a dtype attribute")
     check(rows["empty"]["own"]["gradients"]["x"]["shape"] == [0, 2], "empty tensors")
     check(values(rows["not"]["own"]["outputs"][0]) == [0, 1], "booleans")
 
