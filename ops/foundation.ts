@@ -241,7 +241,7 @@ export const cast: (x: Tensor, dtype: DType) => Tensor = operator<
   inputs: ["x"],
   attrs: { dtype: "f32" },
   bind: (x, dtype) => ({ inputs: [x], attrs: { dtype } }),
-  torch: "x.to(dtype)",
+  torch: "x.to(dtypes[dtype])",
   onnx: "Cast",
   caffe2: "Cast",
   run: ([x], { dtype }) => {
