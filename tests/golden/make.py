@@ -4,7 +4,7 @@
     python make.py SAMPLES.json FOLDER --compare  compare with what lies there
     python make.py --self-test
 
-SAMPLES.json comes from tools/golden_samples.ts. Each sample's expression is
+SAMPLES.json comes from tools/golden.ts. Each sample's expression is
 evaluated with the operator's inputs and attributes as variables, torch, F
 (torch.nn.functional), math, dtypes (PyTorch's by our names) and helpers.py, once in the
 sample's own types ("own") and, where floats are involved, once with all of
