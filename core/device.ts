@@ -64,42 +64,36 @@ export interface Launch {
   readonly scalars: readonly number[];
 }
 
-/** A matrix operand: strides in elements for rows, columns and batch. */
-export interface MatrixOperand {
-  /** Block of memory. */
-  readonly storage: Storage;
-  /** First element. */
-  readonly offset: number;
+/** A matrix operand: strides in elements. */
+export interface MatrixOperand extends Block {
   /** Step from row to row. */
   readonly rowStride: number;
   /** Step from column to column. */
   readonly columnStride: number;
-  /** Step from one matrix of the batch to the next; 0 repeats the matrix. */
-  readonly batchStride: number;
+  /** Step along each batch axis; 0 repeats the matrix. */
+  readonly batchStrides: readonly number[];
 }
 
-/** c = a·b (+ c when `accumulate`) (+ bias per column), for each matrix of the batch. */
+/** c = a·b (+ bias per column), for each matrix of the batch. */
 export interface MatmulSpec {
   /** Element type of all operands. */
-  readonly dtype: DType;
+  readonly dtype: "f32" | "f64" | "f16" | "bf16";
   /** Rows of a and c. */
   readonly m: number;
   /** Columns of b and c. */
   readonly n: number;
   /** Columns of a, rows of b. */
   readonly k: number;
-  /** Number of matrices. */
-  readonly batch: number;
+  /** Extents of the batch axes. */
+  readonly batchShape: readonly number[];
   /** Left factor [m, k]. */
   readonly a: MatrixOperand;
   /** Right factor [k, n]. */
   readonly b: MatrixOperand;
   /** Result [m, n]. */
   readonly c: MatrixOperand;
-  /** Whether to add to what c holds. */
-  readonly accumulate: boolean;
   /** Vector [n] added to every row. */
-  readonly bias?: { readonly storage: Storage; readonly offset: number };
+  readonly bias?: Block;
 }
 
 /** Geometry of a two-dimensional convolution, NCHW, all tensors contiguous. */

@@ -16,3 +16,4 @@ export {
 } from "../core/autograd.ts";
 export { cast, expand, reshape, sum } from "./foundation.ts";
 export * from "./arithmetic.ts";
+export * from "./matmul.ts";

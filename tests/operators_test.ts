@@ -10,6 +10,7 @@ import { gradients, memory, scope, Tensor } from "../mod.ts";
 import {
   type DType,
   dtypes,
+  getElement,
   hostArray,
   isFloat,
   setElement,
@@ -53,12 +54,21 @@ const tolerance: Record<DType, number> = {
   bool: 0,
 };
 
+/** The sample's elements as its own dtype holds them. */
+function elementsOf(s: SampleTensor): number[] {
+  const own = hostArray(s.dtype, s.data.length);
+  return s.data.map((value, i) => {
+    setElement(own, s.dtype, i, value);
+    return getElement(own, s.dtype, i);
+  });
+}
+
 /** A tensor of a sample; floats as `float` when given. */
 function make(
   s: SampleTensor,
   layout: Layout,
   float?: DType,
-  data: ArrayLike<number> = s.data,
+  data: ArrayLike<number> = elementsOf(s),
 ): Tensor {
   const dtype = float !== undefined && isFloat(s.dtype) ? float : s.dtype;
   const size = sizeOf(s.shape);
@@ -256,8 +266,8 @@ function checkDifferences(info: OpInfo, sample: Sample, what: string): void {
         if (known !== undefined) return known;
         const index = operands.indexOf(s);
         const data = index < 0
-          ? s.data
-          : s.data.map((v, k) => v + step * direction(index, k));
+          ? elementsOf(s)
+          : elementsOf(s).map((v, k) => v + step * direction(index, k));
         const tensor = make(s, "plain", "f64", data);
         made.set(s, tensor);
         return tensor;

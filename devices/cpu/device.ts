@@ -10,12 +10,15 @@ import {
   type DeviceStats,
   type Launch,
   type MatmulSpec,
+  type MatrixOperand,
   registerDevice,
   type ScanSpec,
   type ScatterSpec,
   type SortSpec,
   Storage,
 } from "../../core/device.ts";
+import { bytesOf } from "../../core/dtype.ts";
+import { matmul } from "./gemm.ts";
 import { launch } from "./launch.ts";
 import { allocate, heap, memoryStats, release } from "./memory.ts";
 
@@ -53,8 +56,29 @@ export class CpuDevice implements Device {
   }
 
   /** Multiplies matrices. */
-  matmul(_spec: MatmulSpec): void {
-    throw new Error("pending");
+  matmul(spec: MatmulSpec): void {
+    const { dtype, bias } = spec;
+    const operand = (o: MatrixOperand) => ({
+      address: o.storage.address + o.offset * bytesOf(dtype),
+      rowStride: o.rowStride,
+      columnStride: o.columnStride,
+      batchStrides: o.batchStrides,
+    });
+    matmul({
+      dtype,
+      m: spec.m,
+      n: spec.n,
+      k: spec.k,
+      batchShape: spec.batchShape,
+      a: operand(spec.a),
+      b: operand(spec.b),
+      c: operand(spec.c),
+      bias: bias === undefined ? undefined : {
+        address: bias.storage.address + bias.offset * bytesOf(dtype),
+        stride: 1,
+        per: "column",
+      },
+    });
   }
 
   /** Scatters along an axis. */
