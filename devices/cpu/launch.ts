@@ -147,7 +147,7 @@ function execute(
       steps = steps.map((s) => [...s.slice(0, rank), perRow ? 0 : 1]);
     } else outerRank--;
   } else if (
-    p.stages.length > 0 && outerRank > 0 &&
+    p.stages.length > 0 && outerRank > 0 && !sizes.includes(0) &&
     columnsAreBetter(p, sizes, outerRank, operands)
   ) {
     mode = "column";
@@ -203,22 +203,26 @@ function stepKind(
   return stride === 0 ? "zero" : "any";
 }
 
-/** Column order pays when the streamed operands are contiguous along the last outer axis but not along rows. */
+/** Column order pays when reading along the last outer axis costs less than reading along rows. */
 function columnsAreBetter(
   p: Program,
   sizes: readonly number[],
   outerRank: number,
   operands: readonly Strided[],
 ): boolean {
-  if (usesLinear(p)) return false;
   const along = outerRank - 1, inner = sizes.length - 1;
-  let rowScore = 0, columnScore = 0;
-  operands.slice(0, p.inputs.length).forEach((o) => {
-    const a = o.strides[along], b = o.strides[inner];
-    if (a === 1 && b !== 1) columnScore++;
-    if (b === 1) rowScore++;
-  });
-  return columnScore > rowScore && sizes[along] >= 4;
+  if (sizes[along] < 4 || usesLinear(p)) return false;
+  let row = 0, column = 0;
+  for (const { strides } of operands.slice(0, p.inputs.length)) {
+    row += stepCost(strides[inner]);
+    column += stepCost(strides[along]);
+  }
+  return column < row;
+}
+
+/** Lanes that follow each other, or are all the same element, take one load; others one each. */
+function stepCost(stride: number): number {
+  return stride === 0 || stride === 1 ? 1 : 4;
 }
 
 const linearUse = new WeakMap<Program, boolean>();
