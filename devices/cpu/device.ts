@@ -21,6 +21,9 @@ import { bytesOf } from "../../core/dtype.ts";
 import { matmul } from "./gemm.ts";
 import { launch } from "./launch.ts";
 import { allocate, heap, memoryStats, release } from "./memory.ts";
+import { scan } from "./scan.ts";
+import { scatter } from "./scatter.ts";
+import { sort } from "./sort.ts";
 
 /** The device named `cpu`. */
 export class CpuDevice implements Device {
@@ -82,18 +85,18 @@ export class CpuDevice implements Device {
   }
 
   /** Scatters along an axis. */
-  scatter(_spec: ScatterSpec): void {
-    throw new Error("pending");
+  scatter(spec: ScatterSpec): void {
+    scatter(spec);
   }
 
   /** Sorts rows. */
-  sort(_spec: SortSpec): void {
-    throw new Error("pending");
+  sort(spec: SortSpec): void {
+    sort(spec);
   }
 
   /** Scans rows. */
-  scan(_spec: ScanSpec): void {
-    throw new Error("pending");
+  scan(spec: ScanSpec): void {
+    scan(spec);
   }
 
   /** Does nothing: every call runs to its end. */
