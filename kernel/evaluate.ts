@@ -150,6 +150,7 @@ const evaluators: Record<ExprOp, Evaluator> = {
   acosh: float(Math.acosh),
   atanh: float(Math.atanh),
   erf: float(special.erf),
+  erfc: float(special.erfc),
   erfinv: float(special.erfinv),
   lgamma: float(special.lgamma),
   digamma: float(special.digamma),

@@ -48,6 +48,7 @@ export const floatFunctions = [
   "acosh",
   "atanh",
   "erf",
+  "erfc",
   "erfinv",
   "lgamma",
   "digamma",
@@ -365,9 +366,15 @@ export function tanh(a: Expr): Expr {
 export function erf(a: Expr): Expr {
   return call("erf", a);
 }
-/** Logistic function 1 / (1 + e⁻ᵃ). */
+/** Logistic function 1 / (1 + e⁻ᵃ); nothing in it or its derivatives overflows. */
 export function sigmoid(a: Expr): Expr {
-  return div(1, add(exp(neg(a)), 1));
+  const below = lt(a, 0);
+  const z = exp(select(below, a, neg(a)));
+  return div(select(below, z, 1), add(z, 1));
+}
+/** The value of `a` without its derivative. */
+export function detach(a: Expr): Expr {
+  return bitcast(bitcast(a, a.type === "f64" ? "i64" : "i32"), a.type);
 }
 
 /** Brings a computed value to what the storage dtype can hold, so that fused and stored values agree. */

@@ -5,12 +5,19 @@
  * @module
  */
 
-import { constant, type Expr, neg, transform } from "./expr.ts";
+import { constant, type Expr, neg, not, transform } from "./expr.ts";
 import { evaluateNode } from "./evaluate.ts";
 
 function isConst(e: Expr, value: number): boolean {
   return e.op === "const" && e.type !== "bool" && Number(e.value) === value &&
     !Object.is(e.value, -0);
+}
+
+/** The condition c, where c is compared with false, or c as a number with 0. */
+function truth(a: Expr, b: Expr): Expr | undefined {
+  if (b.op !== "const" || Number(b.value) !== 0) return undefined;
+  if (a.type === "bool") return a;
+  return a.op === "cast" && a.args[0].type === "bool" ? a.args[0] : undefined;
 }
 
 function rewrite(e: Expr): Expr {
@@ -36,6 +43,12 @@ function rewrite(e: Expr): Expr {
       return a.op === "neg" ? a.args[0] : e;
     case "not":
       return a.op === "not" ? a.args[0] : e;
+    case "ne":
+      return truth(a, b) ?? e;
+    case "eq": {
+      const condition = truth(a, b);
+      return condition === undefined ? e : rewrite(not(condition));
+    }
     case "select":
       if (e.args[1] === e.args[2]) return e.args[1];
       if (a.op === "const") return e.args[a.value ? 1 : 2];
