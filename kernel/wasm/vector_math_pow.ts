@@ -41,8 +41,7 @@ function preciseLog2(x: Expr): Sum {
   // s = (m − 1)/(m + 1): a short head and the rest, from the exact remainder of the division
   const u = k.sub(m, 1), v = k.add(m, 1);
   const inverse = k.div(1, v);
-  const s = k.mul(u, inverse);
-  const head = leading(s);
+  const head = leading(k.mul(u, inverse));
   const vHead = leading(v), vRest = k.sub(u, k.sub(vHead, 2));
   const remainder = k.sub(
     k.sub(u, k.mul(head, vHead)),
@@ -50,7 +49,7 @@ function preciseLog2(x: Expr): Sum {
   );
   const rest = k.mul(remainder, inverse);
   // head·slope₀ is exact; all else is small.
-  const square = k.mul(s, s);
+  const s = k.add(head, rest), square = k.mul(s, s);
   const small = k.fma(
     k.mul(square, s),
     polynomial(square, cubic),

@@ -8,55 +8,70 @@
 import * as k from "../expr.ts";
 import type { Expr } from "../expr.ts";
 import {
+  atLeast,
+  atMost,
   bitsOf,
   fromBits,
   polynomial,
   reduce,
   rounder,
+  signBit,
 } from "./vector_math_parts.ts";
 
-// Sums of four parts, the first two of 12 bits: n times them is exact for n < 2¹² on any machine.
-const pi = [3.140625, 0.0009675026, 1.5099067e-07, 5.126688e-12];
+// π/2 as a sum, the first two parts of 12 bits: n times them is exact for n < 2¹² on any machine.
 const halfPi = [1.5703125, 0.0004837513, 7.5495336e-08, 2.563344e-12];
 
-// sin(r)/r in r², |r| ≤ π/2
-const sinTerms = [1, -0.1666666, 0.008333069, -0.00019809768, 2.6060538e-06];
+// sin(r)/r and cos r in r², |r| ≤ π/4
+const sinTerms = [1, -0.16666654, 0.008332106, -0.00019507883];
+const cosTerms = [1, -0.5, 0.041666646, -0.0013887305, 2.4431425e-05];
 
 // tan(r)/r in r², |r| ≤ π/4: a ratio
 const tanNumerator = [1, -0.095781215];
 const tanDenominator = [1, -0.42911506, 0.0097094765];
 
-/** (−1)ⁿ sin r, n in the low bit of `count`. */
-function alternatingSin(r: Expr, count: Expr): Expr {
-  const value = k.mul(r, polynomial(k.mul(r, r), sinTerms));
-  return fromBits(k.xor(bitsOf(value), k.shl(count, 31)));
+/** x = n·π/2 + r: r, and n in the low bits of an i32. */
+function quadrant(x: Expr): { r: Expr; count: Expr } {
+  const shifted = k.fma(x, 2 / Math.PI, rounder);
+  const r = reduce(x, k.sub(shifted, rounder), halfPi);
+  // Where n is too large to be exact the result at least stays a sine of something.
+  return { r: atLeast(atMost(r, 1), -1), count: bitsOf(shifted) };
+}
+
+/** Truth of the lowest bit. */
+function isOdd(count: Expr): Expr {
+  return k.lt(k.shl(count, 31), 0);
+}
+
+/** sin(n·π/2 + r) */
+function quarterSine(r: Expr, count: Expr): Expr {
+  const z = k.mul(r, r);
+  const sine = k.mul(r, polynomial(z, sinTerms));
+  const value = k.select(isOdd(count), polynomial(z, cosTerms), sine);
+  return fromBits(
+    k.xor(bitsOf(value), k.and(k.shl(count, 30), signBit)),
+  );
 }
 
 /** Sine. */
 export function sin(x: Expr): Expr {
-  const shifted = k.fma(x, 1 / Math.PI, rounder);
-  const n = k.sub(shifted, rounder);
-  return alternatingSin(reduce(x, n, pi), bitsOf(shifted));
+  const { r, count } = quadrant(x);
+  return quarterSine(r, count);
 }
 
 /** Cosine. */
 export function cos(x: Expr): Expr {
-  // x = (n − 1/2)π + r: cos x = (−1)ⁿ sin r
-  const shifted = k.add(k.fma(x, 1 / Math.PI, 0.5), rounder);
-  const n = k.sub(k.sub(shifted, rounder), 0.5);
-  return alternatingSin(reduce(x, n, pi), bitsOf(shifted));
+  const { r, count } = quadrant(x);
+  return quarterSine(r, k.add(count, 1));
 }
 
 /** Tangent. */
 export function tan(x: Expr): Expr {
-  const shifted = k.fma(x, 2 / Math.PI, rounder);
-  const r = reduce(x, k.sub(shifted, rounder), halfPi);
+  const { r, count } = quadrant(x);
   const z = k.mul(r, r);
   const p = k.mul(r, polynomial(z, tanNumerator));
   const q = polynomial(z, tanDenominator);
   // For odd n the tangent of x is −1/tan r.
-  const sign = k.shl(bitsOf(shifted), 31);
-  const odd = k.lt(sign, 0);
+  const odd = isOdd(count);
   const ratio = k.div(k.select(odd, q, p), k.select(odd, p, q));
-  return fromBits(k.xor(bitsOf(ratio), sign));
+  return fromBits(k.xor(bitsOf(ratio), k.shl(count, 31)));
 }
