@@ -19,6 +19,7 @@ import {
   type PromotionOperand,
   resultType,
 } from "../core/dtype.ts";
+import { DTypeError } from "../core/errors.ts";
 import {
   checkTensors,
   type OpInfo,
@@ -49,7 +50,7 @@ export interface ElementwiseDeclaration {
   readonly family: string;
   /** Names of the operands; one `x` when omitted. */
   readonly inputs?: readonly string[];
-  /** Options: numbers become run-time scalars after the operands, others choose between expressions. */
+  /** Options: numbers become run-time scalars (floats, even where the operands are integers), others choose between expressions. */
   readonly attrs?: Readonly<Record<string, number | string | boolean>>;
   /** The computation; its derivative is found by the calculus table. */
   readonly define: (
@@ -183,9 +184,11 @@ export class Elementwise {
     let common = resultType(plain.map(promotionOf));
     if (this.result === "float" && !isFloat(common)) common = "f32";
     const type = k.computeType(common);
+    // Attributes may be fractions, whatever the operands are.
+    const attributeType = isFloat(common) ? type : "f32";
     const leaves = operands.map((operand, i) =>
       typeof operand === "number"
-        ? k.scalar(i, type)
+        ? k.scalar(i, i < plain.length ? type : attributeType)
         : k.cast(k.input(i, k.computeType(operand.dtype)), type)
     );
     const expr = simplify(this.define(leaves));
@@ -395,7 +398,7 @@ export function elementwise<F extends (...args: any[]) => Tensor>(
   return call as unknown as F;
 }
 
-/** Refuses operands whose dtypes are not of the given kinds. */
+/** Refuses operands whose dtypes are not of the given kinds; `what` follows "Cannot". */
 export function requireKinds(
   what: string,
   operands: readonly Operand[],
@@ -405,10 +408,13 @@ export function requireKinds(
     if (typeof operand === "number") continue;
     const { kind } = dtypes[operand.dtype];
     if (!kinds.includes(kind)) {
-      throw new TypeError(
+      const taken = Object.keys(dtypes).filter((name) =>
+        kinds.includes(dtypes[name as DType].kind)
+      );
+      throw new DTypeError(
         `Cannot ${what} a tensor of dtype ${operand.dtype}: it takes ${
-          kinds.join(" or ")
-        } tensors`,
+          taken.join(", ")
+        }; convert it with cast(x, "${taken[0]}")`,
       );
     }
   }
