@@ -6,7 +6,8 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { gradients, memory, scope, Tensor } from "../mod.ts";
+import { getDevice, gradients, memory, scope, Tensor } from "../mod.ts";
+import type { DeviceKernels } from "../core/device.ts";
 import {
   type DType,
   dtypes,
@@ -39,7 +40,7 @@ function isSample(x: unknown): x is SampleTensor {
 }
 
 /** How operands are brought into memory. */
-type Layout = "plain" | "strided" | "pending";
+type Layout = "plain" | "strided" | "pending" | "composed";
 
 /** |computed − expected| ≤ tolerance · (1 + |expected|), by dtype of the result. */
 const tolerance: Record<DType, number> = {
@@ -193,6 +194,18 @@ function assertTensor(
   );
 }
 
+/** Runs `body` with the device's fast paths switched off, so that composed definitions run. */
+function withoutKernels(body: () => void): void {
+  const device = getDevice("cpu") as { kernels: DeviceKernels };
+  const { kernels } = device;
+  device.kernels = {};
+  try {
+    body();
+  } finally {
+    device.kernels = kernels;
+  }
+}
+
 /** Forward and gradients in one layout and float type against PyTorch's. */
 function compare(
   info: OpInfo,
@@ -338,6 +351,16 @@ for (const info of operators().values()) {
             `${what}, ${layout}`,
           );
         }
+        withoutKernels(() =>
+          compare(
+            info,
+            sample,
+            "composed",
+            undefined,
+            row.own,
+            `${what}, composed`,
+          )
+        );
         if (row.f64 !== undefined) {
           compare(info, sample, "plain", "f64", row.f64, `${what}, f64`);
         }

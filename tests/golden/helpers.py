@@ -1,8 +1,9 @@
 """Functions for the operators' `torch` expressions where PyTorch has no one-liner."""
 
 import torch
+import torch.nn.functional as F
 
-__all__ = ["lstm", "gru", "rnn"]
+__all__ = ["lstm", "gru", "rnn", "conv_input_grad", "conv_weight_grad", "avg_pool_grad"]
 
 
 def recurrent(kind, x, weights, states, options):
@@ -36,3 +37,32 @@ def gru(x, h0, *weights, **options):
 def rnn(x, h0, *weights, **options):
     """Outputs and last hidden state of torch.nn.RNN."""
     return recurrent(torch.nn.RNN, x, weights, [h0], options)
+
+
+def _convolve(x, w, stride, padding, dilation, groups):
+    function = [F.conv1d, F.conv2d, F.conv3d][x.dim() - 3]
+    return function(x, w, None, stride, padding, dilation, groups)
+
+
+def conv_input_grad(g, w, spatial, stride, padding, dilation, groups):
+    """The gradient of a convolution with respect to its input, itself differentiable."""
+    x = torch.zeros(g.shape[0], w.shape[1] * groups, *spatial, dtype=g.dtype)
+    x.requires_grad_(True)
+    y = _convolve(x, w, stride, padding, dilation, groups)
+    return torch.autograd.grad(y, x, g, create_graph=True)[0]
+
+
+def conv_weight_grad(x, g, kernel, stride, padding, dilation, groups):
+    """The gradient of a convolution with respect to its filters, itself differentiable."""
+    w = torch.zeros(g.shape[1], x.shape[1] // groups, *kernel, dtype=g.dtype)
+    w.requires_grad_(True)
+    y = _convolve(x, w, stride, padding, dilation, groups)
+    return torch.autograd.grad(y, w, g, create_graph=True)[0]
+
+
+def avg_pool_grad(g, spatial, kernel, stride, padding, ceil, include):
+    """The gradient of average pooling with respect to its input, itself differentiable."""
+    x = torch.zeros(*g.shape[:2], *spatial, dtype=g.dtype, requires_grad=True)
+    function = [F.avg_pool1d, F.avg_pool2d, F.avg_pool3d][x.dim() - 3]
+    y = function(x, kernel, stride, padding, ceil, include)
+    return torch.autograd.grad(y, x, g, create_graph=True)[0]

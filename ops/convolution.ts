@@ -1,0 +1,502 @@
+/**
+ * Convolutions over one, two or three spatial axes. The convolution and its
+ * two gradients are one closed family: each one's gradients are the others.
+ *
+ * @module
+ */
+
+import type { Block, ConvSpec, DeviceKernels } from "../core/device.ts";
+import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
+import { contiguous } from "../core/fuse.ts";
+import { operator } from "../core/op.ts";
+import { type Shape, sizeOf } from "../core/shape.ts";
+import { Tensor } from "../core/tensor.ts";
+import { Value } from "../core/value.ts";
+import { add } from "./arithmetic.ts";
+import { reshape, sum } from "./foundation.ts";
+import { batchMatmul } from "./matmul.ts";
+import { t } from "./samples.ts";
+import {
+  columnsValue,
+  type Geometry,
+  geometry,
+  overlapAddValue,
+  type Padding,
+  type PerAxis,
+  perAxis,
+} from "./windows.ts";
+
+/** Options of convolutions. */
+export interface ConvOptions {
+  /** Step of the filters; 1 by default. */
+  stride?: PerAxis;
+  /** Zeros around the input: per axis, or before and after each axis; `same` or `valid`. */
+  padding?: Padding;
+  /** Distance of filter taps; 1 by default. */
+  dilation?: PerAxis;
+  /** Groups that channels are split into; 1 by default. */
+  groups?: number;
+}
+
+/** Options of transposed convolutions. */
+export interface ConvTransposeOptions {
+  /** Step of the filters in the output; 1 by default. */
+  stride?: PerAxis;
+  /** Rows and columns cut off the output. */
+  padding?: PerAxis;
+  /** Rows and columns added at the end of the output. */
+  outputPadding?: PerAxis;
+  /** Distance of filter taps. */
+  dilation?: PerAxis;
+  /** Groups that channels are split into. */
+  groups?: number;
+}
+
+interface Attrs {
+  stride: PerAxis;
+  padding: Padding;
+  dilation: PerAxis;
+  groups: number;
+}
+
+const defaults: Attrs = { stride: 1, padding: 0, dilation: 1, groups: 1 };
+
+function check(what: string, x: Shape, w: Shape, groups: number): void {
+  const bad = (why: string) =>
+    new ShapeError(
+      `Cannot ${what} an input of shape ${shapeText(x)} with filters of shape ${
+        shapeText(w)
+      } in ${groups} groups: ${why}`,
+    );
+  if (x.length < 3 || x.length > 5 || w.length !== x.length) {
+    throw bad("both must be [N, C, spatial…] with one to three spatial axes");
+  }
+  if (
+    !Number.isInteger(groups) || groups < 1 || x[1] % groups !== 0 ||
+    w[0] % groups !== 0
+  ) {
+    throw bad("the groups must divide the input channels and the filters");
+  }
+  if (w[1] * groups !== x[1]) {
+    throw bad(
+      `each filter must have ${x[1] / groups} channels, and has ${w[1]}`,
+    );
+  }
+}
+
+function sameFloat(what: string, ...tensors: (Tensor | undefined)[]): void {
+  const dtypes = new Set(
+    tensors.flatMap((x) => x === undefined ? [] : [x.dtype]),
+  );
+  const [dtype] = dtypes;
+  if (dtypes.size !== 1 || !["f32", "f64", "f16", "bf16"].includes(dtype)) {
+    throw new DTypeError(
+      `Cannot ${what} tensors of dtypes ${
+        [...dtypes].join(", ")
+      }: they must be one floating-point type`,
+    );
+  }
+}
+
+/** The device's own kernels, for what they can do: f32 over one or two axes. */
+function fast<K extends keyof DeviceKernels>(
+  x: Tensor,
+  spatial: number,
+  name: K,
+): DeviceKernels[K] | undefined {
+  return x.dtype === "f32" && spatial <= 2 ? x.device.kernels[name] : undefined;
+}
+
+/** What the device's kernels need to know; one spatial axis is a row of height 1. */
+export function convSpec(
+  n: number,
+  inChannels: number,
+  outChannels: number,
+  g: Geometry,
+  groups: number,
+): ConvSpec {
+  const two = <T>(list: readonly T[], first: T): [T, T] =>
+    list.length === 1 ? [first, list[0]] : [list[0], list[1]];
+  const [inHeight, inWidth] = two(g.input, 1);
+  const [outHeight, outWidth] = two(g.output, 1);
+  const [kernelHeight, kernelWidth] = two(g.kernel, 1);
+  const [strideHeight, strideWidth] = two(g.stride, 1);
+  const [padTop, padLeft] = two(g.before, 0);
+  const [dilationHeight, dilationWidth] = two(g.dilation, 1);
+  return {
+    batch: n,
+    inChannels,
+    inHeight,
+    inWidth,
+    outChannels,
+    outHeight,
+    outWidth,
+    kernelHeight,
+    kernelWidth,
+    strideHeight,
+    strideWidth,
+    padTop,
+    padLeft,
+    dilationHeight,
+    dilationWidth,
+    groups,
+  };
+}
+
+/** Runs `body` with contiguous forms of values, and releases those. */
+export function withBlocks<T>(
+  values: readonly Value[],
+  body: (...blocks: Block[]) => T,
+): T {
+  const dense = values.map(contiguous);
+  try {
+    return body(...dense);
+  } finally {
+    for (const value of dense) value.release();
+  }
+}
+
+const product = (shape: Shape) => shape.reduce((a, b) => a * b, 1);
+
+/** Columns of x as [N, groups, channels per group · taps, windows]. */
+function groupedColumns(x: Tensor, g: Geometry, groups: number): Tensor {
+  const columns = new Tensor(columnsValue(x.value, g));
+  const [n, c] = x.shape;
+  return reshape(columns, [
+    n,
+    groups,
+    (c / groups) * product(g.kernel),
+    product(g.output),
+  ]);
+}
+
+/**
+ * Convolution (cross-correlation) over one to three spatial axes.
+ *
+ * @param x Tensor [N, C, spatial…].
+ * @param w Filters [M, C/groups, kernel…].
+ * @param b Bias [M], or undefined for none.
+ * @returns Tensor [N, M, output…] with output = ⌊(in + pads − dilation·(k−1) − 1)/stride⌋ + 1.
+ * @throws {ShapeError} when channels, groups or windows do not fit.
+ */
+export const conv: (
+  x: Tensor,
+  w: Tensor,
+  b?: Tensor,
+  options?: ConvOptions,
+) => Tensor = operator<
+  (x: Tensor, w: Tensor, b?: Tensor, options?: ConvOptions) => Tensor,
+  Attrs
+>({
+  name: "conv",
+  family: "convolution",
+  inputs: ["x", "w", "b"],
+  attrs: defaults,
+  formula: "yₙₘₚ = bₘ + Σ x · w",
+  torch:
+    "[F.conv1d, F.conv2d, F.conv3d][x.dim() - 3](x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups)",
+  onnx: "Conv",
+  caffe2: "Conv",
+  saves: [0, 1],
+  run: ([x, w, b], { groups, ...options }) => {
+    check("convolve", x.shape, w.shape, groups);
+    sameFloat("convolve", x, w, b);
+    const g = geometry("convolve", x.shape.slice(2), w.shape.slice(2), options);
+    const [n, c] = x.shape;
+    const m = w.shape[0];
+    if (b !== undefined && (b.rank !== 1 || b.size !== m)) {
+      throw new ShapeError(
+        `Cannot convolve with ${m} filters and a bias of shape ${
+          shapeText(b.shape)
+        }: the bias must be [${m}]`,
+      );
+    }
+    const y = [n, m, ...g.output];
+    const kernel = fast(x, g.input.length, "conv2d");
+    if (kernel !== undefined && sizeOf(y) > 0) {
+      const values = [x.value, w.value, ...(b === undefined ? [] : [b.value])];
+      return withBlocks(values, (xs, ws, bs) => {
+        const result = Value.empty(x.device, x.dtype, y);
+        kernel(convSpec(n, c, m, g, groups), xs, ws, bs, result);
+        return new Tensor(result);
+      });
+    }
+    const columns = groupedColumns(x, g, groups);
+    const filters = reshape(w, [
+      1,
+      groups,
+      m / groups,
+      product(w.shape.slice(1)),
+    ]);
+    const result = reshape(batchMatmul(filters, columns), y);
+    return b === undefined
+      ? result
+      : add(result, reshape(b, [m, ...g.output.map(() => 1)]));
+  },
+  // ∂conv: dx and dw are the two other members of the family, db = Σ g
+  gradient: ({ inputs: [x, w], shapes, grad, attrs, needs }) => [
+    needs(0) ? convInputGrad(grad, w, shapes[0].slice(2), attrs) : undefined,
+    needs(1) ? convWeightGrad(x, grad, shapes[1].slice(2), attrs) : undefined,
+    needs(2)
+      ? sum(grad, grad.shape.map((_, d) => d).filter((d) => d !== 1))
+      : undefined,
+  ],
+  samples: [
+    [t([2, 2, 5, 5]), t([3, 2, 3, 3]), t([3])],
+    [t([1, 2, 4, 5]), t([2, 2, 2, 3]), undefined, {
+      stride: [2, 1],
+      padding: [1, 2],
+    }],
+    [t([1, 4, 5, 5]), t([4, 2, 2, 2]), t([4]), { groups: 2, dilation: 2 }],
+    [t([1, 3, 4, 4]), t([3, 1, 3, 3]), t([3]), { groups: 3, padding: 1 }],
+    [t([2, 3, 4, 4]), t([5, 3, 1, 1])],
+    [t([2, 2, 7]), t([3, 2, 3]), t([3]), { stride: 2, padding: 1 }],
+    [t([1, 2, 3, 4, 3]), t([2, 2, 2, 2, 2]), t([2]), { padding: 1, stride: 2 }],
+    [t([1, 2, 5, 5]), t([2, 2, 3, 3]), undefined, { padding: "same" }],
+    [t([0, 2, 5, 5]), t([2, 2, 3, 3])],
+    [t([1, 1, 3, 3], { dtype: "bf16" }), t([1, 1, 2, 2], { dtype: "bf16" })],
+  ],
+});
+
+type Adjoint = (
+  a: Tensor,
+  b: Tensor,
+  spatial: Shape,
+  options?: ConvOptions,
+) => Tensor;
+
+/**
+ * Gradient of a convolution with respect to its input.
+ *
+ * @param g Gradient of the result [N, M, output…].
+ * @param w Filters [M, C/groups, kernel…].
+ * @param spatial Spatial extents of the input.
+ * @returns Tensor [N, C, spatial…].
+ */
+export const convInputGrad: (
+  g: Tensor,
+  w: Tensor,
+  spatial: Shape,
+  options?: ConvOptions,
+) => Tensor = operator<
+  Adjoint,
+  Attrs & { spatial: Shape }
+>({
+  name: "convInputGrad",
+  family: "convolution",
+  inputs: ["g", "w"],
+  attrs: { ...defaults, spatial: [] },
+  bind: (g, w, spatial, options) => ({
+    inputs: [g, w],
+    attrs: { spatial, ...options },
+  }),
+  formula: "the adjoint of x ↦ conv(x, w)",
+  torch: "conv_input_grad(g, w, spatial, stride, padding, dilation, groups)",
+  run: ([g, w], { spatial, groups, ...options }) => {
+    const c = w.shape[1] * groups;
+    const [n, m] = g.shape;
+    sameFloat("differentiate a convolution of", g, w);
+    const geo = geometry("convolve", spatial, w.shape.slice(2), options);
+    checkGradient(g.shape, [n, w.shape[0], ...geo.output]);
+    const x = [n, c, ...spatial];
+    const kernel = fast(g, spatial.length, "conv2dInputGrad");
+    if (kernel !== undefined && sizeOf(x) > 0 && g.size > 0) {
+      return withBlocks([g.value, w.value], (gs, ws) => {
+        const result = Value.empty(g.device, g.dtype, x);
+        kernel(convSpec(n, c, m, geo, groups), gs, ws, result);
+        return new Tensor(result);
+      });
+    }
+    const taps = product(geo.kernel), windows = product(geo.output);
+    const filters = reshape(w, [1, groups, m / groups, (c / groups) * taps]);
+    const grads = reshape(g, [n, groups, m / groups, windows]);
+    const columns = batchMatmul(filters, grads, { transposeA: true });
+    const shaped = reshape(columns, [n, c, ...geo.kernel, ...geo.output]);
+    return new Tensor(overlapAddValue(shaped.value, geo));
+  },
+  // ∂(g, w ↦ dx): with the gradient h of dx: dg = conv(h, w), dw = convWeightGrad(h, g)
+  gradient: (
+    { inputs: [g, w], shapes, grad, attrs: { spatial: _, ...attrs }, needs },
+  ) => [
+    needs(0) ? conv(grad, w, undefined, attrs) : undefined,
+    needs(1) ? convWeightGrad(grad, g, shapes[1].slice(2), attrs) : undefined,
+  ],
+  samples: [
+    [t([2, 3, 3, 3]), t([3, 2, 3, 3]), [5, 5]],
+    [t([1, 2, 3, 2]), t([2, 2, 2, 3]), [5, 4], {
+      stride: [2, 2],
+      padding: [1, 1],
+    }],
+    [t([1, 4, 3, 3]), t([4, 2, 2, 2]), [5, 5], { groups: 2, dilation: 2 }],
+    [t([2, 3, 4]), t([3, 2, 3]), [7], { stride: 2, padding: 1 }],
+    [t([1, 2, 2, 3, 2]), t([2, 2, 2, 2, 2]), [3, 4, 3], {
+      stride: 2,
+      padding: 1,
+    }],
+  ],
+});
+
+/**
+ * Gradient of a convolution with respect to its filters.
+ *
+ * @param x Input [N, C, spatial…].
+ * @param g Gradient of the result [N, M, output…].
+ * @param kernel Extents of the filters.
+ * @returns Tensor [M, C/groups, kernel…].
+ */
+export const convWeightGrad: (
+  x: Tensor,
+  g: Tensor,
+  kernel: Shape,
+  options?: ConvOptions,
+) => Tensor = operator<
+  Adjoint,
+  Attrs & { kernel: Shape }
+>({
+  name: "convWeightGrad",
+  family: "convolution",
+  inputs: ["x", "g"],
+  attrs: { ...defaults, kernel: [] },
+  bind: (x, g, kernel, options) => ({
+    inputs: [x, g],
+    attrs: { kernel, ...options },
+  }),
+  formula: "the adjoint of w ↦ conv(x, w)",
+  torch: "conv_weight_grad(x, g, kernel, stride, padding, dilation, groups)",
+  run: ([x, g], { kernel: extents, groups, ...options }) => {
+    const [n, c] = x.shape;
+    const m = g.shape[1];
+    sameFloat("differentiate a convolution of", x, g);
+    const geo = geometry("convolve", x.shape.slice(2), extents, options);
+    checkGradient(g.shape, [n, m, ...geo.output]);
+    const w = [m, c / groups, ...extents];
+    const kernel = fast(x, extents.length, "conv2dWeightGrad");
+    if (kernel !== undefined && x.size > 0 && g.size > 0) {
+      return withBlocks([x.value, g.value], (xs, gs) => {
+        const result = Value.empty(x.device, x.dtype, w);
+        kernel(convSpec(n, c, m, geo, groups), xs, gs, result);
+        return new Tensor(result);
+      });
+    }
+    const grads = reshape(g, [n, groups, m / groups, product(geo.output)]);
+    const columns = groupedColumns(x, geo, groups);
+    const each = batchMatmul(grads, columns, { transposeB: true });
+    return reshape(sum(each, 0), w);
+  },
+  // ∂(x, g ↦ dw): with the gradient h of dw: dx = convInputGrad(g, h), dg = conv(x, h)
+  gradient: (
+    { inputs: [x, g], shapes, grad, attrs: { kernel: _, ...attrs }, needs },
+  ) => [
+    needs(0) ? convInputGrad(g, grad, shapes[0].slice(2), attrs) : undefined,
+    needs(1) ? conv(x, grad, undefined, attrs) : undefined,
+  ],
+  samples: [
+    [t([2, 2, 5, 5]), t([2, 3, 3, 3]), [3, 3]],
+    [t([1, 2, 5, 4]), t([1, 2, 3, 3]), [2, 2], { stride: 2, padding: 1 }],
+    [t([1, 4, 5, 5]), t([1, 4, 3, 3]), [2, 2], { groups: 2, dilation: 2 }],
+    [t([2, 2, 7]), t([2, 3, 4]), [3], { stride: 2, padding: 1 }],
+  ],
+});
+
+function checkGradient(actual: Shape, expected: Shape): void {
+  if (
+    actual.length !== expected.length ||
+    actual.some((n, d) => n !== expected[d])
+  ) {
+    throw new ShapeError(
+      `Cannot differentiate a convolution whose result has shape ${
+        shapeText(expected)
+      } with a gradient of shape ${
+        shapeText(actual)
+      }: the shapes must be equal`,
+    );
+  }
+}
+
+/**
+ * Transposed convolution: the adjoint of a convolution, as a map of its own.
+ *
+ * @param x Tensor [N, C, spatial…].
+ * @param w Filters [C, M/groups, kernel…].
+ * @param b Bias [M], or undefined for none.
+ * @returns Tensor [N, M, output…] with output = (in − 1)·stride − 2·padding + dilation·(k − 1) + outputPadding + 1.
+ * @throws {ShapeError} when channels or groups do not fit.
+ */
+export const convTranspose: (
+  x: Tensor,
+  w: Tensor,
+  b?: Tensor,
+  options?: ConvTransposeOptions,
+) => Tensor = operator<
+  (x: Tensor, w: Tensor, b?: Tensor, options?: ConvTransposeOptions) => Tensor,
+  {
+    stride: PerAxis;
+    padding: PerAxis;
+    outputPadding: PerAxis;
+    dilation: PerAxis;
+    groups: number;
+  }
+>({
+  name: "convTranspose",
+  family: "convolution",
+  inputs: ["x", "w", "b"],
+  attrs: { stride: 1, padding: 0, outputPadding: 0, dilation: 1, groups: 1 },
+  formula: "y = b + (x ⋆ᵀ w)",
+  torch:
+    "[F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d][x.dim() - 3](x, w, b, stride=stride, padding=padding, output_padding=outputPadding, groups=groups, dilation=dilation)",
+  onnx: "ConvTranspose",
+  caffe2: "ConvTranspose",
+  run: ([x, w, b], { stride, padding, outputPadding, dilation, groups }) => {
+    const rank = x.rank - 2;
+    if (
+      rank < 1 || rank > 3 || w.rank !== x.rank || w.shape[0] !== x.shape[1] ||
+      x.shape[1] % groups !== 0
+    ) {
+      throw new ShapeError(
+        `Cannot apply a transposed convolution with filters of shape ${
+          shapeText(w.shape)
+        } in ${groups} groups to ${
+          shapeText(x.shape)
+        }: the input is [N, C, spatial…], the filters [C, M/groups, kernel…]`,
+      );
+    }
+    const s = perAxis(stride, rank, "stride"),
+      p = perAxis(padding, rank, "padding");
+    const extra = perAxis(outputPadding, rank, "outputPadding");
+    const step = perAxis(dilation, rank, "dilation");
+    extra.forEach((n, d) => {
+      if (n >= Math.max(s[d], step[d])) {
+        throw new RangeError(
+          `Cannot use outputPadding ${shapeText(extra)} with stride ${
+            shapeText(s)
+          } and dilation ${
+            shapeText(step)
+          }: it must be smaller than either along each axis`,
+        );
+      }
+    });
+    const spatial = x.shape.slice(2).map((n, d) =>
+      (n - 1) * s[d] - 2 * p[d] + step[d] * (w.shape[2 + d] - 1) + extra[d] + 1
+    );
+    const y = convInputGrad(x, w, spatial, {
+      stride,
+      padding,
+      dilation,
+      groups,
+    });
+    return b === undefined
+      ? y
+      : add(y, reshape(b, [b.size, ...spatial.map(() => 1)]));
+  },
+  samples: [
+    [t([1, 2, 3, 3]), t([2, 3, 3, 3]), t([3])],
+    [t([1, 2, 3, 4]), t([2, 2, 2, 3]), undefined, {
+      stride: 2,
+      padding: 1,
+      outputPadding: 1,
+    }],
+    [t([1, 4, 3, 3]), t([4, 1, 2, 2]), t([2]), { groups: 2, dilation: 2 }],
+    [t([2, 2, 4]), t([2, 3, 3]), t([3]), { stride: 2 }],
+    [t([1, 2, 2, 2, 2]), t([2, 2, 2, 2, 2])],
+  ],
+});
