@@ -650,6 +650,114 @@ Deno.test("render: long rows are cut and joined to the same result", () => {
   }
 });
 
+Deno.test("render: a costly value that stages and outputs share, kept in an output", () => {
+  const dice = new Dice(7);
+  for (const dtype of ["f32", "f64", "f16"] as const) {
+    for (const { space, axes } of spaces) {
+      for (const layout of layouts) {
+        check({
+          name: `render kept ${dtype}`,
+          space,
+          axes,
+          streams: [operand(dtype, space, layout, drawer(dice, dtype))],
+          build: ({ streams: [x] }) => {
+            const e = k.exp(k.sub(x, k.stage(0, x.type)));
+            const root = k.call("log1p", e);
+            const share = k.div(e, k.stage(1, x.type));
+            return {
+              stages: [
+                { op: "max", value: x },
+                { op: "sum", value: e },
+                { op: "sum", value: k.mul(e, x) },
+                { op: "max", value: k.mul(root, k.stage(2, x.type)) },
+                { op: "argmax", value: e },
+              ],
+              outputs: [
+                { dtype, per: "element", value: k.roundTo(share, dtype) },
+                {
+                  dtype: x.type as DType,
+                  per: "row",
+                  value: k.stage(2, x.type),
+                },
+                {
+                  dtype,
+                  per: "element",
+                  value: k.roundTo(k.sub(root, share), dtype),
+                },
+                { dtype: "i32", per: "row", value: k.stage(4, "i32") },
+              ],
+            };
+          },
+        });
+      }
+    }
+  }
+});
+
+Deno.test("render: an output over its own operand keeps nothing there", () => {
+  const x = operand("f32", [3, 9], "plain", (i) => i % 5);
+  const y = operand("f32", [3, 9], "plain", (i) => i % 5);
+  const softmax = (into: Value[] | undefined, source: Value) =>
+    runRows(device, {
+      name: "render in place",
+      space: [3, 9],
+      axes: [1],
+      streams: [source],
+      into,
+      passes: 3,
+      build: ({ streams: [v] }) => {
+        const e = k.exp(v);
+        return {
+          stages: [
+            { op: "sum", value: e },
+            { op: "max", value: k.add(v, k.stage(0, "f32")) },
+          ],
+          outputs: [{
+            dtype: "f32",
+            per: "element",
+            value: k.add(k.div(e, k.stage(0, "f32")), k.stage(1, "f32")),
+          }],
+        };
+      },
+    })[0];
+  const apart = softmax(undefined, x.value);
+  softmax([y.value], y.value);
+  assertEquals(elements(y.value), elements(apart));
+  for (const v of [x.value, y.value, apart]) v.release();
+});
+
+Deno.test("render: extrema of two, with and without a constant bound, by NaN and infinities", () => {
+  const odd = [NaN, -Infinity, Infinity, 0, 1, -1, 2.5];
+  for (const dtype of ["f32", "f64"] as const) {
+    check({
+      name: "render extrema",
+      space: [49],
+      axes: [],
+      streams: [
+        operand(dtype, [49], "plain", (i) => odd[i % 7]),
+        operand(dtype, [49], "plain", (i) => odd[Math.floor(i / 7)]),
+      ],
+      build: ({ streams: [a, b] }) => {
+        const values = [
+          k.max(a, b),
+          k.min(a, b),
+          k.max(a, 1),
+          k.min(1, a),
+          k.max(a, NaN),
+          k.select(k.lt(a, b), a, b),
+          k.select(k.lt(a, b), b, a),
+          k.select(k.gt(a, b), a, b),
+          k.select(k.lt(a, 1), k.constant(1, a.type), a),
+        ];
+        return {
+          stages: [],
+          outputs: values.map((value) => ({ dtype, value, per: "element" })),
+        };
+      },
+    });
+  }
+});
+
 Deno.test("render: work that is cut into chunks", () => {
   const dice = new Dice(6);
   const cases: [number[], number[]][] = [

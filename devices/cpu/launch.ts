@@ -7,13 +7,8 @@
 
 import { bytesOf } from "../../core/dtype.ts";
 import type { Launch, Strided } from "../../core/device.ts";
-import {
-  columnBlock,
-  type ParamLayout,
-  paramLayout,
-  render,
-  type Variant,
-} from "../../kernel/wasm/render.ts";
+import { type ParamLayout, paramLayout } from "../../kernel/wasm/params.ts";
+import { columnBlock, render, type Variant } from "../../kernel/wasm/render.ts";
 import { type Program, program, stageType } from "../../kernel/program.ts";
 import * as k from "../../kernel/expr.ts";
 import {
@@ -154,10 +149,11 @@ function execute(
   }
   const axis = mode === "column" ? outerRank - 1 : dims.length - 1;
   const kinds = steps.map((s) => stepKind(s[axis]));
-  const key = `${p.key}/${mode}${outerRank},${innerRank}/${kinds}`;
+  const keep = p.stages.length > 0 && !overlaps(p, operands);
+  const key = `${p.key}/${mode}${outerRank},${innerRank}/${kinds}/${keep}`;
   let found = compiled.get(key);
   if (found === undefined) {
-    const variant: Variant = { mode, outerRank, innerRank, steps: kinds };
+    const variant: Variant = { mode, outerRank, innerRank, steps: kinds, keep };
     const bytes = render(p, variant, memoryLimits);
     found = {
       kernel: createKernel(`kernel ${compiled.size}`, bytes),
@@ -194,6 +190,16 @@ function execute(
     const grain = Math.ceil(chunkWork / found.weight / 64) * 64;
     runKernel(found.kernel, block, inner, grain);
   }
+}
+
+/** Whether an output is written to memory that an input is read from. */
+function overlaps(p: Program, operands: readonly Strided[]): boolean {
+  const count = p.inputs.length;
+  return operands.slice(count).some((o) =>
+    operands.slice(0, count).some((i) =>
+      i.storage.address === o.storage.address
+    )
+  );
 }
 
 function stepKind(

@@ -146,6 +146,7 @@ export class LaneEmitter {
         this.leaf(e, this.toLocal(e.args[0]));
         return;
       case "select":
+        if (this.#selectsExtremum(e)) return;
         this.emit(e.args[1]);
         this.emit(e.args[2]);
         this.emit(e.args[0]);
@@ -216,8 +217,12 @@ export class LaneEmitter {
           f.op("v128.bitselect");
           return;
         }
-        this.#args(e);
-        f.op(this.#typed(e.type, e.type === "i32" ? `${e.op}_s` : e.op));
+        if (e.type === "i32") {
+          this.#args(e);
+          f.op(e.op === "min" ? "i32x4.min_s" : "i32x4.max_s");
+          return;
+        }
+        this.#floatExtremum(e);
         return;
       case "div":
       case "rem":
@@ -249,6 +254,38 @@ export class LaneEmitter {
       default:
         this.#lanewise(e, e.op);
     }
+  }
+
+  /** Emits `p < q ? p : q` and `p < q ? q : p` of floats as the one instruction that they are. */
+  #selectsExtremum(e: Expr): boolean {
+    const [condition, a, b] = e.args;
+    if (condition.op !== "lt" || (e.type !== "f32" && e.type !== "f64")) {
+      return false;
+    }
+    const [p, q] = condition.args;
+    const smaller = a === p && b === q, larger = a === q && b === p;
+    if (!smaller && !larger) return false;
+    // pmin(x, y) is y < x ? y : x;  pmax(x, y) is x < y ? y : x.
+    this.emit(smaller ? q : p);
+    this.emit(smaller ? p : q);
+    this.f.op(this.#typed(e.type, smaller ? "pmin" : "pmax"));
+    return true;
+  }
+
+  /** min and max of floats, where a bound that is a number makes the handling of NaN free. */
+  #floatExtremum(e: Expr): void {
+    const [a, b] = e.args;
+    const bound = [b, a].find((x) =>
+      x.op === "const" && !Number.isNaN(x.value)
+    );
+    if (bound === undefined) {
+      this.#args(e);
+      this.f.op(this.#typed(e.type, e.op));
+      return;
+    }
+    this.emit(bound === b ? a : b);
+    this.emit(bound);
+    this.f.op(this.#typed(e.type, `p${e.op}`));
   }
 
   #typed(type: ScalarType, name: string): PlainOp {

@@ -18,8 +18,11 @@ import {
 import { Elements, type Step } from "./elements.ts";
 import { LaneEmitter } from "./lanes.ts";
 import { lower } from "./lower.ts";
+import { type ParamLayout, paramLayout } from "./params.ts";
+import { type Accumulator, type Copy, isArg, Reducer } from "./reduce.ts";
 import * as k from "../expr.ts";
 import type { Expr, ScalarType } from "../expr.ts";
+import { type Pass, planPasses } from "../passes.ts";
 import { type Output, type Program, roots, type Stage } from "../program.ts";
 
 /** How a program is specialised before its sizes are known. */
@@ -32,39 +35,8 @@ export interface Variant {
   readonly innerRank: number;
   /** For each operand, inputs first: its movement along the vector axis. */
   readonly steps: readonly ("zero" | "unit" | "any")[];
-}
-
-/** Byte offsets in the parameter block of a kernel. */
-export interface ParamLayout {
-  /** Address of operand `i`. */
-  address(i: number): number;
-  /** Extent of axis `d`. */
-  size(d: number): number;
-  /** Stride of operand `i` along axis `d`, in bytes. */
-  stride(i: number, d: number): number;
-  /** Largest index of `load` from input `i`. */
-  limit(i: number): number;
-  /** Run-time scalar `i`, 8 bytes each. */
-  scalar(i: number): number;
-  /** Size of the block. */
-  readonly bytes: number;
-}
-
-/** Where the parameters of a program over `rank` axes stand. */
-export function paramLayout(p: Program, rank: number): ParamLayout {
-  const operands = p.inputs.length + p.outputs.length;
-  const sizes = 4 * operands;
-  const strides = sizes + 4 * rank;
-  const limits = strides + 4 * operands * rank;
-  const scalars = Math.ceil((limits + 4 * p.inputs.length) / 8) * 8;
-  return {
-    address: (i) => 4 * i,
-    size: (d) => sizes + 4 * d,
-    stride: (i, d) => strides + 4 * (i * rank + d),
-    limit: (i) => limits + 4 * i,
-    scalar: (i) => scalars + 8 * i,
-    bytes: scalars + 8 * p.scalars.length,
-  };
+  /** Whether costly values may wait in the memory of outputs: no output is an operand too. */
+  readonly keep: boolean;
 }
 
 /** Whether anything in the program is 64 bits wide in registers. */
@@ -90,32 +62,20 @@ export function render(
   return new Renderer(p, variant).module(memory);
 }
 
-/** One reduction's registers: per unrolled copy, and for the elements past the last whole vector. */
-interface Accumulator {
-  readonly main: number[];
-  readonly tail: number;
-  readonly mainIndex: number[];
-  readonly tailIndex: number;
-}
-
-/** The copy of a loop body that is being written. */
-interface Copy {
-  readonly unroll: number;
-  readonly single: boolean;
-}
-
 class Renderer {
   readonly #program: Program;
   readonly #variant: Variant;
   readonly #wide: boolean;
   readonly #lanes: number;
   readonly #layout: ParamLayout;
+  readonly #passes: readonly Pass[];
   readonly #stages: Stage[];
   readonly #outputs: Output[];
   readonly #module = new ModuleBuilder();
   readonly #imports = new Map<string, number>();
   #f!: FunctionBuilder;
   #elements!: Elements;
+  #reducer!: Reducer;
   readonly #constants = new Map<Expr, number>();
   readonly #counters: (number | undefined)[] = [];
   readonly #stageLocals: number[][] = [];
@@ -131,8 +91,16 @@ class Renderer {
     this.#wide = isWide(p);
     this.#lanes = this.#wide ? 2 : 4;
     this.#layout = paramLayout(p, variant.outerRank + variant.innerRank);
-    this.#stages = p.stages.map((s) => ({ op: s.op, value: lower(s.value) }));
-    this.#outputs = p.outputs.map((o) => ({ ...o, value: lower(o.value) }));
+    const plan = planPasses(p, variant.keep);
+    this.#passes = plan.passes.map((pass) => ({
+      stages: pass.stages,
+      kept: pass.kept.map((kept) => ({ ...kept, value: lower(kept.value) })),
+    }));
+    this.#stages = plan.stages.map((s) => ({
+      op: s.op,
+      value: lower(s.value),
+    }));
+    this.#outputs = plan.outputs.map((o) => ({ ...o, value: lower(o.value) }));
     k.traverse(roots(this.#stages, this.#outputs), (e) => {
       if (e.op === "linear") this.#usesLinear = true;
     });
@@ -171,6 +139,11 @@ class Renderer {
     this.#f = f;
     this.#find = find;
     this.#elements = new Elements(f, this.#wide);
+    this.#reducer = new Reducer(
+      f,
+      this.#wide,
+      (name, arity) => this.#find(name, arity),
+    );
     this.#constants.clear();
     this.#counters.length = 0;
     this.#stageLocals.length = 0;
@@ -193,23 +166,11 @@ class Renderer {
 
   /** Computes what depends on literals and scalars only, once per call. */
   #hoistConstants(): void {
-    const all = roots(this.#stages, this.#outputs);
-    const fixed = new Map<Expr, boolean>();
-    const needed = new Set<Expr>();
-    k.traverse(all, (e) => {
-      const own = e.op === "const" || e.op === "scalar";
-      const is = own ||
-        (e.args.length > 0 && e.op !== "load" &&
-          e.args.every((a) => fixed.get(a)));
-      fixed.set(e, is);
-      if (!is) { for (const a of e.args) if (fixed.get(a)) needed.add(a); }
-    });
-    for (const e of all) if (fixed.get(e)) needed.add(e);
-    const emitter = this.#emitter({ unroll: 0, single: false }, []);
-    for (const e of needed) {
-      const local = emitter.toLocal(e);
-      this.#constants.set(e, local);
-    }
+    const kept = this.#passes.flatMap((pass) => pass.kept.map((l) => l.value));
+    const all = [...roots(this.#stages, this.#outputs), ...kept];
+    const needed = this.#fixedParts(all, () => false);
+    const found = this.#compute(needed, { unroll: 0, single: false }, []);
+    found.forEach((local, e) => this.#constants.set(e, local));
   }
 
   #emitter(
@@ -242,7 +203,7 @@ class Renderer {
     const { unroll, single } = copy;
     switch (e.op) {
       case "input": {
-        const dtype = this.#program.inputs[i];
+        const dtype = this.#dtypeOf(i);
         const step = splat ? "zero" : this.#step(i);
         const shift = step === "unit"
           ? unroll * this.#lanes * bytesOf(dtype)
@@ -460,28 +421,41 @@ class Renderer {
   /** One row in row order; `flat` takes [begin, end) of its only axis. */
   #row(pointers: readonly number[], flat: boolean): void {
     if (this.#variant.outerRank === 0) this.#prepareStrides();
+    const f = this.#f;
     const { outerRank, innerRank } = this.#variant;
     const inner = Array.from({ length: innerRank }, (_, d) => outerRank + d);
     const leading = inner.slice(0, -1);
-    this.#stages.forEach((stage, s) => {
-      const operands = this.#operandsOf([stage.value], []);
-      const unroll = this.#unrollOf([stage.value], operands, isArg(stage));
-      const accumulator = this.#startAccumulator(stage, unroll);
+    for (const pass of this.#passes) {
+      const { exprs, operands, stages } = this.#contents(pass);
+      const unroll = this.#unrollOf(exprs, operands, stages.some(isArg));
+      const accumulators = stages.map((stage) =>
+        this.#reducer.start(stage, unroll, leading.length > 0)
+      );
       this.#startPass();
       this.#nest(leading, operands, pointers, (p) => {
         this.#vectorLoop(
           operands,
           p,
-          [stage.value],
+          exprs,
           unroll,
           false,
-          (emitter, copy) => {
-            this.#accumulate(stage, emitter, accumulator, copy);
+          (emitter, copy, q) => {
+            this.#reduce(pass, emitter, accumulators, copy, q, () => {
+              f.get(this.#innerPosition).get(this.#position).op("i32.add");
+              f.op("i32x4.splat");
+              this.#addIota(copy.unroll);
+            });
           },
         );
+        stages.forEach((stage, i) =>
+          this.#reducer.endWalk(stage, accumulators[i])
+        );
       });
-      this.#stageLocals[s] = [this.#finish(stage, accumulator)];
-    });
+      pass.stages.forEach((s, i) => {
+        const result = this.#reducer.finish(stages[i], accumulators[i]);
+        this.#stageLocals[s] = [result];
+      });
+    }
     const perRow = this.#outputs.filter((o) => o.per === "row");
     if (perRow.length > 0) {
       const emitter = this.#emitter(
@@ -519,6 +493,46 @@ class Renderer {
     }
   }
 
+  /** What a pass computes, and the operands that it reads and writes. */
+  #contents(
+    pass: Pass,
+  ): { exprs: Expr[]; operands: number[]; stages: Stage[] } {
+    const stages = pass.stages.map((s) => this.#stages[s]);
+    const exprs = [
+      ...stages.map((s) => s.value),
+      ...pass.kept.map((kept) => kept.value),
+    ];
+    const written = pass.kept.map((kept) => kept.output);
+    return { exprs, operands: this.#operandsOf(exprs, written), stages };
+  }
+
+  /** Takes one vector of elements into the reductions of a pass, and stores what it keeps. */
+  #reduce(
+    pass: Pass,
+    emitter: LaneEmitter,
+    accumulators: readonly Accumulator[],
+    copy: Copy,
+    pointers: readonly number[],
+    position: () => void,
+  ): void {
+    // Lane 0 of a column is a whole column: it has no tail.
+    const target = this.#variant.mode === "column"
+      ? { ...copy, single: false }
+      : copy;
+    pass.stages.forEach((s, i) => {
+      this.#reducer.accumulate(
+        this.#stages[s],
+        emitter,
+        accumulators[i],
+        target,
+        position,
+      );
+    });
+    for (const { value, output } of pass.kept) {
+      this.#store(output, value, emitter, copy, pointers);
+    }
+  }
+
   #operand(output: number): number {
     return this.#program.inputs.length + output;
   }
@@ -530,21 +544,32 @@ class Renderer {
     pointers: readonly number[],
   ): void {
     for (const i of which) {
-      const { dtype, value } = this.#outputs[i];
-      emitter.emit(value);
-      const step = this.#step(this.#operand(i));
-      const shift = step === "unit"
-        ? copy.unroll * this.#lanes * bytesOf(dtype)
-        : 0;
-      this.#elements.store(
-        dtype,
-        value.type,
-        pointers[this.#operand(i)],
-        shift,
-        step,
-        copy.single,
-      );
+      this.#store(i, this.#outputs[i].value, emitter, copy, pointers);
     }
+  }
+
+  /** Stores a value where output `i` stands at the current position. */
+  #store(
+    i: number,
+    value: Expr,
+    emitter: LaneEmitter,
+    copy: Copy,
+    pointers: readonly number[],
+  ): void {
+    const { dtype } = this.#outputs[i];
+    emitter.emit(value);
+    const step = this.#step(this.#operand(i));
+    const shift = step === "unit"
+      ? copy.unroll * this.#lanes * bytesOf(dtype)
+      : 0;
+    this.#elements.store(
+      dtype,
+      value.type,
+      pointers[this.#operand(i)],
+      shift,
+      step,
+      copy.single,
+    );
   }
 
   #startPass(): void {
@@ -645,29 +670,59 @@ class Renderer {
     exprs: readonly Expr[],
     pointers: readonly number[],
   ): Map<Expr, number> {
-    const known = new Map<Expr, number>();
+    const needed = this.#fixedParts(exprs, (e) =>
+      e.op === "stage" ||
+      (e.op === "input" && this.#variant.steps[Number(e.value)] === "zero") ||
+      (e.op === "coord" && e.value !== this.#vectorAxis));
+    return this.#compute(needed, { unroll: 0, single: false }, pointers);
+  }
+
+  /** Computes, for each copy, what does not change from row to row of its columns. */
+  #hoistColumns(
+    exprs: readonly Expr[],
+    pointers: readonly number[],
+    copies: number,
+    single: boolean,
+  ): Map<Expr, number>[] {
+    const needed = this.#fixedParts(
+      exprs,
+      (e) =>
+        e.op === "stage" ||
+        (e.op === "coord" && Number(e.value) < this.#variant.outerRank),
+    ).filter((e) => e.args.length > 0);
+    return Array.from(
+      { length: copies },
+      (_, unroll) => this.#compute(needed, { unroll, single }, pointers),
+    );
+  }
+
+  /** The largest parts that are made of constants, scalars and the leaves that `isFixed` tells. */
+  #fixedParts(
+    exprs: readonly Expr[],
+    isFixed: (leaf: Expr) => boolean,
+  ): Expr[] {
     const fixed = new Map<Expr, boolean>();
     const needed = new Set<Expr>();
     k.traverse(exprs, (e) => {
-      const is = this.#constants.has(e) || e.op === "const" ||
-        e.op === "scalar" || e.op === "stage" ||
-        (e.op === "input" && this.#variant.steps[Number(e.value)] === "zero") ||
-        (e.op === "coord" && e.value !== this.#vectorAxis) ||
+      const is = e.op === "const" || e.op === "scalar" || isFixed(e) ||
         (e.args.length > 0 && e.op !== "load" &&
           e.args.every((a) => fixed.get(a)));
       fixed.set(e, is);
       if (!is) { for (const a of e.args) if (fixed.get(a)) needed.add(a); }
     });
     for (const e of exprs) if (fixed.get(e)) needed.add(e);
-    const emitter = this.#emitter(
-      { unroll: 0, single: false },
-      pointers,
-      undefined,
-    );
-    for (const e of needed) {
-      if (!this.#constants.has(e)) known.set(e, emitter.toLocal(e));
-    }
-    return known;
+    return [...needed];
+  }
+
+  /** Locals with the values of expressions. */
+  #compute(
+    exprs: readonly Expr[],
+    copy: Copy,
+    pointers: readonly number[],
+  ): Map<Expr, number> {
+    const emitter = this.#emitter(copy, pointers);
+    emitter.plan(exprs);
+    return new Map(exprs.map((e) => [e, emitter.toLocal(e)]));
   }
 
   #dtypeOf(operand: number): DType {
@@ -785,24 +840,27 @@ class Renderer {
     const each = (
       exprs: readonly Expr[],
       p: readonly number[],
+      known: readonly ReadonlyMap<Expr, number>[],
       body: (emitter: LaneEmitter, copy: Copy) => void,
     ) => {
       for (let u = 0; u < copies; u++) {
         const copy = { unroll: u, single };
-        const emitter = this.#emitter(copy, p);
+        const emitter = this.#emitter(copy, p, known[u]);
         emitter.plan(exprs);
         body(emitter, copy);
       }
     };
-    this.#stages.forEach((stage, s) => {
-      const operands = this.#operandsOf([stage.value], []);
-      const accumulator = this.#startAccumulator(stage, copies);
+    for (const pass of this.#passes) {
+      const { exprs, operands, stages } = this.#contents(pass);
+      const known = this.#hoistColumns(exprs, pointers, copies, single);
+      const accumulators = stages.map((stage) =>
+        this.#reducer.start(stage, copies, false)
+      );
       this.#startPass();
       this.#nest(inner, operands, pointers, (p) => {
-        each([stage.value], p, (emitter, copy) => {
-          this.#accumulate(stage, emitter, accumulator, {
-            unroll: copy.unroll,
-            single: false,
+        each(exprs, p, known, (emitter, copy) => {
+          this.#reduce(pass, emitter, accumulators, copy, p, () => {
+            f.get(this.#innerPosition).op("i32x4.splat");
           });
         });
         if (this.#usesPosition) {
@@ -811,15 +869,13 @@ class Renderer {
           );
         }
       });
-      this.#stageLocals[s] = isArg(stage)
-        ? accumulator.mainIndex
-        : accumulator.main;
-      if (isArg(stage) && this.#wide) {
-        for (const local of accumulator.mainIndex) {
-          f.get(local).get(local).shuffle(packLow).set(local);
-        }
-      }
-    });
+      pass.stages.forEach((s, i) => {
+        this.#stageLocals[s] = this.#reducer.finishColumns(
+          stages[i],
+          accumulators[i],
+        );
+      });
+    }
     const perRow = this.#outputs.flatMap((o, i) => o.per === "row" ? [i] : []);
     const perElement = this.#outputs.flatMap((o, i) =>
       o.per === "element" ? [i] : []
@@ -828,6 +884,7 @@ class Renderer {
       each(
         perRow.map((i) => this.#outputs[i].value),
         pointers,
+        [],
         (emitter, copy) => {
           this.#storeElements(perRow, emitter, copy, pointers);
         },
@@ -836,215 +893,17 @@ class Renderer {
     if (perElement.length > 0) {
       const exprs = perElement.map((i) => this.#outputs[i].value);
       const operands = this.#operandsOf(exprs, perElement);
+      const known = this.#hoistColumns(exprs, pointers, copies, single);
       this.#nest(inner, operands, pointers, (p) => {
         each(
           exprs,
           p,
+          known,
           (emitter, copy) => this.#storeElements(perElement, emitter, copy, p),
         );
       });
     }
   }
-
-  // ---- reductions ----
-
-  /** Lane type in which an arg reduction compares. */
-  #compareType(stage: Stage): ScalarType {
-    const { type } = stage.value;
-    if (!this.#wide) return type;
-    return type === "f32" ? "f64" : type === "i32" ? "i64" : type;
-  }
-
-  #startAccumulator(stage: Stage, unroll: number): Accumulator {
-    const f = this.#f;
-    const arg = isArg(stage);
-    const identity = k.constant(
-      identityOf(stage),
-      arg ? this.#compareType(stage) : stage.value.type,
-    );
-    const fresh = (e: Expr) => {
-      const local = f.local("v128");
-      this.#emitter({ unroll: 0, single: false }, []).emit(e);
-      f.set(local);
-      return local;
-    };
-    const zero = k.constant(0, "i32");
-    return {
-      main: Array.from({ length: unroll }, () => fresh(identity)),
-      tail: fresh(identity),
-      mainIndex: arg ? Array.from({ length: unroll }, () => fresh(zero)) : [],
-      tailIndex: arg ? fresh(zero) : -1,
-    };
-  }
-
-  #accumulate(
-    stage: Stage,
-    emitter: LaneEmitter,
-    a: Accumulator,
-    copy: Copy,
-  ): void {
-    const f = this.#f;
-    const target = copy.single ? a.tail : a.main[copy.unroll];
-    if (!isArg(stage)) {
-      const value = emitter.toLocal(stage.value);
-      this.#combine(stage, target, value);
-      f.set(target);
-      return;
-    }
-    const index = copy.single ? a.tailIndex : a.mainIndex[copy.unroll];
-    const type = this.#compareType(stage);
-    const value = emitter.toLocal(k.cast(stage.value, type));
-    // Position in the row, in lanes as wide as the values.
-    f.get(this.#innerPosition);
-    if (this.#variant.mode === "row") f.get(this.#position).op("i32.add");
-    f.op("i32x4.splat");
-    if (this.#variant.mode === "row") this.#addIota(copy.unroll);
-    if (this.#wide) f.op("i64x2.extend_low_i32x4_s");
-    const here = f.local("v128");
-    f.set(here);
-    const better = f.local("v128");
-    this.#condition(betterThan(stage, type), [value, target]);
-    f.set(better);
-    f.get(value).get(target).get(better).op("v128.bitselect").set(target);
-    f.get(here).get(index).get(better).op("v128.bitselect").set(index);
-  }
-
-  /** Pushes combine(a, b). */
-  #combine(stage: Stage, a: number, b: number): void {
-    const { type } = stage.value;
-    const op = combineOf(stage);
-    this.#condition(k.node(op, type, [k.input(0, type), k.input(1, type)]), [
-      a,
-      b,
-    ]);
-  }
-
-  /** Pushes an expression whose `input(i)` is local `values[i]`. */
-  #condition(e: Expr, values: readonly number[]): void {
-    const emitter = new LaneEmitter(
-      this.#f,
-      this.#wide,
-      (name, arity) => this.#find(name, arity),
-      (leaf) => this.#f.get(values[Number(leaf.value)]),
-    );
-    emitter.plan([e]);
-    emitter.emit(e);
-  }
-
-  /** Reduces across lanes; returns a local with the result in every lane. */
-  #finish(stage: Stage, a: Accumulator): number {
-    const f = this.#f;
-    if (isArg(stage)) return this.#finishArg(stage, a);
-    const { type } = stage.value;
-    let parts = a.main;
-    while (parts.length > 1) {
-      const half: number[] = [];
-      for (let i = 0; i < parts.length; i += 2) {
-        this.#combine(stage, parts[i], parts[i + 1]);
-        f.set(parts[i]);
-        half.push(parts[i]);
-      }
-      parts = half;
-    }
-    const [total] = parts;
-    const bytes = type === "f64" || type === "i64" ? 8 : 4;
-    const other = f.local("v128");
-    for (let distance = this.#lanes / 2; distance >= 1; distance /= 2) {
-      const shift = Array.from(
-        { length: 16 },
-        (_, i) => (i + distance * bytes) % 16,
-      );
-      f.get(total).get(total).shuffle(shift).set(other);
-      this.#combine(stage, total, other);
-      f.set(total);
-    }
-    this.#combine(stage, total, a.tail);
-    f.set(total);
-    const splat = Array.from({ length: 16 }, (_, i) => i % bytes);
-    f.get(total).get(total).shuffle(splat).set(total);
-    return total;
-  }
-
-  /** The best of all lanes and the tail; equal values go to the smaller position. */
-  #finishArg(stage: Stage, a: Accumulator): number {
-    const f = this.#f;
-    const type = this.#compareType(stage);
-    const width = this.#wide ? 8 : 4;
-    const best = a.main[0], index = a.mainIndex[0];
-    const indexType = this.#wide ? "i64" : "i32";
-    const x = k.input(0, type), b = k.input(1, type);
-    const xi = k.input(2, indexType), bi = k.input(3, indexType);
-    const same = isFloatType(type)
-      ? k.or(k.eq(x, b), k.and(k.ne(x, x), k.ne(b, b)))
-      : k.eq(x, b);
-    const wins = k.or(betterThan(stage, type), k.and(same, k.lt(xi, bi)));
-    const value = f.local("v128"),
-      place = f.local("v128"),
-      better = f.local("v128");
-    const take = (v: number, i: number, lane: number) => {
-      const splat = Array.from(
-        { length: 16 },
-        (_, at) => lane * width + at % width,
-      );
-      f.get(v).get(v).shuffle(splat).set(value);
-      f.get(i).get(i).shuffle(splat).set(place);
-      this.#condition(wins, [value, best, place, index]);
-      f.set(better);
-      f.get(value).get(best).get(better).op("v128.bitselect").set(best);
-      f.get(place).get(index).get(better).op("v128.bitselect").set(index);
-    };
-    for (let lane = 1; lane < this.#lanes; lane++) take(best, index, lane);
-    take(a.tail, a.tailIndex, 0);
-    // Only lane 0 has seen every candidate.
-    const splat = Array.from({ length: 16 }, (_, at) => at % 4);
-    f.get(index).get(index).shuffle(splat).set(index);
-    return index;
-  }
 }
 
 const params = 0, begin = 1, end = 2;
-const packLow = [0, 1, 2, 3, 8, 9, 10, 11, 0, 1, 2, 3, 8, 9, 10, 11];
-
-function isArg(stage: Stage): boolean {
-  return stage.op === "argmax" || stage.op === "argmin";
-}
-
-function isFloatType(type: ScalarType): boolean {
-  return type === "f32" || type === "f64";
-}
-
-function combineOf(stage: Stage): "add" | "mul" | "max" | "min" {
-  switch (stage.op) {
-    case "sum":
-      return "add";
-    case "prod":
-      return "mul";
-    case "max":
-    case "argmax":
-      return "max";
-    case "min":
-    case "argmin":
-      return "min";
-    default:
-      return stage.op satisfies never;
-  }
-}
-
-/** The value that changes nothing when combined. */
-function identityOf(stage: Stage): number | bigint {
-  const { type } = stage.value;
-  const combine = combineOf(stage);
-  if (combine === "add") return 0;
-  if (combine === "mul") return 1;
-  const sign = combine === "max" ? -1 : 1;
-  if (isFloatType(type)) return sign * Infinity;
-  if (type === "i64") return sign < 0 ? -(2n ** 63n) : 2n ** 63n - 1n;
-  return sign < 0 ? -(2 ** 31) : 2 ** 31 - 1;
-}
-
-/** input(0) beats input(1); NaN beats numbers. */
-function betterThan(stage: Stage, type: ScalarType): Expr {
-  const x = k.input(0, type), b = k.input(1, type);
-  const wins = stage.op === "argmax" ? k.gt(x, b) : k.lt(x, b);
-  return isFloatType(type) ? k.or(wins, k.and(k.ne(x, x), k.eq(b, b))) : wins;
-}
