@@ -1,0 +1,488 @@
+/**
+ * Matrix products on the CPU: C = A·B, with any strides, batches, bias.
+ *
+ * Operands are packed into panels, block by block, then blocks of C are
+ * computed in parallel. A sum is never split between threads, and blocks
+ * depend on the shapes alone, so results do not depend on the number of
+ * threads.
+ *
+ * @module
+ */
+
+import { fromBf16Bits, fromF16Bits } from "../../core/dtype.ts";
+import { type Elements, elements, type FloatDType } from "./elements.ts";
+import {
+  convertKernel,
+  convertParameters,
+  laneBytes,
+  packKernel,
+  packParameters,
+  productKernel,
+  productParameters,
+  startModes,
+  tileBytes,
+  tileColumns,
+  tileRows,
+} from "./gemm_kernels.ts";
+import { allocate, allocatePermanent, heap, release } from "./memory.ts";
+import { type CpuKernel, maxThreads, runKernel } from "./pool.ts";
+import { ParameterBlock, Scratch } from "./scratch.ts";
+
+/** An operand of a product: a strided matrix, or one per batch index. Strides count elements. */
+export interface MatrixOperand {
+  /** Byte address of the first element. */
+  readonly address: number;
+  /** Elements from row to row. */
+  readonly rowStride: number;
+  /** Elements from column to column. */
+  readonly columnStride: number;
+  /** Elements from matrix to matrix along each batch axis; 0 repeats the matrix. */
+  readonly batchStrides?: readonly number[];
+}
+
+/** What to multiply. */
+export interface MatmulSpec {
+  /** Dtype of A, B, C and bias. Half types are summed in f32. */
+  readonly dtype: FloatDType;
+  /** Rows of A and C. */
+  readonly m: number;
+  /** Columns of B and C. */
+  readonly n: number;
+  /** Columns of A, rows of B. */
+  readonly k: number;
+  /** Extents of the batch axes; none by default. */
+  readonly batchShape?: readonly number[];
+  /** Left operand, m×k. */
+  readonly a: MatrixOperand;
+  /** Right operand, k×n. */
+  readonly b: MatrixOperand;
+  /** Result, m×n; elements must not overlap each other or the operands. */
+  readonly c: MatrixOperand;
+  /** Adds the products to what C holds; not together with a bias. */
+  readonly accumulate?: boolean;
+  /** A vector added to each row of C (one element per column), or to each column. */
+  readonly bias?: MatmulBias;
+}
+
+/** A vector to be added to a product. */
+export interface MatmulBias {
+  /** Byte address of the first element. */
+  readonly address: number;
+  /** Elements from one to the next. */
+  readonly stride: number;
+  /** Whether there is one element per column of C, or one per row. */
+  readonly per: "column" | "row";
+}
+
+/** Longest sum in one pass over packed panels: two panels of f32 fit the first-level cache. */
+const depthBytes = 1536;
+/** Most bytes that the panels of one operand take. */
+const panelsBytes = 2 ** 23;
+/** Rows and columns of a block of C that one thread computes at a time. */
+const blockRows = 96, blockColumns = 256;
+/** Multiplications worth a hand-over to another thread. */
+const worthSharing = 2 ** 19;
+/** Elements packed per hand-over. */
+const worthPacking = 2 ** 14;
+
+const kernels = new Map<string, CpuKernel>();
+
+function kernel(key: string, create: () => CpuKernel): CpuKernel {
+  let found = kernels.get(key);
+  if (found === undefined) {
+    found = create();
+    kernels.set(key, found);
+  }
+  return found;
+}
+
+const packBlock = new ParameterBlock(packParameters.length);
+const productBlock = new ParameterBlock(productParameters.length);
+const convertBlock = new ParameterBlock(convertParameters.length);
+const panelsA = new Scratch(), panelsB = new Scratch();
+const tables = new Scratch(), biasRoom = new Scratch();
+const tiles = allocatePermanent(maxThreads * tileBytes);
+
+/** Computes a matrix product, or a batch of them; sizes of 0 are fine. */
+export function matmul(spec: MatmulSpec): void {
+  const { dtype, m, n, c } = spec;
+  const shape = spec.batchShape ?? [];
+  const count = shape.reduce((x, y) => x * y, 1);
+  if (m === 0 || n === 0 || count === 0) return;
+  if (dtype === "f16" || dtype === "bf16") matmulHalf(spec, dtype, count);
+  else if (c.columnStride !== 1 && c.rowStride === 1) {
+    multiply(transposed(spec), elements[dtype]);
+  } else multiply(spec, elements[dtype]);
+}
+
+/** Cᵀ = Bᵀ·Aᵀ, where the columns of Cᵀ lie side by side. */
+function transposed(spec: MatmulSpec): MatmulSpec {
+  const { m, n, bias } = spec;
+  return {
+    ...spec,
+    m: n,
+    n: m,
+    a: transposedOperand(spec.b),
+    b: transposedOperand(spec.a),
+    c: transposedOperand(spec.c),
+    bias: bias && { ...bias, per: bias.per === "row" ? "column" : "row" },
+  };
+}
+
+function transposedOperand(x: MatrixOperand): MatrixOperand {
+  return { ...x, rowStride: x.columnStride, columnStride: x.rowStride };
+}
+
+/** Products of 16-bit floats: sums in f32, rounded once at the end. */
+function matmulHalf(
+  spec: MatmulSpec,
+  dtype: "f16" | "bf16",
+  count: number,
+): void {
+  const { m, n, c, batchShape = [] } = spec;
+  const dense = allocate(count * m * n * 4);
+  const strides = batchShape.map((_, i) =>
+    batchShape.slice(i + 1).reduce((x, y) => x * y, m * n)
+  );
+  const table = offsets(batchShape, c.batchStrides, 2, c.address);
+  function convert(direction: "narrow" | "widen"): void {
+    const convertTable = tables.at(4 * count);
+    heap.i32.set(table, convertTable >>> 2);
+    const block = convertBlock.fill(
+      convertTable,
+      c.rowStride * 2,
+      c.columnStride * 2,
+      dense,
+      m,
+      n,
+    );
+    runKernel(
+      kernel(`${direction} ${dtype}`, () => convertKernel(dtype, direction)),
+      block,
+      count * m,
+      Math.ceil(worthPacking / n),
+    );
+  }
+  if (spec.accumulate) convert("widen");
+  multiply({
+    ...spec,
+    c: {
+      address: dense,
+      rowStride: n,
+      columnStride: 1,
+      batchStrides: strides,
+    },
+  }, elements[dtype]);
+  convert("narrow");
+  release(dense);
+}
+
+/** Byte addresses of the matrices of an operand over all batch indices. */
+function offsets(
+  shape: readonly number[],
+  strides: readonly number[] | undefined,
+  bytes: number,
+  base: number,
+): number[] {
+  let list = [base];
+  shape.forEach((extent, axis) => {
+    const stride = (strides?.[axis] ?? 0) * bytes;
+    const next = new Array<number>(list.length * extent);
+    let at = 0;
+    for (const start of list) {
+      for (let i = 0; i < extent; i++) next[at++] = start + i * stride;
+    }
+    list = next;
+  });
+  return list;
+}
+
+/** Multiplies; elements of A, B and bias are `e`'s, those of C its lanes. */
+function multiply(spec: MatmulSpec, e: Elements): void {
+  const { m, n, k, batchShape = [] } = spec;
+  const bytes = laneBytes(e);
+  const columns = tileColumns(e.lane);
+  const cs = offsets(
+    batchShape,
+    spec.c.batchStrides,
+    bytes,
+    spec.c.address,
+  );
+  const as = offsets(
+    batchShape,
+    spec.a.batchStrides,
+    e.bytes,
+    spec.a.address,
+  );
+  const bs = offsets(
+    batchShape,
+    spec.b.batchStrides,
+    e.bytes,
+    spec.b.address,
+  );
+  const passes = Math.max(1, Math.ceil(k * bytes / depthBytes));
+  // Equal passes, a multiple of the micro-kernel's unrolling long.
+  const depth = Math.max(8, Math.ceil(k / passes / 8) * 8);
+  const most = Math.floor(panelsBytes / (depth * bytes));
+  const rowsAtOnce = Math.min(m, floorTo(most, tileRows));
+  const columnsAtOnce = Math.min(n, floorTo(most, columns));
+  const together = Math.max(
+    1,
+    Math.floor(most / (rowsAtOnce + columnsAtOnce)),
+  );
+  const start = spec.accumulate
+    ? startModes.accumulate
+    : spec.bias === undefined
+    ? startModes.zero
+    : spec.bias.per === "column"
+    ? startModes.columnBias
+    : startModes.rowBias;
+  const bias = spec.bias === undefined ? 0 : padBias(spec, spec.bias, e);
+
+  for (let first = 0; first < cs.length; first += together) {
+    const last = Math.min(first + together, cs.length);
+    const batch = resolveBatch(as, bs, cs, first, last);
+    for (let k0 = 0; k0 < Math.max(k, 1); k0 += depth) {
+      const kc = Math.min(depth, k - k0);
+      const mode = k0 === 0 ? start : startModes.accumulate;
+      for (let j0 = 0; j0 < n; j0 += columnsAtOnce) {
+        const nc = Math.min(columnsAtOnce, n - j0);
+        const b = panelsB.at(
+          batch.b.count * ceilTo(nc, columns) * kc * bytes,
+        );
+        pack(e, columns, batch.b, b, {
+          offset: (k0 * spec.b.rowStride + j0 * spec.b.columnStride) * e.bytes,
+          rowStride: spec.b.columnStride * e.bytes,
+          depthStride: spec.b.rowStride * e.bytes,
+          rows: nc,
+          depth: kc,
+        });
+        for (let i0 = 0; i0 < m; i0 += rowsAtOnce) {
+          const mc = Math.min(rowsAtOnce, m - i0);
+          const a = panelsA.at(
+            batch.a.count * ceilTo(mc, tileRows) * kc * bytes,
+          );
+          pack(e, tileRows, batch.a, a, {
+            offset: (i0 * spec.a.rowStride + k0 * spec.a.columnStride) *
+              e.bytes,
+            rowStride: spec.a.rowStride * e.bytes,
+            depthStride: spec.a.columnStride * e.bytes,
+            rows: mc,
+            depth: kc,
+          });
+          const { c } = spec;
+          multiplyPanels(e.lane, {
+            table: batch.products,
+            count: last - first,
+            a,
+            b,
+            cOffset: (i0 * c.rowStride + j0 * c.columnStride) * bytes,
+            cRow: c.rowStride * bytes,
+            cColumn: c.columnStride * bytes,
+            rows: mc,
+            columns: nc,
+            depth: kc,
+            mode,
+            bias: bias +
+              (mode === startModes.rowBias ? i0 : j0) * bytes,
+          });
+        }
+      }
+    }
+  }
+}
+
+/** The distinct matrices of an operand in a batch: a table of their addresses. */
+interface Slots {
+  readonly table: number;
+  readonly count: number;
+}
+
+/** Writes the tables of a batch: addresses of A and of B, and the triples of the product kernel. */
+function resolveBatch(
+  as: readonly number[],
+  bs: readonly number[],
+  cs: readonly number[],
+  first: number,
+  last: number,
+): { a: Slots; b: Slots; products: number } {
+  const count = last - first;
+  const base = tables.at(count * 20);
+  const products = base, tableA = base + count * 12;
+  const tableB = tableA + count * 4;
+  const slotsA = new Map<number, number>(), slotsB = new Map<number, number>();
+  const words = heap.i32;
+  for (let i = 0; i < count; i++) {
+    const at = (products >>> 2) + 3 * i;
+    words[at] = slot(slotsA, as[first + i], tableA);
+    words[at + 1] = slot(slotsB, bs[first + i], tableB);
+    words[at + 2] = cs[first + i];
+  }
+  return {
+    a: { table: tableA, count: slotsA.size },
+    b: { table: tableB, count: slotsB.size },
+    products,
+  };
+}
+
+function slot(
+  slots: Map<number, number>,
+  address: number,
+  table: number,
+): number {
+  let index = slots.get(address);
+  if (index === undefined) {
+    index = slots.size;
+    slots.set(address, index);
+    heap.i32[(table >>> 2) + index] = address;
+  }
+  return index;
+}
+
+/** What part of the matrices to pack; strides and offset in bytes. */
+interface PackPart {
+  readonly offset: number;
+  readonly rowStride: number;
+  readonly depthStride: number;
+  readonly rows: number;
+  readonly depth: number;
+}
+
+function pack(
+  e: Elements,
+  lanes: number,
+  slots: Slots,
+  target: number,
+  part: PackPart,
+): void {
+  const panels = Math.ceil(part.rows / lanes);
+  const block = packBlock.fill(
+    slots.table,
+    part.offset,
+    target,
+    panels * lanes * part.depth * laneBytes(e),
+    part.rowStride,
+    part.depthStride,
+    part.rows,
+    part.depth,
+    panels,
+  );
+  const { dtype } = e;
+  runKernel(
+    kernel(`pack ${dtype} ${lanes}`, () => packKernel(dtype, lanes)),
+    block,
+    panels * slots.count,
+    Math.ceil(worthPacking / (lanes * Math.max(1, part.depth))),
+  );
+}
+
+/** A batch of products of packed panels. */
+export interface PanelProduct {
+  /** Table: slot of A, slot of B, address of C for each product. */
+  readonly table: number;
+  /** Products. */
+  readonly count: number;
+  /** Packed panels of A. */
+  readonly a: number;
+  /** Packed panels of B. */
+  readonly b: number;
+  /** Bytes from C's addresses to the first element. */
+  readonly cOffset: number;
+  /** Bytes from row to row of C. */
+  readonly cRow: number;
+  /** Bytes from column to column of C. */
+  readonly cColumn: number;
+  /** Rows of C. */
+  readonly rows: number;
+  /** Columns of C. */
+  readonly columns: number;
+  /** Length of the sums. */
+  readonly depth: number;
+  /** One of `startModes`. */
+  readonly mode: number;
+  /** Padded bias. */
+  readonly bias: number;
+}
+
+/** Multiplies packed panels, in parallel over blocks of the results. */
+export function multiplyPanels(
+  lane: "f32" | "f64",
+  product: PanelProduct,
+): void {
+  const { rows, columns, depth, count } = product;
+  const bytes = lane === "f32" ? 4 : 8;
+  const width = tileColumns(lane);
+  let down = Math.min(ceilTo(rows, tileRows), blockRows);
+  let across = Math.min(ceilTo(columns, width), blockColumns);
+  // Smaller blocks while there are few of them and each is still worth it.
+  for (;;) {
+    const blocks = Math.ceil(rows / down) * Math.ceil(columns / across);
+    if (blocks * count >= 16) break;
+    if (down * across * depth < 2 * worthSharing) break;
+    if (across >= down && across > width) across = ceilTo(across / 2, width);
+    else if (down > tileRows) down = ceilTo(down / 2, tileRows);
+    else break;
+  }
+  const blocksDown = Math.ceil(rows / down);
+  const blocksAcross = Math.ceil(columns / across);
+  const block = productBlock.fill(
+    product.table,
+    product.a,
+    ceilTo(rows, tileRows) * depth * bytes,
+    product.b,
+    ceilTo(columns, width) * depth * bytes,
+    product.cOffset,
+    product.cRow,
+    product.cColumn,
+    rows,
+    columns,
+    depth,
+    product.mode,
+    product.bias,
+    tiles,
+    down,
+    across,
+    blocksDown,
+    blocksAcross,
+  );
+  runKernel(
+    kernel(`product ${lane}`, () => productKernel(lane)),
+    block,
+    count * blocksDown * blocksAcross,
+    Math.ceil(worthSharing / Math.max(1, down * across * depth)),
+  );
+}
+
+/** Copies a bias, widened, to where it may be read to the end of the last panel. */
+function padBias(spec: MatmulSpec, bias: MatmulBias, e: Elements): number {
+  const length = bias.per === "column" ? spec.n : spec.m;
+  const target = biasRoom.at((length + 8) * laneBytes(e));
+  const from = bias.address / e.bytes;
+  const { stride } = bias;
+  if (e.lane === "f64") {
+    const to = target / 8;
+    for (let i = 0; i < length; i++) {
+      heap.f64[to + i] = heap.f64[from + i * stride];
+    }
+  } else if (e.dtype === "f32") {
+    const to = target / 4;
+    for (let i = 0; i < length; i++) {
+      heap.f32[to + i] = heap.f32[from + i * stride];
+    }
+  } else {
+    const widen = e.dtype === "f16" ? fromF16Bits : fromBf16Bits;
+    const to = target / 4;
+    for (let i = 0; i < length; i++) {
+      heap.f32[to + i] = widen(heap.u16[from + i * stride]);
+    }
+  }
+  return target;
+}
+
+function ceilTo(value: number, unit: number): number {
+  return Math.ceil(value / unit) * unit;
+}
+
+function floorTo(value: number, unit: number): number {
+  return Math.max(1, Math.floor(value / unit)) * unit;
+}
