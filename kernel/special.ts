@@ -17,6 +17,9 @@
  */
 function erf(x: number): number {
   const a = Math.abs(x), square = x * x;
+  // exp(−x²) without the rounding error of x²: h² is exact.
+  const h = Math.fround(x);
+  const decay = Math.exp(-h * h) * Math.exp((h - x) * (h + x));
   if (a < 2) {
     let term = 1, sum = 0;
     for (let n = 1; term > sum * 1e-17; n++) {
@@ -24,14 +27,14 @@ function erf(x: number): number {
       term *= 2 * square / (2 * n + 1);
     }
     // 2/√π − 1 kept apart: small x then round once.
-    const scaled = sum * Math.exp(-square) * x;
+    const scaled = sum * decay * x;
     return scaled + scaled * 0.12837916709551258;
   }
   if (a > 6) return Math.sign(x);
   if (x !== x) return x;
   let fraction = 0;
   for (let n = 60; n >= 1; n--) fraction = n / 2 / (a + fraction);
-  const complement = Math.exp(-square) / 1.772453850905516 / (a + fraction);
+  const complement = decay / 1.772453850905516 / (a + fraction);
   return x > 0 ? 1 - complement : complement - 1;
 }
 
@@ -42,26 +45,25 @@ function erf(x: number): number {
  * (DLMF 7.9.1), as deep as the smallest argument needs.
  */
 function erfc(x: number): number {
-  const square = x * x;
-  if (x < 1) {
-    if (x < -6) return 2;
-    const a = Math.abs(x);
-    if (a < 2) {
-      let term = 1, sum = 0;
-      for (let n = 1; term > sum * 1e-17; n++) {
-        sum += term;
-        term *= 2 * square / (2 * n + 1);
-      }
-      return 1 - sum * Math.exp(-square) * x * 1.1283791670955126;
-    }
-    return 2 - erfc(a);
-  }
+  if (x < -6) return 2;
   if (x > 28) return 0;
+  const square = x * x;
+  const h = Math.fround(x);
+  const decay = Math.exp(-h * h) * Math.exp((h - x) * (h + x));
+  if (x < 1) {
+    if (x < -2) return 2 - erfc(-x);
+    let term = 1, sum = 0;
+    for (let n = 1; term > sum * 1e-17; n++) {
+      sum += term;
+      term *= 2 * square / (2 * n + 1);
+    }
+    return 1 - sum * decay * x * 1.1283791670955126;
+  }
   let fraction = 0;
   for (let n = Math.ceil(20 + 220 / square); n >= 1; n--) {
     fraction = n / 2 / (x + fraction);
   }
-  return Math.exp(-square) / 1.772453850905516 / (x + fraction);
+  return decay / 1.772453850905516 / (x + fraction);
 }
 
 /**
@@ -180,6 +182,34 @@ function lgamma(x: number): number {
 function digamma(x: number): number {
   if (x === 0) return -1 / x;
   if (x === Infinity || x !== x) return x;
+  // (−1)ᵏ (ζ(k) − 1), k = 2, 3, …
+  const zeta = [
+    0.6449340668482264,
+    -0.2020569031595943,
+    0.08232323371113819,
+    -0.03692775514336993,
+    0.01734306198444914,
+    -0.008349277381922827,
+    0.00407735619794434,
+    -0.0020083928260822143,
+    0.0009945751278180853,
+    -0.0004941886041194645,
+    0.0002460865533080483,
+    -0.00012271334757848915,
+    6.124813505870483e-05,
+    -3.058823630702049e-05,
+    1.528225940865187e-05,
+    -7.637197637899763e-06,
+    3.81729326499984e-06,
+    -1.908212716553939e-06,
+    9.539620338727962e-07,
+    -4.769329867878064e-07,
+    2.38450502727733e-07,
+    -1.1921992596531106e-07,
+    5.960818905125948e-08,
+    -2.980350351465228e-08,
+    1.4901554828365043e-08,
+  ];
   let result = 0;
   if (x < -0.5) {
     const whole = Math.round(x);
@@ -189,15 +219,25 @@ function digamma(x: number): number {
     result -= 1 / x;
     x = -x;
   }
-  // ψ(x) = ψ(x + 1) − 1/x
-  while (x < 10) {
-    result -= 1 / x;
-    x += 1;
+  if (x >= 10) {
+    const r = 1 / x, q = r * r;
+    const series = q * (1 / 12 + q * (-1 / 120 + q * (1 / 252 +
+              q * (-1 / 240 + q * (1 / 132 + q * (-691 / 32760 + q / 12))))));
+    return result + (Math.log(x) - r / 2 - series);
   }
-  const r = 1 / x, q = r * r;
-  const series = q * (1 / 12 + q * (-1 / 120 + q * (1 / 252 +
-            q * (-1 / 240 + q * (1 / 132 + q * (-691 / 32760 + q / 12))))));
-  return result + (Math.log(x) - r / 2 - series);
+  // ψ(x) = ψ(x + 1) − 1/x, to [3/2, 5/2) and the series about 2 (DLMF 5.7.4)
+  let t = x - 2;
+  if (x < 0.5) {
+    result -= 1 / (x + 1) + 1 / x;
+    t = x;
+  } else if (x < 1.5) {
+    result -= 1 / x;
+    t = x - 1;
+  }
+  for (; t >= 0.5; t--) result += 1 / (t + 1);
+  let sum = 0;
+  for (let i = zeta.length - 1; i >= 0; i--) sum = (sum + zeta[i]) * t;
+  return result + (0.42278433509846713 + sum);
 }
 
 /** The derivative of `digamma`; +∞ at 0 and the negative integers. */
