@@ -11,7 +11,7 @@
 /**
  * The error function, `2/√π · ∫₀ˣ exp(−t²) dt`.
  *
- * Below 2 by the all-positive series `2/√π · exp(−x²) · Σ 2ⁿx²ⁿ⁺¹/(2n+1)!!`
+ * Below 1.5 by the all-positive series `2/√π · exp(−x²) · Σ 2ⁿx²ⁿ⁺¹/(2n+1)!!`
  * (NIST DLMF 7.6.2), above by the continued fraction of its complement
  * (DLMF 7.9.1).
  */
@@ -20,7 +20,7 @@ function erf(x: number): number {
   // exp(−x²) without the rounding error of x²: h² is exact.
   const h = Math.fround(x);
   const decay = Math.exp(-h * h) * Math.exp((h - x) * (h + x));
-  if (a < 2) {
+  if (a < 1.5) {
     let term = 1, sum = 0;
     for (let n = 1; term > sum * 1e-17; n++) {
       sum += term;
@@ -33,7 +33,9 @@ function erf(x: number): number {
   if (a > 6) return Math.sign(x);
   if (x !== x) return x;
   let fraction = 0;
-  for (let n = 60; n >= 1; n--) fraction = n / 2 / (a + fraction);
+  for (let n = Math.ceil(20 + 220 / square); n >= 1; n--) {
+    fraction = n / 2 / (a + fraction);
+  }
   const complement = decay / 1.772453850905516 / (a + fraction);
   return x > 0 ? 1 - complement : complement - 1;
 }
