@@ -1,0 +1,517 @@
+/**
+ * Joining, cutting, repeating and reordering along axes.
+ *
+ * @module
+ */
+
+import { promote } from "../core/dtype.ts";
+import { IndexError, ShapeError, shapeText } from "../core/errors.ts";
+import { copy } from "../core/fuse.ts";
+import { operator } from "../core/op.ts";
+import { normalizeAxes, normalizeAxis, type Shape } from "../core/shape.ts";
+import { Tensor } from "../core/tensor.ts";
+import { Value } from "../core/value.ts";
+import { type Axes, cast, expand, fill, reshape } from "./foundation.ts";
+import { t } from "./samples.ts";
+import { unsqueeze } from "./shape.ts";
+import { narrow } from "./slicing.ts";
+import { axisOf, copyInto, viewOf, type Window, windowOn } from "./views.ts";
+
+// ---- concat, stack ----
+
+/** Refuses an empty list. */
+function requireTensors(xs: readonly Tensor[], what: string): void {
+  if (xs.length === 0) {
+    throw new ShapeError(
+      `Cannot ${what} no tensors: give a list of at least one`,
+    );
+  }
+}
+
+/** The window of `length` positions of an axis from `start` on. */
+function stretch(axis: number, start: number, length: number): Window {
+  return ({ shape, strides, offset }) => ({
+    shape: shape.map((n, d) => d === axis ? length : n),
+    strides,
+    offset: length > 0 ? offset + start * strides[axis] : offset,
+  });
+}
+
+/** Extents along an axis, after checking that the other extents agree. */
+function extentsAlong(xs: readonly Tensor[], axis: number): number[] {
+  const [first] = xs;
+  for (const x of xs) {
+    const fits = x.rank === first.rank &&
+      x.shape.every((n, d) => d === axis || n === first.shape[d]);
+    if (!fits) {
+      throw new ShapeError(
+        `Cannot concatenate tensors of shapes ${
+          xs.map((each) => shapeText(each.shape)).join(", ")
+        } along axis ${axis}: all other extents must be equal`,
+      );
+    }
+  }
+  return xs.map((x) => x.shape[axis]);
+}
+
+/**
+ * Tensors one after the other along an axis; dtypes are promoted.
+ *
+ * @throws {ShapeError} when extents off that axis differ.
+ */
+export const concat: (xs: readonly Tensor[], axis?: number) => Tensor =
+  operator<(xs: readonly Tensor[], axis?: number) => Tensor, { axis: number }>({
+    name: "concat",
+    family: "shape",
+    inputs: ["...xs"],
+    attrs: { axis: 0 },
+    bind: (xs, axis) => ({ inputs: xs, attrs: { axis } }),
+    torch: "torch.cat(xs, axis)",
+    onnx: "Concat",
+    caffe2: "Concat",
+    saves: [],
+    run: (xs, { axis }) => {
+      requireTensors(xs, "concatenate");
+      const [first] = xs;
+      const at = axisOf(first, axis, "concatenate");
+      const extents = extentsAlong(xs, at);
+      const total = extents.reduce((a, b) => a + b, 0);
+      const dtype = xs.map((x) => x.dtype).reduce(promote);
+      const shape = first.shape.map((n, d) => d === at ? total : n);
+      const whole = new Tensor(Value.empty(first.device, dtype, shape));
+      let start = 0;
+      xs.forEach((x, i) => {
+        const view = windowOn(whole.value, stretch(at, start, extents[i]));
+        copyInto(view, x.value);
+        view.release();
+        start += extents[i];
+      });
+      return whole;
+    },
+    // ∂concat: each operand's stretch of the gradient
+    gradient: ({ shapes, dtypes, grad, attrs: { axis }, needs }) => {
+      const at = normalizeAxis(axis, grad.rank, "concatenate");
+      let start = 0;
+      return shapes.map((shape, i) => {
+        const from = start;
+        start += shape[at];
+        if (!needs(i)) return undefined;
+        const part = narrow(grad, at, from, shape[at]);
+        return part.dtype === dtypes[i] ? part : cast(part, dtypes[i]);
+      });
+    },
+    samples: [
+      [[t([2, 3]), t([1, 3])]],
+      [[t([2, 1]), t([2, 3]), t([2, 2])], 1],
+      [[t([2, 2, 1]), t([2, 2, 2])], -1],
+      [[t([3])]],
+      [[t([0, 2]), t([1, 2])]],
+      [[t([2], { dtype: "i32" }), t([1], { dtype: "f64" })]],
+      [[t([2], { dtype: "bool", low: 0, high: 2 }), t([2], { dtype: "u8" })]],
+      [[t([2], { dtype: "f16" }), t([1], { dtype: "bf16" })]],
+    ],
+  });
+
+/**
+ * Tensors of one shape side by side along a new axis.
+ *
+ * @throws {ShapeError} when shapes differ.
+ */
+export const stack: (xs: readonly Tensor[], axis?: number) => Tensor = operator<
+  (xs: readonly Tensor[], axis?: number) => Tensor,
+  { axis: number }
+>({
+  name: "stack",
+  family: "shape",
+  inputs: ["...xs"],
+  attrs: { axis: 0 },
+  bind: (xs, axis) => ({ inputs: xs, attrs: { axis } }),
+  torch: "torch.stack(xs, axis)",
+  run: (xs, { axis }) => {
+    requireTensors(xs, "stack");
+    const at = normalizeAxis(axis, xs[0].rank + 1, "stack");
+    if (xs.some((x) => `${x.shape}` !== `${xs[0].shape}`)) {
+      throw new ShapeError(
+        `Cannot stack tensors of shapes ${
+          xs.map((x) => shapeText(x.shape)).join(", ")
+        }: all shapes must be equal`,
+      );
+    }
+    return concat(xs.map((x) => unsqueeze(x, at)), at);
+  },
+  samples: [
+    [[t([2, 3]), t([2, 3], { low: 0 })]],
+    [[t([2]), t([2], { low: 0 }), t([2], { low: 1 })], -1],
+    [[t([]), t([], { low: 0 })]],
+  ],
+});
+
+// ---- split, chunk, unbind ----
+
+function sizesOf(
+  sizes: number | readonly number[],
+  extent: number,
+  shape: Shape,
+): readonly number[] {
+  if (typeof sizes !== "number") {
+    const total = sizes.reduce((a, b) => a + b, 0);
+    if (total !== extent || sizes.some((n) => !Number.isInteger(n) || n < 0)) {
+      throw new ShapeError(
+        `Cannot split an axis of extent ${extent} of a tensor of shape ${
+          shapeText(shape)
+        } into pieces of ${
+          sizes.join(", ")
+        }: they must be integers from 0 on that add up to ${extent}, and add up to ${total}`,
+      );
+    }
+    return sizes;
+  }
+  if (!Number.isInteger(sizes) || sizes < 1) {
+    throw new ShapeError(
+      `Cannot split into pieces of ${sizes}: give an integer from 1 on, or a list of extents`,
+    );
+  }
+  const count = Math.max(1, Math.ceil(extent / sizes));
+  return Array.from(
+    { length: count },
+    (_, i) => Math.min(sizes, extent - i * sizes),
+  );
+}
+
+/**
+ * Pieces of an axis, without a copy: all of one size (the last may be
+ * smaller), or of the sizes listed.
+ *
+ * @throws {ShapeError} when the sizes do not add up to the extent.
+ */
+export const split: (
+  x: Tensor,
+  sizes: number | readonly number[],
+  axis?: number,
+) => Tensor[] = operator<
+  (x: Tensor, sizes: number | readonly number[], axis?: number) => Tensor[],
+  { sizes: number | readonly number[]; axis: number }
+>({
+  name: "split",
+  family: "shape",
+  inputs: ["x"],
+  attrs: { sizes: 1, axis: 0 },
+  bind: (x, sizes, axis) => ({ inputs: [x], attrs: { sizes, axis } }),
+  torch: "torch.split(x, sizes, axis)",
+  onnx: "Split",
+  caffe2: "Split",
+  saves: [],
+  run: ([x], { sizes, axis }) => {
+    const at = axisOf(x, axis, "split");
+    let start = 0;
+    return sizesOf(sizes, x.shape[at], x.shape).map((length) => {
+      const piece = viewOf(x, stretch(at, start, length));
+      start += length;
+      return piece;
+    });
+  },
+  // ∂split: the pieces' gradients one after the other
+  gradient: ({ shapes: [shape], dtypes, grad, grads, attrs }) => {
+    const at = normalizeAxis(attrs.axis, shape.length, "split");
+    const pieces = sizesOf(attrs.sizes, shape[at], shape).map((length, i) =>
+      grads[i] ?? fill(
+        shape.map((n, d) => d === at ? length : n),
+        0,
+        dtypes[0],
+        grad.device,
+      )
+    );
+    return [concat(pieces, at)];
+  },
+  samples: [
+    [t([5, 2]), 2],
+    [t([2, 5]), [1, 0, 4], 1],
+    [t([2, 4]), 4, -1],
+    [t([0, 2]), 2],
+  ],
+});
+
+/** As many pieces of an axis as asked for, or fewer when the axis is short; without a copy. */
+export const chunk: (x: Tensor, count: number, axis?: number) => Tensor[] =
+  operator<(x: Tensor, count: number, axis?: number) => Tensor[], {
+    count: number;
+    axis: number;
+  }>({
+    name: "chunk",
+    family: "shape",
+    inputs: ["x"],
+    attrs: { count: 1, axis: 0 },
+    bind: (x, count, axis) => ({ inputs: [x], attrs: { count, axis } }),
+    torch: "torch.chunk(x, count, axis)",
+    run: ([x], { count, axis }) => {
+      if (!Number.isInteger(count) || count < 1) {
+        throw new ShapeError(
+          `Cannot cut into ${count} chunks: give an integer from 1 on`,
+        );
+      }
+      const at = axisOf(x, axis, "chunk");
+      const size = Math.ceil(x.shape[at] / count);
+      const sizes = size === 0 ? new Array<number>(count).fill(0) : size;
+      return split(x, sizes, at);
+    },
+    samples: [
+      [t([6, 2]), 3],
+      [t([2, 5]), 3, 1],
+      [t([2]), 4],
+      [t([0, 2]), 3],
+    ],
+  });
+
+/** The slices along an axis, which is dropped; without a copy. */
+export const unbind: (x: Tensor, axis?: number) => Tensor[] = operator<
+  (x: Tensor, axis?: number) => Tensor[],
+  { axis: number }
+>({
+  name: "unbind",
+  family: "shape",
+  inputs: ["x"],
+  attrs: { axis: 0 },
+  bind: (x, axis) => ({ inputs: [x], attrs: { axis } }),
+  torch: "torch.unbind(x, axis)",
+  saves: [],
+  run: ([x], { axis }) => {
+    const at = axisOf(x, axis, "unbind");
+    return Array.from(
+      { length: x.shape[at] },
+      (_, i) =>
+        viewOf(x, ({ shape, strides, offset }) => ({
+          shape: shape.filter((_, d) => d !== at),
+          strides: strides.filter((_, d) => d !== at),
+          offset: offset + i * strides[at],
+        })),
+    );
+  },
+  // ∂unbind: the slices' gradients side by side
+  gradient: ({ shapes: [shape], dtypes, grad, grads, attrs: { axis } }) => {
+    const at = normalizeAxis(axis, shape.length, "unbind");
+    const rest = shape.filter((_, d) => d !== at);
+    const slices = Array.from(
+      { length: shape[at] },
+      (_, i) => grads[i] ?? fill(rest, 0, dtypes[0], grad.device),
+    );
+    return [stack(slices, at)];
+  },
+  samples: [[t([2, 3])], [t([2, 3, 2]), -1], [t([2])]],
+});
+
+// ---- tile, repeat ----
+
+/** Repeats the whole tensor `counts[i]` times along axis i; missing counts in front are 1. */
+function repeated(x: Tensor, counts: readonly number[], what: string): Tensor {
+  if (counts.some((n) => !Number.isInteger(n) || n < 0)) {
+    throw new ShapeError(
+      `Cannot ${what} a tensor [${
+        counts.join(", ")
+      }] times: give integers from 0 on`,
+    );
+  }
+  const rank = Math.max(x.rank, counts.length);
+  const pad = (list: readonly number[]) => [
+    ...new Array<number>(rank - list.length).fill(1),
+    ...list,
+  ];
+  const extents = pad(x.shape), times = pad(counts);
+  const apart = reshape(x, extents.flatMap((n) => [1, n]));
+  const wide = expand(apart, extents.flatMap((n, d) => [times[d], n]));
+  return reshape(wide, extents.map((n, d) => n * times[d]));
+}
+
+/** Repeats the tensor along its axes as NumPy's `tile` does: missing counts are 1. */
+export const tile: (x: Tensor, counts: readonly number[]) => Tensor = operator<
+  (x: Tensor, counts: readonly number[]) => Tensor,
+  { counts: readonly number[] }
+>({
+  name: "tile",
+  family: "shape",
+  inputs: ["x"],
+  attrs: { counts: [] },
+  bind: (x, counts) => ({ inputs: [x], attrs: { counts } }),
+  torch: "torch.tile(x, counts)",
+  onnx: "Tile",
+  caffe2: "Tile",
+  run: ([x], { counts }) => repeated(x, counts, "tile"),
+  samples: [
+    [t([2, 3]), [2, 1]],
+    [t([2, 3]), [2]],
+    [t([2]), [2, 1, 3]],
+    [t([2]), [0]],
+    [t([]), [3]],
+  ],
+});
+
+/**
+ * Repeats the tensor along its axes; there is a count for each.
+ *
+ * @throws {ShapeError} when there are fewer counts than axes.
+ */
+export const repeat: (x: Tensor, counts: readonly number[]) => Tensor =
+  operator<(x: Tensor, counts: readonly number[]) => Tensor, {
+    counts: readonly number[];
+  }>({
+    name: "repeat",
+    family: "shape",
+    inputs: ["x"],
+    attrs: { counts: [] },
+    bind: (x, counts) => ({ inputs: [x], attrs: { counts } }),
+    torch: "x.repeat(counts)",
+    run: ([x], { counts }) => {
+      if (counts.length < x.rank) {
+        throw new ShapeError(
+          `Cannot repeat a tensor of shape ${shapeText(x.shape)} [${
+            counts.join(", ")
+          }] times: there must be a count for each axis; tile() fills in missing ones`,
+        );
+      }
+      return repeated(x, counts, "repeat");
+    },
+    samples: [[t([2, 3]), [2, 2]], [t([2]), [3, 1]]],
+  });
+
+// ---- roll, flip ----
+
+/**
+ * Moves elements along axes by `shifts`; what leaves at one end comes back at
+ * the other. Without axes, along the flattened tensor.
+ *
+ * @throws {IndexError} when there is not one shift per axis.
+ */
+export const roll: (x: Tensor, shifts: Axes, axes?: Axes) => Tensor = operator<
+  (x: Tensor, shifts: Axes, axes?: Axes) => Tensor,
+  { shifts: Axes; axes: Axes | undefined }
+>({
+  name: "roll",
+  family: "shape",
+  inputs: ["x"],
+  attrs: { shifts: 0, axes: undefined },
+  bind: (x, shifts, axes) => ({ inputs: [x], attrs: { shifts, axes } }),
+  torch: "torch.roll(x, shifts, axes)",
+  run: ([x], { shifts, axes }) => {
+    const by = typeof shifts === "number" ? [shifts] : shifts;
+    const flat = axes === undefined;
+    const which = flat ? [0] : typeof axes === "number" ? [axes] : axes;
+    if (
+      by.length !== which.length || by.some((n) => !Number.isInteger(n))
+    ) {
+      throw new IndexError(
+        `Cannot roll by [${by.join(", ")}] along ${
+          flat ? "the flattened tensor" : `axes [${which.join(", ")}]`
+        }: there must be one integer for each axis`,
+      );
+    }
+    let result = flat ? reshape(x, [x.size]) : x;
+    which.forEach((axis, i) => {
+      result = rolled(result, by[i], axisOf(result, axis, "roll"));
+    });
+    return flat ? reshape(result, x.shape) : result;
+  },
+  samples: [
+    [t([5]), 2],
+    [t([2, 3]), -1],
+    [t([3, 4]), [1, -2], [0, 1]],
+    [t([3, 4]), 9, -1],
+    [t([0, 4]), 1, 0],
+  ],
+});
+
+function rolled(x: Tensor, by: number, axis: number): Tensor {
+  const extent = x.shape[axis];
+  const shift = extent === 0 ? 0 : ((by % extent) + extent) % extent;
+  if (shift === 0) return narrow(x, axis, 0, extent);
+  return concat([
+    narrow(x, axis, extent - shift, shift),
+    narrow(x, axis, 0, extent - shift),
+  ], axis);
+}
+
+/** Reverses axes, all of them when left out. */
+export const flip: (x: Tensor, axes?: Axes) => Tensor = operator<
+  (x: Tensor, axes?: Axes) => Tensor,
+  { axes: Axes | undefined }
+>({
+  name: "flip",
+  family: "shape",
+  inputs: ["x"],
+  attrs: { axes: undefined },
+  bind: (x, axes) => ({ inputs: [x], attrs: { axes } }),
+  torch:
+    "torch.flip(x, list(range(x.ndim)) if axes is None else [axes] if isinstance(axes, int) else axes)",
+  caffe2: "Flip",
+  saves: [],
+  run: ([x], { axes }) => {
+    const which = normalizeAxes(axes, x.rank, "flip");
+    const back = windowOn(x.value, ({ shape, strides, offset }) => ({
+      shape,
+      strides: strides.map((n, d) => which.includes(d) ? -n : n),
+      offset: which.reduce(
+        (at, d) => at + Math.max(0, shape[d] - 1) * strides[d],
+        offset,
+      ),
+    }));
+    const result = new Tensor(copy(back));
+    back.release();
+    return result;
+  },
+  // ∂flip: the flipped gradient
+  gradient: ({ grad, attrs: { axes } }) => [flip(grad, axes)],
+  samples: [
+    [t([5])],
+    [t([2, 3]), 1],
+    [t([2, 3, 2]), [0, -1]],
+    [t([])],
+    [t([0, 2]), 0],
+    [t([3], { dtype: "bf16" })],
+    [t([3], { dtype: "bool", low: 0, high: 2 })],
+  ],
+});
+
+// ---- meshgrid ----
+
+/**
+ * Coordinate grids of vectors: result i varies along axis i (`"ij"`), or
+ * with the first two axes exchanged (`"xy"`).
+ *
+ * @throws {ShapeError} unless all operands are vectors or single numbers.
+ */
+export const meshgrid: (
+  xs: readonly Tensor[],
+  options?: { indexing?: "ij" | "xy" },
+) => Tensor[] = operator<
+  (xs: readonly Tensor[], options?: { indexing?: "ij" | "xy" }) => Tensor[],
+  { indexing: "ij" | "xy" }
+>({
+  name: "meshgrid",
+  family: "shape",
+  inputs: ["...xs"],
+  attrs: { indexing: "ij" },
+  bind: (xs, options) => ({ inputs: xs, attrs: options }),
+  torch: "torch.meshgrid(*xs, indexing=indexing)",
+  run: (xs, { indexing }) => {
+    requireTensors(xs, "make a grid of");
+    const long = xs.find((x) => x.rank > 1);
+    if (long !== undefined) {
+      throw new ShapeError(
+        `Cannot make a grid of a tensor of shape ${
+          shapeText(long.shape)
+        }: it takes vectors`,
+      );
+    }
+    const swap = indexing === "xy" && xs.length > 1;
+    const axisFor = (i: number) => swap && i < 2 ? 1 - i : i;
+    const shape: number[] = [];
+    xs.forEach((x, i) => shape[axisFor(i)] = x.size);
+    return xs.map((x, i) => {
+      const own = shape.map((_, d) => d === axisFor(i) ? x.size : 1);
+      return expand(reshape(x, own), shape);
+    });
+  },
+  samples: [
+    [[t([2]), t([3])]],
+    [[t([2]), t([3]), t([2], { low: 0 })], { indexing: "xy" }],
+    [[t([2])]],
+  ],
+});

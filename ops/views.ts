@@ -1,0 +1,114 @@
+/**
+ * What operators on shapes share: views of a tensor's memory, and writing a
+ * tensor into a part of another.
+ *
+ * @module
+ */
+
+import type { DType } from "../core/dtype.ts";
+import type { Device } from "../core/device.ts";
+import { IndexError, shapeText } from "../core/errors.ts";
+import { materialize, runRows } from "../core/fuse.ts";
+import { normalizeAxis, type Shape } from "../core/shape.ts";
+import { Tensor } from "../core/tensor.ts";
+import type { Value } from "../core/value.ts";
+import * as k from "../kernel/expr.ts";
+import { fill } from "./foundation.ts";
+
+/** How a part of some memory is walked. */
+export interface Layout {
+  /** Extents. */
+  readonly shape: Shape;
+  /** Steps in elements. */
+  readonly strides: readonly number[];
+  /** First element. */
+  readonly offset: number;
+}
+
+/** Finds the part of a layout that an operator is about. */
+export type Window = (whole: Layout) => Layout;
+
+/** A window on the value's memory, computed first if it is pending. */
+export function windowOn(value: Value, window: Window): Value {
+  materialize(value);
+  const { shape, strides, offset } = window(value);
+  return value.view(shape, strides, offset);
+}
+
+/** The same as a tensor. */
+export function viewOf(x: Tensor, window: Window): Tensor {
+  return new Tensor(windowOn(x.value, window));
+}
+
+/** A stored tensor, every element `number`. */
+export function filled(
+  device: Device,
+  dtype: DType,
+  shape: Shape,
+  number: number,
+): Tensor {
+  return fill(shape, number, dtype, device).materialize();
+}
+
+/** Writes the source, which may be pending, into stored memory of the same shape, converted to its dtype. */
+export function copyInto(target: Value, source: Value): void {
+  runRows(target.device, {
+    name: `copy to ${target.dtype}`,
+    space: target.shape,
+    axes: [],
+    streams: [source],
+    into: [target],
+    passes: 1,
+    build: ({ streams }) => ({
+      stages: [],
+      outputs: [{
+        dtype: target.dtype,
+        value: k.roundTo(streams[0], target.dtype),
+        per: "element",
+      }],
+    }),
+  });
+}
+
+/** A tensor of zeros (or `number`) with `part` written into the window of it. */
+export function placed(
+  part: Tensor,
+  shape: Shape,
+  window: Window,
+  number = 0,
+): Tensor {
+  const whole = filled(part.device, part.dtype, shape, number);
+  const view = windowOn(whole.value, window);
+  copyInto(view, part.value);
+  view.release();
+  return whole;
+}
+
+/** Axis and position counted from the front. */
+export function normalizeIndex(
+  index: number,
+  axis: number,
+  shape: Shape,
+  what: string,
+): number {
+  const extent = shape[axis];
+  if (!Number.isInteger(index) || index < -extent || index >= extent) {
+    throw new IndexError(
+      `Cannot ${what} position ${index} of axis ${axis} of a tensor of shape ${
+        shapeText(shape)
+      }: positions on that axis are integers from ${-extent} to ${extent - 1}`,
+    );
+  }
+  return index < 0 ? index + extent : index;
+}
+
+/** An axis of a tensor that must have at least one, counted from the front. */
+export function axisOf(x: Tensor, axis: number, what: string): number {
+  const at = normalizeAxis(axis, x.rank, what);
+  if (x.rank === 0) {
+    throw new IndexError(
+      `Cannot ${what} a tensor of shape []: it has no axes; reshape it to [1] first`,
+    );
+  }
+  return at;
+}
