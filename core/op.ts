@@ -175,6 +175,11 @@ export interface OpDeclaration<A> {
    * without, what it calls records itself (a composed operator).
    */
   readonly run: (inputs: readonly Tensor[], attrs: A) => Tensor | Tensor[];
+  /**
+   * How many of the tensors that `run` returns are results; the others are
+   * only for the gradient formula, which finds them among its `outputs`.
+   */
+  readonly results?: (attrs: A) => number;
   /** Gradients of the operands, written in operators. */
   readonly gradient?: (
     context: GradientContext<A>,
@@ -281,10 +286,13 @@ function apply<A>(
     using own = new Scope();
     return own.keep(d.run(inputs, attrs));
   });
-  if (wanted) {
-    recordCall(d, inputs, attrs, Array.isArray(result) ? result : [result]);
-  }
-  return result;
+  const all = Array.isArray(result) ? result : [result];
+  const results = d.results === undefined
+    ? all
+    : all.slice(0, d.results(attrs));
+  if (wanted) recordCall(d, inputs, attrs, results, all);
+  for (const extra of all.slice(results.length)) extra.dispose();
+  return Array.isArray(result) ? results : result;
 }
 
 function recordCall<A>(
@@ -292,6 +300,7 @@ function recordCall<A>(
   inputs: readonly Tensor[],
   attrs: A,
   outputs: readonly Tensor[],
+  all: readonly Tensor[],
 ): void {
   const saved: Saved[] = [];
   const slots = inputs.map((input, i) => {
@@ -320,7 +329,7 @@ function recordCall<A>(
     }) as (Tensor | undefined)[];
   });
   if (d.savesOutputs) {
-    for (const output of outputs) {
+    for (const output of all) {
       saved.push(save(output));
     }
   }
