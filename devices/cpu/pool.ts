@@ -57,9 +57,18 @@ const mathNames = [
   "log2",
   "log10",
   "cbrt",
-  "pow",
   "atan2",
 ] as const;
+
+// Sent to workers as text, so they refer to nothing but Math.
+const ownFunctions: Readonly<Record<string, MathFunction>> = {
+  ...specialFunctions,
+  exp2: (x) => Math.pow(2, x),
+  fmod: (a, b) => a % b,
+  // C's, where 1 to any power is 1, and so is −1 to an infinite one.
+  pow: (a, b) =>
+    a === 1 || (a === -1 && Math.abs(b) === Infinity) ? 1 : Math.pow(a, b),
+};
 
 /**
  * Functions that kernels may import from `env`, of one f64 (`pow` and
@@ -68,9 +77,7 @@ const mathNames = [
  */
 export const mathImports: Readonly<Record<string, MathFunction>> = {
   ...Object.fromEntries(mathNames.map((name) => [name, Math[name]])),
-  ...specialFunctions,
-  exp2: (x) => Math.pow(2, x),
-  fmod: (a, b) => a % b,
+  ...ownFunctions,
 };
 
 const words = heap.i32;
@@ -289,7 +296,7 @@ function spawn(): void {
 
 /** The script of a worker: the loop, the functions that kernels import, and the wait for the first message. */
 function workerSource(): string {
-  const own = Object.entries(specialFunctions)
+  const own = Object.entries(ownFunctions)
     .map(([name, f]) => `${name}: ${f}`);
   const math = mathNames.map((name) => `${name}: Math.${name}`);
   return `
