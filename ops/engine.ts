@@ -39,6 +39,12 @@ import { cast, sumTo } from "./foundation.ts";
 /** An operand of an elementwise operator. */
 export type Operand = Tensor | number;
 
+/** A function of one tensor. */
+export type Unary = (x: Tensor) => Tensor;
+
+/** A function of two operands, broadcast against each other. */
+export type Binary = (a: Operand, b: Operand) => Tensor;
+
 /** Options with string or boolean values: they choose between expressions. */
 export type Choices = Readonly<Record<string, string | boolean>>;
 
