@@ -14,6 +14,7 @@ import {
 import { defaultDevice, type Device, getDevice } from "./device.ts";
 import { DisposedError, ShapeError, shapeText } from "./errors.ts";
 import { materialize, readBytes } from "./fuse.ts";
+import { tensorText } from "./print.ts";
 import { currentScope } from "./scope.ts";
 import { type Shape, sizeOf } from "./shape.ts";
 import { Value } from "./value.ts";
@@ -176,6 +177,28 @@ export class Tensor implements Disposable {
       );
     }
     return Number(this.data()[0]);
+  }
+
+  /** The tensor's values, laid out as PyTorch lays them out, with dtype and device where they are not the usual ones. */
+  toString(): string {
+    if (this.disposed) return "tensor(disposed)";
+    const { shape, dtype, device, size } = this;
+    const remarks: string[] = [];
+    if (device.name !== "cpu") remarks.push(`device="${device.name}"`);
+    if (this.node !== undefined) remarks.push(`gradOf="${this.node.name}"`);
+    else if (this.requiresGrad) remarks.push("requiresGrad=true");
+    const data = size === 0 ? [] : this.data() as ArrayLike<number | bigint>;
+    return tensorText({ shape, dtype, data, remarks });
+  }
+
+  /** What Deno's console and REPL show. */
+  [Symbol.for("Deno.customInspect")](): string {
+    return this.toString();
+  }
+
+  /** What Node's console shows. */
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return this.toString();
   }
 
   /** The elements as nested arrays of numbers (a number when zero-dimensional). */
