@@ -1,0 +1,232 @@
+/**
+ * What indexing operators share: index tensors checked before their use, and
+ * selections and scatters that are not recorded.
+ *
+ * @module
+ */
+
+import type { DType } from "../core/dtype.ts";
+import type { ScatterMode } from "../core/device.ts";
+import {
+  DTypeError,
+  IndexError,
+  ShapeError,
+  shapeText,
+} from "../core/errors.ts";
+import { contiguous, runRows } from "../core/fuse.ts";
+import { type Shape, sizeOf } from "../core/shape.ts";
+import { Tensor } from "../core/tensor.ts";
+import { Value } from "../core/value.ts";
+import * as k from "../kernel/expr.ts";
+import { Elementwise } from "./engine.ts";
+import { cast } from "./foundation.ts";
+import { copyInto } from "./views.ts";
+
+/** Refuses an index that is no integer tensor. */
+export function requireIndex(index: Tensor, what: string): void {
+  const { dtype } = index;
+  if (dtype !== "i64" && dtype !== "i32" && dtype !== "u8" && dtype !== "i8") {
+    throw new DTypeError(
+      `Cannot ${what} with an index of dtype ${dtype}: it takes i64 or i32; convert with .cast("i64")`,
+    );
+  }
+}
+
+/** Refuses an index tensor with an element outside of `low ≤ i < high`. */
+export function checkIndices(
+  index: Tensor,
+  low: number,
+  high: number,
+  what: string,
+): void {
+  requireIndex(index, what);
+  if (index.size === 0) return;
+  index.materialize();
+  const type = index.dtype === "i64" ? "i64" : "i32";
+  const [flag] = runRows(index.device, {
+    name: "out of range",
+    space: index.shape,
+    axes: index.shape.map((_, d) => d),
+    streams: [index.value],
+    scalars: [low, high],
+    scalarTypes: [type, type],
+    passes: 1,
+    build: ({ streams: [i], scalars: [from, to] }) => ({
+      stages: [{
+        op: "max",
+        value: k.cast(k.or(k.lt(i, from), k.ge(i, to)), "i32"),
+      }],
+      outputs: [{ dtype: "i32", value: k.stage(0, "i32"), per: "row" }],
+    }),
+  });
+  const found = new Tensor(flag);
+  const wrong = found.item() !== 0;
+  found.dispose();
+  if (!wrong) return;
+  const all = Array.from(index.data() as ArrayLike<number | bigint>, Number);
+  const bad = all.find((i) => i < low || i >= high);
+  throw new IndexError(
+    `Cannot ${what}: index ${bad} is out of range for extent ${high}; ${
+      high > 0
+        ? `indices must be from ${low} to ${high - 1}`
+        : "there is nothing to index"
+    }`,
+  );
+}
+
+const wrap = new Elementwise(
+  "wrapIndex",
+  2,
+  ([i, extent]) => k.select(k.lt(i, 0), k.add(i, extent), i),
+  "promote",
+  true,
+);
+
+/** Indices that count from the end when negative, checked and made non-negative. */
+export function wrapIndices(
+  index: Tensor,
+  extent: number,
+  what: string,
+): Tensor {
+  checkIndices(index, -extent, extent, what);
+  return wrap.apply([index, extent]);
+}
+
+/** The index as contiguous i64, as devices take it. */
+export function deviceIndex(index: Tensor): Tensor {
+  return new Tensor(
+    contiguous((index.dtype === "i64" ? index : cast(index, "i64")).value),
+  );
+}
+
+/** Extents before, at and after an axis. */
+export function around(
+  shape: Shape,
+  axis: number,
+): { outer: number; extent: number; inner: number } {
+  return {
+    outer: sizeOf(shape.slice(0, axis)),
+    extent: shape[axis],
+    inner: sizeOf(shape.slice(axis + 1)),
+  };
+}
+
+/** The shape with the axis replaced by other axes. */
+export function withAxis(shape: Shape, axis: number, by: Shape): number[] {
+  return [...shape.slice(0, axis), ...by, ...shape.slice(axis + 1)];
+}
+
+/**
+ * Elements of contiguous memory at computed places: `place` gets the
+ * coordinates and the element of `index` there.
+ */
+export function loadAt(
+  table: Tensor,
+  index: Tensor,
+  space: Shape,
+  name: string,
+  scalars: readonly number[],
+  place: (
+    at: k.Expr,
+    coord: (axis: number) => k.Expr,
+    scalars: readonly k.Expr[],
+  ) => k.Expr,
+): Tensor {
+  const dense = contiguous(table.value);
+  const [value] = runRows(table.device, {
+    name,
+    space,
+    axes: [],
+    streams: [index.value],
+    tables: [dense],
+    scalars,
+    scalarTypes: scalars.map(() => "i32"),
+    passes: 1,
+    build: ({ streams: [at], scalars, coord, load }) => ({
+      stages: [],
+      outputs: [{
+        dtype: table.dtype,
+        value: load(0, place(k.cast(at, "i32"), coord, scalars)),
+        per: "element",
+      }],
+    }),
+  });
+  dense.release();
+  return new Tensor(value);
+}
+
+/** The dtype in which a device combines scattered values. */
+function combining(dtype: DType, mode: ScatterMode): DType {
+  if (mode === "set") return dtype;
+  switch (dtype) {
+    case "f16":
+    case "bf16":
+      return "f32";
+    case "u8":
+    case "i8":
+    case "bool":
+      return "i32";
+    default:
+      return dtype;
+  }
+}
+
+/** A fresh contiguous tensor with the elements of `x`, which may be pending or strided. */
+export function freshCopy(x: Tensor, dtype: DType): Tensor {
+  const value = Value.empty(x.device, dtype, x.shape);
+  copyInto(value, x.value);
+  return new Tensor(value);
+}
+
+/**
+ * A copy of `x` into which the source is scattered along an axis. The index,
+ * which was checked, has the shape of the source, or is one vector along the axis.
+ */
+export function scattered(
+  x: Tensor,
+  axis: number,
+  index: Tensor,
+  source: Tensor,
+  mode: ScatterMode,
+  perElement: boolean,
+): Tensor {
+  const dtype = combining(x.dtype, mode);
+  const target = freshCopy(x, dtype);
+  const { outer, inner } = around(source.shape, axis);
+  const values = source.dtype === dtype
+    ? new Tensor(contiguous(source.value))
+    : freshCopy(source, dtype);
+  const positions = deviceIndex(index);
+  if (source.size > 0) {
+    x.device.scatter({
+      dtype,
+      mode,
+      outer,
+      inner,
+      targetSize: x.shape[axis],
+      sourceSize: source.shape[axis],
+      target: target.value,
+      source: values.value,
+      index: positions.value,
+      perElement,
+    });
+  }
+  return dtype === x.dtype ? target : freshCopy(target, x.dtype);
+}
+
+/** Refuses two tensors that must agree in rank. */
+export function requireRank(
+  x: Tensor,
+  index: Tensor,
+  what: string,
+): void {
+  if (x.rank !== index.rank) {
+    throw new ShapeError(
+      `Cannot ${what} a tensor of shape ${
+        shapeText(x.shape)
+      } with an index of shape ${
+        shapeText(index.shape)
+      }: both must have the same number of axes`,
+    );
+  }
+}
