@@ -75,7 +75,7 @@ export interface MatmulBias {
 }
 
 /** Longest sum in one pass over packed panels: two panels of f32 fit the first-level cache. */
-const depthBytes = 1536;
+const depthBytes = 2048;
 /** Most bytes that the panels of one operand take. */
 const panelsBytes = 2 ** 23;
 /** Rows and columns of a block of C that one thread computes at a time. */

@@ -239,7 +239,6 @@ function emitPackPanel(
   const { source, to, valid, count, rowStride, depthStride, rows } = locals;
   const lanes = rows.length;
   const size = laneBytes(e);
-  const target = elements[e.lane];
   f.get(valid).i32(lanes).op("i32.eq");
   f.get(rowStride).i32(e.bytes).op("i32.eq").op("i32.and").if(() => {
     // Rows lie side by side: copy vectors.
@@ -261,36 +260,67 @@ function emitPackPanel(
     // One pointer per row; lanes beyond the matrix follow its last row.
     rows.forEach((row, r) => {
       f.get(source);
-      setMinusOneClamp(f, r, valid);
+      pushClamped(f, r, valid);
       f.get(rowStride).op("i32.mul").op("i32.add").set(row);
     });
     f.get(depthStride).i32(e.bytes).op("i32.eq").if(() => {
-      repeat(f, count, () => {
-        for (let r = 0; r < lanes; r += e.lanes) {
-          emitTranspose(f, e, rows.slice(r, r + e.lanes), to, r, lanes);
-        }
-        for (const row of rows) advance(f, row, () => f.i32(e.lanes * e.bytes));
-        advance(f, to, () => f.i32(e.lanes * lanes * size));
-      }, e.lanes);
-    });
-    repeat(f, count, () => {
-      rows.forEach((row, r) => {
-        target.storeOne(
-          f,
-          () => f.get(to).i32(r * size).op("i32.add"),
-          () => e.loadOne(f.get(row)),
-        );
-        advance(f, row, () => f.get(depthStride));
-      });
-      advance(f, to, () => f.i32(lanes * size));
+      emitPackRuns(f, e, rows, to, count);
+    }, () => {
+      emitPackElements(f, e, rows, to, count, () => f.get(depthStride));
     });
   });
 }
 
 /** Pushes min(r, valid − 1). */
-function setMinusOneClamp(f: FunctionBuilder, r: number, valid: number): void {
+export function pushClamped(
+  f: FunctionBuilder,
+  r: number,
+  valid: number,
+): void {
   f.i32(r).get(valid).i32(1).op("i32.sub");
   f.i32(r).get(valid).op("i32.lt_s").select();
+}
+
+/** Packs `count` consecutive elements behind each row pointer; pointers and target advance. */
+export function emitPackRuns(
+  f: FunctionBuilder,
+  e: Elements,
+  rows: readonly number[],
+  to: number,
+  count: number,
+): void {
+  const lanes = rows.length, size = laneBytes(e);
+  repeat(f, count, () => {
+    for (let r = 0; r < lanes; r += e.lanes) {
+      emitTranspose(f, e, rows.slice(r, r + e.lanes), to, r, lanes);
+    }
+    for (const row of rows) advance(f, row, () => f.i32(e.lanes * e.bytes));
+    advance(f, to, () => f.i32(e.lanes * lanes * size));
+  }, e.lanes);
+  emitPackElements(f, e, rows, to, count, () => f.i32(e.bytes));
+}
+
+/** Packs `count` elements behind each row pointer, `stride` bytes apart; pointers and target advance. */
+function emitPackElements(
+  f: FunctionBuilder,
+  e: Elements,
+  rows: readonly number[],
+  to: number,
+  count: number,
+  stride: Emit,
+): void {
+  const size = laneBytes(e);
+  repeat(f, count, () => {
+    rows.forEach((row, r) => {
+      elements[e.lane].storeOne(
+        f,
+        () => f.get(to).i32(r * size).op("i32.add"),
+        () => e.loadOne(f.get(row)),
+      );
+      advance(f, row, stride);
+    });
+    advance(f, to, () => f.i32(rows.length * size));
+  });
 }
 
 /** Reads a vector of each of up to four rows and writes them transposed at lane `r` of a panel. */
@@ -431,6 +461,54 @@ export function defineMicroKernel(
 }
 
 /**
+ * Defines the product of two panels into C of any strides: (a, b, c, cRow,
+ * cColumn, depth, mode, bias, height, width, scratch). Only what lies inside
+ * C, `height` by `width` from here on, is touched.
+ */
+export function defineTileProduct(
+  m: ModuleBuilder,
+  lane: "f32" | "f64",
+): number {
+  const micro = defineMicroKernel(m, lane);
+  const copy = defineTileCopy(m, lane);
+  const bytes = lane === "f32" ? 4 : 8;
+  const columns = tileColumns(lane);
+  const parameters = Array.from({ length: 11 }, () => "i32" as const);
+  return m.func("", parameters, [], (f) => {
+    const [a, b, c, cRow, cColumn, depth, mode, bias] = [
+      0,
+      1,
+      2,
+      3,
+      4,
+      5,
+      6,
+      7,
+    ];
+    const [height, width, scratch] = [8, 9, 10];
+    f.get(height).i32(tileRows).op("i32.ge_s");
+    f.get(width).i32(columns).op("i32.ge_s").op("i32.and");
+    f.get(cColumn).i32(bytes).op("i32.eq").op("i32.and").if(() => {
+      f.get(a).get(b).get(c).get(cRow).get(depth).get(mode).get(bias);
+      f.call(micro);
+    }, () => {
+      setMin(f, height, () => f.get(height), () => f.i32(tileRows));
+      setMin(f, width, () => f.get(width), () => f.i32(columns));
+      f.get(mode).i32(startModes.accumulate).op("i32.eq").if(() => {
+        f.get(c).get(cRow).get(cColumn);
+        f.get(scratch).i32(columns * bytes).i32(bytes);
+        f.get(height).get(width).call(copy);
+      });
+      f.get(a).get(b).get(scratch).i32(columns * bytes);
+      f.get(depth).get(mode).get(bias).call(micro);
+      f.get(scratch).i32(columns * bytes).i32(bytes);
+      f.get(c).get(cRow).get(cColumn);
+      f.get(height).get(width).call(copy);
+    });
+  });
+}
+
+/**
  * A kernel that multiplies packed panels; its range counts blocks of C:
  * product by product, downwards, then across.
  */
@@ -438,8 +516,7 @@ export function productKernel(lane: "f32" | "f64"): CpuKernel {
   const m = new ModuleBuilder();
   m.importMemory("env", "memory", memoryLimits);
   const thread = m.importGlobal("env", "thread", "i32");
-  const micro = defineMicroKernel(m, lane);
-  const copy = defineTileCopy(m, lane);
+  const multiplyTile = defineTileProduct(m, lane);
   const bytes = lane === "f32" ? 4 : 8;
   const columns = tileColumns(lane);
   m.func("run", ["i32", "i32", "i32"], [], (f) => {
@@ -448,9 +525,7 @@ export function productKernel(lane: "f32" | "f64"): CpuKernel {
     const i = f.local("i32"), j = f.local("i32");
     const i0 = f.local("i32"), i1 = f.local("i32"), j1 = f.local("i32");
     const a = f.local("i32"), b = f.local("i32"), c = f.local("i32");
-    const tileC = f.local("i32"), tile = f.local("i32");
-    const height = f.local("i32"), width = f.local("i32");
-    const bias = f.local("i32");
+    const tile = f.local("i32"), bias = f.local("i32");
     const panelA = f.local("i32"), panelB = f.local("i32");
 
     f.get(p.tiles).global(thread).i32(tileBytes).op("i32.mul").op("i32.add");
@@ -490,29 +565,12 @@ export function productKernel(lane: "f32" | "f64"): CpuKernel {
           f.get(p.bias).get(i).get(j);
           f.get(p.mode).i32(startModes.rowBias).op("i32.eq").select();
           f.i32(bytes).op("i32.mul").op("i32.add").set(bias);
+          f.get(panelA).get(panelB);
           f.get(c).get(i).get(p.cRow).op("i32.mul").op("i32.add");
-          f.get(j).get(p.cColumn).op("i32.mul").op("i32.add").set(tileC);
-          f.get(p.rows).get(i).op("i32.sub").set(height);
-          f.get(p.columns).get(j).op("i32.sub").set(width);
-          f.get(height).i32(tileRows).op("i32.ge_s");
-          f.get(width).i32(columns).op("i32.ge_s").op("i32.and");
-          f.get(p.cColumn).i32(bytes).op("i32.eq").op("i32.and").if(() => {
-            f.get(panelA).get(panelB).get(tileC).get(p.cRow);
-            f.get(p.depth).get(p.mode).get(bias).call(micro);
-          }, () => {
-            setMin(f, height, () => f.get(height), () => f.i32(tileRows));
-            setMin(f, width, () => f.get(width), () => f.i32(columns));
-            f.get(p.mode).i32(startModes.accumulate).op("i32.eq").if(() => {
-              f.get(tileC).get(p.cRow).get(p.cColumn);
-              f.get(tile).i32(columns * bytes).i32(bytes);
-              f.get(height).get(width).call(copy);
-            });
-            f.get(panelA).get(panelB).get(tile).i32(columns * bytes);
-            f.get(p.depth).get(p.mode).get(bias).call(micro);
-            f.get(tile).i32(columns * bytes).i32(bytes);
-            f.get(tileC).get(p.cRow).get(p.cColumn);
-            f.get(height).get(width).call(copy);
-          });
+          f.get(j).get(p.cColumn).op("i32.mul").op("i32.add");
+          f.get(p.cRow).get(p.cColumn).get(p.depth).get(p.mode).get(bias);
+          f.get(p.rows).get(i).op("i32.sub");
+          f.get(p.columns).get(j).op("i32.sub").get(tile).call(multiplyTile);
         });
       });
     });
