@@ -64,7 +64,7 @@ export function pairSamples(a: Range = {}, b: Range = {}): Sample[] {
     [t([0, 3], a), t([3], b)],
     [t([5], { ...a, dtype: "f64" }), t([5], b)],
     [t([2, 2], { ...a, dtype: "f16" }), t([2], { ...b, dtype: "bf16" })],
-    [t([3], a), t([], { ...b, dtype: "f64" })],
+    [t([3], a), t([], { ...b, dtype: "f64", grad: false })],
   ];
 }
 

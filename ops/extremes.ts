@@ -8,6 +8,7 @@ import { type DType, isFloat } from "../core/dtype.ts";
 import { operator } from "../core/op.ts";
 import type { Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";
+import { between } from "./bounds.ts";
 import {
   floatSamples,
   integerPairSamples,
@@ -108,14 +109,6 @@ export const fmax: Binary = elementwise<Binary>({
 
 /** A tensor and its bounds; either bound may be left out. */
 export type Clamp = (x: Tensor, min?: Operand, max?: Operand) => Tensor;
-
-/** x between numbers: no gradient at the bounds nor beyond. */
-export function between(x: k.Expr, min: k.Expr, max: k.Expr): k.Expr {
-  const bounded = k.min(k.max(x, min), max);
-  if (x.type !== "f32" && x.type !== "f64") return bounded;
-  const inside = k.and(k.lt(min, x), k.lt(x, max));
-  return k.select(inside, x, k.detach(bounded));
-}
 
 function clamped(
   [x, min, max]: readonly k.Expr[],
