@@ -12,11 +12,6 @@
 import { fromBf16Bits, fromF16Bits } from "../../core/dtype.ts";
 import { type Elements, elements, type FloatDType } from "./elements.ts";
 import {
-  convertKernel,
-  convertParameters,
-  laneBytes,
-  packKernel,
-  packParameters,
   productKernel,
   productParameters,
   startModes,
@@ -24,6 +19,13 @@ import {
   tileColumns,
   tileRows,
 } from "./gemm_kernels.ts";
+import {
+  convertKernel,
+  convertParameters,
+  laneBytes,
+  packKernel,
+  packParameters,
+} from "./gemm_pack.ts";
 import { allocate, allocatePermanent, heap, release } from "./memory.ts";
 import { type CpuKernel, maxThreads, runKernel } from "./pool.ts";
 import { ParameterBlock, Scratch } from "./scratch.ts";
