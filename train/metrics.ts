@@ -1,0 +1,228 @@
+/**
+ * Metrics: numbers that say how good answers are, gathered batch by batch.
+ *
+ * @module
+ */
+
+import { ShapeError, shapeText } from "../core/errors.ts";
+import type { Tensor } from "../core/tensor.ts";
+
+/** Gathers a number over batches. */
+export interface Metric {
+  /** Name in logs. */
+  readonly name: string;
+  /** Adds a batch: the model's outputs, the targets, and the batch's mean loss. */
+  update(output: Tensor, target: Tensor, loss: number): void;
+  /** The number over everything since the last reset. */
+  value(): number;
+  /** Forgets everything. */
+  reset(): void;
+  /** What was gathered, as plain data. */
+  state(): unknown;
+  /** Takes over what `state` gave. */
+  restore(state: unknown): void;
+}
+
+/** Rows of scores [N, C] (or [N, C, positions…], [N, T, C] with i32/i64 targets [N, T]) with their classes. */
+interface Scores {
+  readonly rows: number;
+  readonly classes: number;
+  readonly score: (row: number, c: number) => number;
+  readonly target: (row: number) => number;
+}
+
+/** Scores per row: classes on axis 1, or on the last one when the targets have all axes before it. */
+function scoresOf(output: Tensor, target: Tensor): Scores {
+  const { shape } = output;
+  const last = shape.length - 1;
+  const data = output.data() as Float32Array;
+  const labels = target.data();
+  const prefix = (axis: number) =>
+    target.shape.every((n, d) => n === (d < axis ? shape[d] : shape[d + 1])) &&
+    target.rank === last;
+  if (prefix(last)) {
+    const classes = shape[last];
+    return {
+      rows: target.size,
+      classes,
+      score: (row, c) => data[row * classes + c],
+      target: (row) => Number(labels[row]),
+    };
+  }
+  if (prefix(1)) {
+    const classes = shape[1];
+    const inner = shape.slice(2).reduce((a, b) => a * b, 1);
+    return {
+      rows: target.size,
+      classes,
+      score: (row, c) =>
+        data[(Math.floor(row / inner) * classes + c) * inner + row % inner],
+      target: (row) => Number(labels[row]),
+    };
+  }
+  throw new ShapeError(
+    `Cannot measure outputs of shape ${
+      shapeText(shape)
+    } against targets of shape ${
+      shapeText(target.shape)
+    }: the targets must have the outputs' shape without the axis of classes`,
+  );
+}
+
+function best(s: Scores, row: number): number {
+  let winner = 0;
+  for (let c = 1; c < s.classes; c++) {
+    if (s.score(row, c) > s.score(row, winner)) winner = c;
+  }
+  return winner;
+}
+
+/** A metric that is a quotient of two sums. */
+function ratio(
+  name: string,
+  measure: (
+    output: Tensor,
+    target: Tensor,
+    loss: number,
+  ) => { sum: number; count: number },
+  finish: (mean: number) => number = (mean) => mean,
+): Metric {
+  let sum = 0, count = 0;
+  return {
+    name,
+    update(output, target, loss) {
+      const part = measure(output, target, loss);
+      sum += part.sum;
+      count += part.count;
+    },
+    value: () => finish(count === 0 ? NaN : sum / count),
+    reset() {
+      sum = 0;
+      count = 0;
+    },
+    state: () => ({ sum, count }),
+    restore(state) {
+      ({ sum, count } = state as { sum: number; count: number });
+    },
+  };
+}
+
+/** Mean loss per example. */
+export function meanLoss(): Metric {
+  return ratio(
+    "loss",
+    (output, _, loss) => ({
+      sum: loss * output.shape[0],
+      count: output.shape[0],
+    }),
+  );
+}
+
+/** Share of rows whose largest score is that of the target, from 0 to 1. */
+export function accuracy(): Metric {
+  return ratio("accuracy", (output, target) => {
+    const s = scoresOf(output, target);
+    let right = 0;
+    for (let row = 0; row < s.rows; row++) {
+      if (best(s, row) === s.target(row)) right++;
+    }
+    return { sum: right, count: s.rows };
+  });
+}
+
+/**
+ * Share of rows whose target is among the `k` largest scores.
+ *
+ * @throws {RangeError} unless `k` is a positive integer.
+ */
+export function topK(k: number): Metric {
+  if (!Number.isInteger(k) || k < 1) {
+    throw new RangeError(
+      `Cannot measure the top ${k}: it must be a positive integer`,
+    );
+  }
+  return ratio(`top${k}`, (output, target) => {
+    const s = scoresOf(output, target);
+    let right = 0;
+    for (let row = 0; row < s.rows; row++) {
+      const wanted = s.target(row);
+      let better = 0;
+      for (let c = 0; c < s.classes; c++) {
+        const d = s.score(row, c) - s.score(row, wanted);
+        if (d > 0 || (d === 0 && c < wanted)) better++;
+      }
+      if (better < k) right++;
+    }
+    return { sum: right, count: s.rows };
+  });
+}
+
+/** e to the mean loss: the number of equally likely answers that the loss stands for. */
+export function perplexity(): Metric {
+  return ratio(
+    "perplexity",
+    (output, _, loss) => ({
+      sum: loss * output.shape[0],
+      count: output.shape[0],
+    }),
+    Math.exp,
+  );
+}
+
+/** Counts of true classes (rows) against predicted ones (columns). */
+export interface ConfusionMatrix extends Metric {
+  /** The counts [true][predicted]. */
+  matrix(): number[][];
+  /** Of those predicted as the class, the share that is of it; NaN when none was predicted. */
+  precision(c: number): number;
+  /** Of those of the class, the share that was predicted; NaN when there is none. */
+  recall(c: number): number;
+  /** Harmonic mean of precision and recall. */
+  f1(c: number): number;
+}
+
+/** Confusion matrix over `classes` classes; as a number, it is the mean F1 over the classes that occur. */
+export function confusionMatrix(classes: number): ConfusionMatrix {
+  let counts = new Array<number>(classes * classes).fill(0);
+  const row = (c: number) =>
+    counts.slice(c * classes, (c + 1) * classes).reduce((a, b) => a + b, 0);
+  const column = (c: number) =>
+    counts.reduce((a, n, i) => i % classes === c ? a + n : a, 0);
+  const hits = (c: number) => counts[c * classes + c];
+  const f1 = (c: number) => 2 * hits(c) / (row(c) + column(c));
+  return {
+    name: "f1",
+    update(output, target) {
+      const s = scoresOf(output, target);
+      if (s.classes !== classes) {
+        throw new ShapeError(
+          `Cannot count ${s.classes} classes in a confusion matrix of ${classes}: make it with the outputs' number of classes`,
+        );
+      }
+      for (let i = 0; i < s.rows; i++) {
+        counts[s.target(i) * classes + best(s, i)]++;
+      }
+    },
+    value() {
+      const seen = Array.from({ length: classes }, (_, c) => c).filter((c) =>
+        row(c) + column(c) > 0
+      );
+      return seen.reduce((sum, c) => sum + f1(c), 0) / seen.length;
+    },
+    reset() {
+      counts.fill(0);
+    },
+    state: () => counts,
+    restore(state) {
+      counts = [...state as number[]];
+    },
+    matrix: () =>
+      Array.from(
+        { length: classes },
+        (_, c) => counts.slice(c * classes, (c + 1) * classes),
+      ),
+    precision: (c) => hits(c) / column(c),
+    recall: (c) => hits(c) / row(c),
+    f1,
+  };
+}
