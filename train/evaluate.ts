@@ -1,0 +1,62 @@
+/**
+ * Measures a model on data that it does not learn from.
+ *
+ * @module
+ */
+
+import { noGrad } from "../core/autograd.ts";
+import { Scope } from "../core/scope.ts";
+import type { Tensor } from "../core/tensor.ts";
+import type { Batch, Dataset } from "../data/dataset.ts";
+import { DataLoader } from "../data/loader.ts";
+import { crossEntropy } from "../ops/loss.ts";
+import { toTensor } from "./arrays.ts";
+import { meanLoss, type Metric } from "./metrics.ts";
+import type { Model } from "./model.ts";
+
+/** How to evaluate. */
+export interface EvaluateOptions {
+  /** Examples per step; 250 by default, or all when there are fewer. */
+  readonly batchSize?: number;
+  /** Mean loss of a batch; cross entropy by default. */
+  readonly loss?: (output: Tensor, target: Tensor) => Tensor;
+  /** What to measure besides the loss. */
+  readonly metrics?: readonly Metric[];
+  /** Device by name; the default device when omitted. */
+  readonly device?: string;
+  /** Called after each batch with the examples done. */
+  readonly progress?: (examples: number) => void;
+}
+
+/**
+ * Runs a model over a data set in evaluation mode and gathers the loss and the
+ * metrics, by name. The metrics are reset before and left as they were.
+ */
+export async function evaluate(
+  model: Model,
+  data: Dataset<Batch>,
+  options: EvaluateOptions = {},
+): Promise<Record<string, number>> {
+  const given = options.metrics ?? [];
+  const before = given.map((m) => structuredClone(m.state()));
+  const metrics = [meanLoss(), ...given];
+  for (const metric of given) metric.reset();
+  const batchSize = Math.min(options.batchSize ?? 250, data.length);
+  const loader = new DataLoader(data, { batchSize });
+  model.eval();
+  let examples = 0;
+  for await (const batch of loader) {
+    noGrad(() => {
+      using _batch = new Scope();
+      const targets = toTensor(batch.targets, options.device);
+      const output = model.forward(toTensor(batch.inputs, options.device));
+      const loss = (options.loss ?? crossEntropy)(output, targets).item();
+      for (const metric of metrics) metric.update(output, targets, loss);
+    });
+    examples += batch.inputs.shape[0];
+    options.progress?.(examples);
+  }
+  const result = Object.fromEntries(metrics.map((m) => [m.name, m.value()]));
+  given.forEach((metric, i) => metric.restore(before[i]));
+  return result;
+}
