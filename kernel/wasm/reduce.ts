@@ -23,7 +23,7 @@ export interface Accumulator {
   readonly tailIndex: number;
   /** Lanes that have met NaN, for extrema of floats. */
   readonly nan: readonly number[];
-  /** Sums of earlier walks along the vector axis, which keep rounding errors small. */
+  /** Sums of the pieces before the running one, per copy: many short sums lose less than a long one. */
   readonly total: readonly number[];
 }
 
@@ -43,6 +43,8 @@ export function isArg(stage: Stage): boolean {
 /** Writes the reductions of one function. */
 export class Reducer {
   /**
+   * Writes into `f`.
+   *
    * @param f Function that gets the code.
    * @param wide Whether lanes are 64 bits wide.
    * @param imports Finds functions for what has no instruction.
@@ -64,8 +66,8 @@ export class Reducer {
     return type === "f32" ? "f64" : type === "i32" ? "i64" : type;
   }
 
-  /** Sets up registers for `unroll` copies; `nested` when the vector axis is walked again and again. */
-  start(stage: Stage, unroll: number, nested: boolean): Accumulator {
+  /** Sets up registers for `unroll` copies. */
+  start(stage: Stage, unroll: number): Accumulator {
     const arg = isArg(stage);
     const type = arg ? this.#compareType(stage) : stage.value.type;
     const fresh = (value: number | bigint, of: ScalarType) => {
@@ -83,9 +85,7 @@ export class Reducer {
       mainIndex: arg ? copies(0, "i32") : [],
       tailIndex: arg ? fresh(0, "i32") : -1,
       nan: isFloatExtremum(stage) ? copies(0, "i32") : [],
-      total: nested && stage.op === "sum" && isFloatType(type)
-        ? copies(0, type)
-        : [],
+      total: stage.op === "sum" && isFloatType(type) ? copies(0, type) : [],
     };
   }
 
@@ -148,8 +148,15 @@ export class Reducer {
     f.get(here).get(index).get(better).op("v128.bitselect").set(index);
   }
 
-  /** Ends a walk along the vector axis, of several. */
-  endWalk(stage: Stage, a: Accumulator): void {
+  /** Adds running sums to the totals, and starts them anew. */
+  foldAll(
+    stages: readonly Stage[],
+    accumulators: readonly Accumulator[],
+  ): void {
+    accumulators.forEach((a, i) => this.#fold(stages[i], a));
+  }
+
+  #fold(stage: Stage, a: Accumulator): void {
     const { f } = this;
     a.total.forEach((total, u) => {
       this.#combine(stage, total, a.main[u]);
@@ -207,7 +214,7 @@ export class Reducer {
       // All bits set is a NaN.
       f.get(a.main[u]).get(nan).op("v128.or").set(a.main[u]);
     });
-    if (a.total.length > 0) this.endWalk(stage, a);
+    this.#fold(stage, a);
     return [...(a.total.length > 0 ? a.total : a.main)];
   }
 

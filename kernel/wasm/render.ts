@@ -254,6 +254,10 @@ class Renderer {
     }
   }
 
+  get #layoutRank(): number {
+    return this.#variant.outerRank + this.#variant.innerRank;
+  }
+
   get #vectorAxis(): number {
     const { mode, outerRank, innerRank } = this.#variant;
     return mode === "column" ? outerRank - 1 : outerRank + innerRank - 1;
@@ -429,7 +433,7 @@ class Renderer {
       const { exprs, operands, stages } = this.#contents(pass);
       const unroll = this.#unrollOf(exprs, operands, stages.some(isArg));
       const accumulators = stages.map((stage) =>
-        this.#reducer.start(stage, unroll, leading.length > 0)
+        this.#reducer.start(stage, unroll)
       );
       this.#startPass();
       this.#nest(leading, operands, pointers, (p) => {
@@ -446,10 +450,9 @@ class Renderer {
               this.#addIota(copy.unroll);
             });
           },
+          () => this.#reducer.foldAll(stages, accumulators),
         );
-        stages.forEach((stage, i) =>
-          this.#reducer.endWalk(stage, accumulators[i])
-        );
+        this.#reducer.foldAll(stages, accumulators);
       });
       pass.stages.forEach((s, i) => {
         const result = this.#reducer.finish(stages[i], accumulators[i]);
@@ -592,7 +595,7 @@ class Renderer {
     return nodes <= 12 && !gathers && !strided && !arg ? 4 : 1;
   }
 
-  /** Walks the vector axis: whole vectors (unrolled, then one by one), then single elements. */
+  /** Walks the vector axis: whole vectors (unrolled, then one by one), then single elements; `fold` is called now and then. */
   #vectorLoop(
     operands: readonly number[],
     pointers: readonly number[],
@@ -604,6 +607,7 @@ class Renderer {
       copy: Copy,
       pointers: readonly number[],
     ) => void,
+    fold?: () => void,
   ): void {
     const f = this.#f;
     const j = this.#position;
@@ -641,11 +645,12 @@ class Renderer {
       }
       f.get(j).i32(elements).op("i32.add").set(j);
     };
-    const walk = (copies: number, single: boolean) => {
+    const walk = (copies: number, single: boolean, limit = n) => {
       const elements = single ? 1 : copies * this.#lanes;
       f.block((done) => {
         f.loop((again) => {
-          f.get(j).i32(elements).op("i32.add").get(n).op("i32.gt_s").brIf(done);
+          f.get(j).i32(elements).op("i32.add").get(limit).op("i32.gt_s");
+          f.brIf(done);
           for (let u = 0; u < copies; u++) {
             const copy = { unroll: u, single };
             const emitter = this.#emitter(copy, moving, fixed);
@@ -657,7 +662,16 @@ class Renderer {
         });
       });
     };
-    if (unroll > 1) walk(unroll, false);
+    if (fold !== undefined) {
+      const stop = f.local("i32");
+      f.loop((again) => {
+        f.get(j).i32(foldLength).op("i32.add").tee(stop).get(n);
+        f.get(stop).get(n).op("i32.lt_s").select().set(stop);
+        walk(unroll, false, stop);
+        fold();
+        f.get(stop).get(n).op("i32.lt_s").brIf(again);
+      });
+    } else if (unroll > 1) walk(unroll, false);
     walk(1, false);
     walk(1, true);
     if (this.#usesPosition && !flat) {
@@ -854,7 +868,7 @@ class Renderer {
       const { exprs, operands, stages } = this.#contents(pass);
       const known = this.#hoistColumns(exprs, pointers, copies, single);
       const accumulators = stages.map((stage) =>
-        this.#reducer.start(stage, copies, false)
+        this.#reducer.start(stage, copies)
       );
       this.#startPass();
       this.#nest(inner, operands, pointers, (p) => {
@@ -863,6 +877,13 @@ class Renderer {
             f.get(this.#innerPosition).op("i32x4.splat");
           });
         });
+        if (accumulators.some((a) => a.total.length > 0)) {
+          const counter = this.#counters[this.#layoutRank - 1]!;
+          f.get(counter).i32(foldRows - 1).op("i32.and").i32(foldRows - 1);
+          f.op("i32.eq").if(() => {
+            this.#reducer.foldAll(stages, accumulators);
+          });
+        }
         if (this.#usesPosition) {
           f.get(this.#innerPosition).i32(1).op("i32.add").set(
             this.#innerPosition,
@@ -907,3 +928,6 @@ class Renderer {
 }
 
 const params = 0, begin = 1, end = 2;
+
+/** Elements of a row, and rows of a column, after which running sums are added to the totals. */
+const foldLength = 2048, foldRows = 128;
