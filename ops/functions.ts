@@ -17,6 +17,9 @@ export {
 export { cast, expand, reshape, sum } from "./foundation.ts";
 export * from "./arithmetic.ts";
 export * from "./matmul.ts";
+export * from "./reduction.ts";
+export * from "./extrema.ts";
+export * from "./statistics.ts";
 export { fold, unfold, type UnfoldOptions } from "./windows.ts";
 export {
   conv,
@@ -26,3 +29,20 @@ export {
   type ConvTransposeOptions,
   convWeightGrad,
 } from "./convolution.ts";
+export * from "./shape.ts";
+export * from "./slicing.ts";
+export * from "./diagonals.ts";
+export * from "./joining.ts";
+export * from "./pad.ts";
+export * from "./blocks.ts";
+export * from "./comparison.ts";
+export * from "./logical.ts";
+export * from "./division.ts";
+export * from "./powers.ts";
+export * from "./extremes.ts";
+export * from "./math.ts";
+export * from "./rounding.ts";
+export * from "./trigonometry.ts";
+export * from "./selection.ts";
+export * from "./indexing.ts";
+export * from "./pooling.ts";
