@@ -12,7 +12,7 @@ import type { Expr } from "../kernel/expr.ts";
 import type { ReduceOp } from "../kernel/program.ts";
 import { Elementwise } from "./engine.ts";
 import { sum, withKeptAxes } from "./foundation.ts";
-import { positions } from "./positions.ts";
+import { axisPositions } from "./axis_positions.ts";
 import {
   alongside,
   bindReduction,
@@ -283,7 +283,7 @@ function indexedExtremum(op: "max" | "min"): IndexedReduction {
       const [g, index] = [grad, outputs[1]].map((r) =>
         alongside(r, shape, which)
       );
-      const here = positions(shape, which[0], grad.device);
+      const here = axisPositions(shape, which[0], grad.device);
       return [whereChosen.apply([isChosen.apply([here, index]), g])];
     },
     samples: indexedCalls,
