@@ -125,6 +125,8 @@ export function ulpError(actual: number, truth: number): number {
   if (Math.abs(rounded) === Infinity) return actual === rounded ? 0 : Infinity;
   if (!Number.isFinite(actual)) return Infinity;
   const size = Math.abs(truth);
-  const exponent = size === 0 ? -126 : Math.max(-126, Math.floor(Math.log2(size)));
+  const exponent = size === 0
+    ? -126
+    : Math.max(-126, Math.floor(Math.log2(size)));
   return Math.abs(actual - truth) / 2 ** (exponent - 23);
 }

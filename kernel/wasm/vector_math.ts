@@ -6,7 +6,25 @@
  */
 
 import type { Expr, ExprOp } from "../expr.ts";
-import { cosh, erf, exp, exp2, expm1, sinh, tanh } from "./vector_math_exp.ts";
+import {
+  cosh,
+  erf,
+  erfc,
+  exp,
+  exp2,
+  expm1,
+  sinh,
+  tanh,
+} from "./vector_math_exp.ts";
+import {
+  acos,
+  acosh,
+  asin,
+  asinh,
+  atan,
+  atan2,
+  atanh,
+} from "./vector_math_inverse.ts";
 import { log, log10, log1p, log2 } from "./vector_math_log.ts";
 import { pow } from "./vector_math_pow.ts";
 import { cos, sin, tan } from "./vector_math_trig.ts";
@@ -22,11 +40,19 @@ const rules: { readonly [op in ExprOp]?: (x: Expr, y: Expr) => Expr } = {
   sin,
   cos,
   tan,
+  asin,
+  acos,
+  atan,
   sinh,
   cosh,
   tanh,
+  asinh,
+  acosh,
+  atanh,
   erf,
+  erfc,
   pow,
+  atan2,
 };
 
 /**

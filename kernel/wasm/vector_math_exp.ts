@@ -11,6 +11,7 @@ import {
   atLeast,
   atMost,
   bitsOf,
+  leading,
   polynomial,
   powerOfTwo,
   reduce,
@@ -54,6 +55,17 @@ const erfTerms = [
   3.8355294e-05,
 ];
 
+// e^(a²)·erfc a for a in [0, 10.1]: a ratio
+const erfcNumerator = [1, 1.2364583, 0.72953546, 0.22822502, 0.03258421];
+const erfcDenominator = [
+  1,
+  2.364838,
+  2.3979611,
+  1.321504,
+  0.40454546,
+  0.057753287,
+];
+
 // 2ʳ for |r| ≤ 1/2
 const exp2Terms = [
   1,
@@ -72,21 +84,23 @@ const halfLn2 = [0.34657288, 7.143034e-07];
 /**
  * e^x as p·s·s with x = 2m·ln 2 + r, p ≈ eʳ and s = 2ᵐ: both factors stay
  * normal, so subnormal results are rounded once and overflow is exact.
- * `last` replaces the second s, as a multiple of it.
+ * `factor` multiplies the second s, and `rest` is a small addition to x.
  */
-function expTimes(x: Expr, last: (s: Expr) => Expr): Expr {
+function expTimes(x: Expr, factor?: number, rest?: Expr): Expr {
   // Below −176 s is 0, so that e^−∞ costs no subnormal arithmetic.
   const bounded = atLeast(atMost(x, 91), -176);
   const biased = k.fma(bounded, 1 / (2 * Math.LN2), rounder + 127);
   const m = k.sub(biased, rounder + 127);
-  const r = reduce(bounded, m, twoLn2);
+  const main = reduce(bounded, m, twoLn2);
+  const r = rest === undefined ? main : k.add(main, rest);
   const s = powerOfTwo(bitsOf(biased));
-  return k.mul(k.mul(polynomial(r, expTerms), s), last(s));
+  const last = factor === undefined ? s : k.mul(s, factor);
+  return k.mul(k.mul(polynomial(r, expTerms), s), last);
 }
 
 /** e^x. */
 export function exp(x: Expr): Expr {
-  return expTimes(x, (s) => s);
+  return expTimes(x);
 }
 
 /** 2^r · 2^n for |r| ≤ 1/2, given n + 254 in the low bits of an i32; n from −252 to 256. */
@@ -136,7 +150,7 @@ export function sinh(x: Expr): Expr {
 /** (e^x + e^−x) / 2. */
 export function cosh(x: Expr): Expr {
   // With h = e^|x| / 2: h + 1/(4h), without early overflow.
-  const h = expTimes(k.abs(x), (s) => k.mul(s, 0.5));
+  const h = expTimes(k.abs(x), 0.5);
   return k.add(h, k.div(0.25, h));
 }
 
@@ -162,4 +176,19 @@ export function erf(x: Expr): Expr {
   const v = k.fma(a, polynomial(a, erfTerms), a);
   const w = k.fma(k.mul(v, v), polynomial(v, [-3 / 16, 1 / 64, -1 / 2048]), v);
   return withSign(k.fma(k.mul(w, w), -0.25, w), x);
+}
+
+/** 1 − erf(x), without cancellation. */
+export function erfc(x: Expr): Expr {
+  // For a = |x|: e^(−a²) times a ratio. The square is taken apart,
+  // a² = h² + (a − h)(a + h), where h² is exact.
+  const a = atMost(k.abs(x), 11), h = leading(a);
+  const rest = k.mul(k.sub(h, a), k.add(h, a));
+  const decay = expTimes(k.neg(k.mul(h, h)), undefined, rest);
+  const ratio = k.div(
+    polynomial(a, erfcNumerator),
+    polynomial(a, erfcDenominator),
+  );
+  const value = k.mul(decay, ratio);
+  return k.select(k.lt(x, 0), k.sub(2, value), value);
 }

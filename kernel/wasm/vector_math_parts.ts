@@ -51,6 +51,11 @@ export function withSign(magnitude: Expr, x: Expr): Expr {
   return fromBits(k.or(bitsOf(magnitude), k.and(bitsOf(x), signBit)));
 }
 
+/** The first 12 bits of x's significand: products of two such are exact. */
+export function leading(x: Expr): Expr {
+  return fromBits(k.and(bitsOf(x), -4096));
+}
+
 /** 2ⁿ for the biased exponent n + 127 in the low bits of `bits`; what is above the exponent falls out. */
 export function powerOfTwo(bits: Expr): Expr {
   return fromBits(k.shl(bits, 23));

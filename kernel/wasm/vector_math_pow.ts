@@ -13,6 +13,7 @@ import {
   atMost,
   bitsOf,
   fromBits,
+  leading,
   polynomial,
   rounder,
   signBit,
@@ -29,11 +30,6 @@ const cubic = [0.9617967, 0.5770788, 0.41192693, 0.33650437];
 
 /** A number as an unevaluated sum, the second part below the rounding error of the first. */
 type Sum = readonly [high: Expr, low: Expr];
-
-/** The first 12 bits of x's significand: products of two such are exact. */
-function leading(x: Expr): Expr {
-  return fromBits(k.and(bitsOf(x), -4096));
-}
 
 /** log₂ x to about 32 bits, for positive finite x; exact where fma rounds its product, too. */
 function preciseLog2(x: Expr): Sum {
