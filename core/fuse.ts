@@ -232,7 +232,7 @@ export interface RowBuilder {
 
 /** A kernel over an iteration space, some of whose axes are reduced. */
 export interface RowKernel {
-  /** Names the structure that `build` returns (with the dtypes and axes): equal names, equal structures. */
+  /** Names the structure that `build` returns, together with the axes and the dtypes of streams and tables: equal names, equal structures. */
   readonly name: string;
   /** Extents to iterate over. */
   readonly space: Shape;

@@ -32,6 +32,7 @@ export {
   type NestedNumbers,
   type Node,
   Tensor,
+  TensorHandle,
   type TensorOptions,
 } from "./tensor.ts";
 export { operators, type OpInfo } from "./op.ts";

@@ -59,8 +59,11 @@ export function liveTensors(): number {
   return live;
 }
 
-/** An n-dimensional array on a device. Made by the creation functions and operators. */
-export class Tensor implements Disposable {
+/**
+ * Data, tape and memory of a tensor: all that is no operator. (Its own class,
+ * so that the methods that `ops/` adds to `Tensor` can refer to it.)
+ */
+export class TensorHandle implements Disposable {
   /** Marks tensors across module instances. */
   readonly isTensor = true;
   #value: Value | undefined;
@@ -81,7 +84,7 @@ export class Tensor implements Disposable {
   constructor(value: Value) {
     this.#value = value;
     live++;
-    currentScope()?.track(this);
+    currentScope()?.track(this as unknown as Tensor);
   }
 
   /** The data. */
@@ -191,21 +194,26 @@ export class Tensor implements Disposable {
     return tensorText({ shape, dtype, data, remarks });
   }
 
-  /** What Deno's console and REPL show. */
-  [Symbol.for("Deno.customInspect")](): string {
-    return this.toString();
-  }
-
-  /** What Node's console shows. */
-  [Symbol.for("nodejs.util.inspect.custom")](): string {
-    return this.toString();
-  }
-
   /** The elements as nested arrays of numbers (a number when zero-dimensional). */
   toArray(): NestedNumbers {
     const flat = this.data();
     return nest(this.shape, (i) => Number(flat[i]));
   }
+}
+
+/**
+ * An n-dimensional array on a device. Made by the creation functions and
+ * operators; every operator whose first operand is a tensor is a method.
+ */
+export class Tensor extends TensorHandle {}
+
+// What the consoles and REPLs of Deno and Node show.
+for (const name of ["Deno.customInspect", "nodejs.util.inspect.custom"]) {
+  Object.defineProperty(Tensor.prototype, Symbol.for(name), {
+    value(this: Tensor): string {
+      return this.toString();
+    },
+  });
 }
 
 /** Numbers nested as deep as a tensor has axes. */

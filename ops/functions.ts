@@ -20,6 +20,7 @@ export * from "./matmul.ts";
 export * from "./reduction.ts";
 export * from "./extrema.ts";
 export * from "./statistics.ts";
+export * from "./softmax.ts";
 export { fold, unfold, type UnfoldOptions } from "./windows.ts";
 export {
   conv,

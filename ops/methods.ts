@@ -9,11 +9,22 @@ import { Tensor } from "../core/tensor.ts";
 import * as functions from "./functions.ts";
 
 /** Functions that are no methods: their first parameter is no tensor. */
-type NotMethod = "gradEnabled" | "noGrad" | "withGrad";
+type NotMethod =
+  | "concat"
+  | "gradEnabled"
+  | "meshgrid"
+  | "noGrad"
+  | "padSequence"
+  | "stack"
+  | "withGrad";
 
 const notMethods: Readonly<Record<NotMethod, true>> = {
+  concat: true,
   gradEnabled: true,
+  meshgrid: true,
   noGrad: true,
+  padSequence: true,
+  stack: true,
   withGrad: true,
 };
 

@@ -347,7 +347,7 @@ function backward(
   const zeros = () => {
     const z = state();
     runRows(device, {
-      name: "zeros",
+      name: `zeros ${dtype}`,
       space: z.shape,
       axes: [],
       streams: [],
