@@ -298,7 +298,7 @@ export const placeAt: (x: Tensor, indices: Tensor, spatial: Shape) => Tensor =
     run: ([x, indices], { spatial }) => {
       const [n, c] = x.shape;
       const plane = spatial.reduce((a, b) => a * b, 1);
-      const target = contiguous(filled(x, [n * c, plane]));
+      const target = filled(x, [n * c, plane]);
       if (x.size > 0) {
         withBlocks([x.value, indices.value], (source, index) => {
           x.device.scatter({
