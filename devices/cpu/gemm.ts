@@ -27,7 +27,7 @@ import {
   packParameters,
 } from "./gemm_pack.ts";
 import { allocate, allocatePermanent, heap, release } from "./memory.ts";
-import { type CpuKernel, maxThreads, runKernel } from "./pool.ts";
+import { cachedKernel, maxThreads, runKernel } from "./pool.ts";
 import { ParameterBlock, Scratch } from "./scratch.ts";
 
 /** An operand of a product: a strided matrix, or one per batch index. Strides count elements. */
@@ -86,17 +86,6 @@ const blockRows = 96, blockColumns = 256;
 const worthSharing = 2 ** 19;
 /** Elements packed per hand-over. */
 const worthPacking = 2 ** 14;
-
-const kernels = new Map<string, CpuKernel>();
-
-function kernel(key: string, create: () => CpuKernel): CpuKernel {
-  let found = kernels.get(key);
-  if (found === undefined) {
-    found = create();
-    kernels.set(key, found);
-  }
-  return found;
-}
 
 const packBlock = new ParameterBlock(packParameters.length);
 const productBlock = new ParameterBlock(productParameters.length);
@@ -159,7 +148,10 @@ function matmulHalf(
       n,
     );
     runKernel(
-      kernel(`${direction} ${dtype}`, () => convertKernel(dtype, direction)),
+      cachedKernel(
+        `${direction} ${dtype}`,
+        () => convertKernel(dtype, direction),
+      ),
       block,
       count * m,
       Math.ceil(worthPacking / n),
@@ -371,7 +363,7 @@ function pack(
   );
   const { dtype } = e;
   runKernel(
-    kernel(`pack ${dtype} ${lanes}`, () => packKernel(dtype, lanes)),
+    cachedKernel(`pack ${dtype} ${lanes}`, () => packKernel(dtype, lanes)),
     block,
     panels * slots.count,
     Math.ceil(worthPacking / (lanes * Math.max(1, part.depth))),
@@ -448,7 +440,7 @@ export function multiplyPanels(
     blocksAcross,
   );
   runKernel(
-    kernel(`product ${lane}`, () => productKernel(lane)),
+    cachedKernel(`product ${lane}`, () => productKernel(lane)),
     block,
     count * blocksDown * blocksAcross,
     Math.ceil(worthSharing / Math.max(1, down * across * depth)),

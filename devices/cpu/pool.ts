@@ -154,6 +154,18 @@ export function createKernel(
   return { name, run: instance.exports.run as CpuKernel["run"], record };
 }
 
+const cache = new Map<string, CpuKernel>();
+
+/** The kernel that `create` made when the key was first asked for. */
+export function cachedKernel(key: string, create: () => CpuKernel): CpuKernel {
+  let kernel = cache.get(key);
+  if (kernel === undefined) {
+    kernel = create();
+    cache.set(key, kernel);
+  }
+  return kernel;
+}
+
 /**
  * Runs a kernel over `0 ≤ i < total` in chunks of `grain`.
  *
