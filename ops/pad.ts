@@ -7,7 +7,7 @@
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
 import type { Tensor } from "../core/tensor.ts";
-import { expand } from "./foundation.ts";
+import { expand, reshape } from "./foundation.ts";
 import { concat, flip, stack } from "./joining.ts";
 import { t } from "./samples.ts";
 import { narrow, select } from "./slicing.ts";
@@ -207,7 +207,7 @@ export const pad: (
       );
     }
     const { before, after } = paddingOf(widths, x);
-    let result = x;
+    let result = reshape(x, x.shape);
     for (let d = x.rank - 1; d >= 0; d--) {
       result = extended(result, d, before[d], after[d], mode);
     }
