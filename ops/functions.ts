@@ -47,3 +47,5 @@ export * from "./trigonometry.ts";
 export * from "./selection.ts";
 export * from "./indexing.ts";
 export * from "./pooling.ts";
+export * from "./einsum.ts";
+export * from "./interpolation.ts";

@@ -11,6 +11,7 @@ import * as functions from "./functions.ts";
 /** Functions that are no methods: their first parameter is no tensor. */
 type NotMethod =
   | "concat"
+  | "einsum"
   | "gradEnabled"
   | "meshgrid"
   | "noGrad"
@@ -20,6 +21,7 @@ type NotMethod =
 
 const notMethods: Readonly<Record<NotMethod, true>> = {
   concat: true,
+  einsum: true,
   gradEnabled: true,
   meshgrid: true,
   noGrad: true,

@@ -2,12 +2,14 @@
 
 import torch
 import torch.nn.functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-__all__ = ["lstm", "gru", "rnn", "conv_input_grad", "conv_weight_grad", "avg_pool_grad"]
+__all__ = ["lstm", "gru", "rnn", "conv_input_grad", "conv_weight_grad", "avg_pool_grad", "interpolate"]
 
 
 def recurrent(kind, x, weights, states, options):
     """Runs a PyTorch recurrent module with the given weights, in its own order."""
+    lengths = options.pop("lengths", None)
     module = kind(
         x.shape[-1],
         states[0].shape[-1],
@@ -18,9 +20,14 @@ def recurrent(kind, x, weights, states, options):
     if len(names) != len(weights):
         raise ValueError(f"{len(weights)} weights given, {len(names)} needed: {names}")
     state = states[0] if len(states) == 1 else tuple(states)
+    first = module.batch_first
+    if lengths is not None:
+        x = pack_padded_sequence(x, lengths, first, enforce_sorted=False)
     output, end = torch.func.functional_call(
         module, dict(zip(names, weights)), (x, state)
     )
+    if lengths is not None:
+        output, _ = pad_packed_sequence(output, first)
     return (output, *end) if isinstance(end, tuple) else (output, end)
 
 
@@ -66,3 +73,12 @@ def avg_pool_grad(g, spatial, kernel, stride, padding, ceil, include):
     function = [F.avg_pool1d, F.avg_pool2d, F.avg_pool3d][x.dim() - 3]
     y = function(x, kernel, stride, padding, ceil, include)
     return torch.autograd.grad(y, x, g, create_graph=True)[0]
+
+
+def interpolate(x, size, scale, mode, align):
+    """torch.nn.functional.interpolate, whose names of modes tell the number of axes."""
+    name = {"linear": ["linear", "bilinear", "trilinear"][x.dim() - 3]}.get(
+        mode, {"cubic": "bicubic", "nearestExact": "nearest-exact"}.get(mode, mode)
+    )
+    corners = align if mode in ("linear", "cubic") else None
+    return F.interpolate(x, size, scale, name, corners)

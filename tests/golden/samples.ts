@@ -95,7 +95,12 @@ export function argumentsOf(
 ): unknown[] {
   const make = (x: unknown): unknown => {
     if (Array.isArray(x)) return x.map(make);
-    if (!isSample(x)) return x;
+    if (typeof x !== "object" || x === null) return x;
+    if (!isSample(x)) {
+      return Object.fromEntries(
+        Object.entries(x).map(([key, item]) => [key, make(item)]),
+      );
+    }
     const array = hostArray(x.dtype, x.data.length);
     x.data.forEach((value, i) => setElement(array, x.dtype, i, value));
     const tensor = fromHost(array, x.dtype, x.shape);
