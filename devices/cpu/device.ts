@@ -5,6 +5,7 @@
  */
 
 import {
+  type Block,
   type Device,
   type DeviceKernels,
   type DeviceStats,
@@ -18,6 +19,7 @@ import {
   Storage,
 } from "../../core/device.ts";
 import { bytesOf } from "../../core/dtype.ts";
+import { conv2d, conv2dInputGrad, conv2dWeightGrad } from "./conv.ts";
 import { matmul } from "./gemm.ts";
 import { launch } from "./launch.ts";
 import { allocate, heap, memoryStats, release } from "./memory.ts";
@@ -25,12 +27,24 @@ import { scan } from "./scan.ts";
 import { scatter } from "./scatter.ts";
 import { sort } from "./sort.ts";
 
+/** Address of the first element of a block of f32. */
+function at(block: Block): number {
+  return block.storage.address + 4 * block.offset;
+}
+
 /** The device named `cpu`. */
 export class CpuDevice implements Device {
   /** Name of the device. */
   readonly name = "cpu";
   /** Fast paths. */
-  readonly kernels: DeviceKernels = {};
+  readonly kernels: DeviceKernels = {
+    conv2d: (spec, x, w, bias, y) =>
+      conv2d(spec, at(x), at(w), bias === undefined ? 0 : at(bias), at(y)),
+    conv2dInputGrad: (spec, dy, w, dx) =>
+      conv2dInputGrad(spec, at(dy), at(w), at(dx)),
+    conv2dWeightGrad: (spec, x, dy, dw) =>
+      conv2dWeightGrad(spec, at(x), at(dy), at(dw)),
+  };
 
   /** Takes memory; its contents are whatever was there. */
   allocate(bytes: number): Storage {
