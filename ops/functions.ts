@@ -21,6 +21,7 @@ export * from "./reduction.ts";
 export * from "./extrema.ts";
 export * from "./statistics.ts";
 export * from "./softmax.ts";
+export * from "./loss.ts";
 export { fold, unfold, type UnfoldOptions } from "./windows.ts";
 export {
   conv,
