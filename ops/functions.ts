@@ -50,3 +50,4 @@ export * from "./indexing.ts";
 export * from "./pooling.ts";
 export * from "./einsum.ts";
 export * from "./interpolation.ts";
+export * from "./activation.ts";
