@@ -22,6 +22,7 @@ export * from "./extrema.ts";
 export * from "./statistics.ts";
 export * from "./softmax.ts";
 export * from "./loss.ts";
+export * from "./loss_classes.ts";
 export { fold, unfold, type UnfoldOptions } from "./windows.ts";
 export {
   conv,
