@@ -20,7 +20,7 @@ import { Value } from "../core/value.ts";
 import * as k from "../kernel/expr.ts";
 import { Elementwise } from "./engine.ts";
 import { cast } from "./foundation.ts";
-import { copyInto } from "./views.ts";
+import { axisOf, copyInto, viewOf, type Window } from "./views.ts";
 
 /** Refuses an index that is no integer tensor. */
 export function requireIndex(index: Tensor, what: string): void {
@@ -230,3 +230,107 @@ export function requireRank(
     );
   }
 }
+
+// ---- scatters with an index per element ----
+
+/** Checks the operands of a scatter; returns the axis counted from the front. */
+export function checkScatter(
+  x: Tensor,
+  axis: number,
+  index: Tensor,
+  source: Tensor | undefined,
+): number {
+  const what = "scatter into";
+  const at = axisOf(x, axis, what);
+  requireRank(x, index, what);
+  if (source !== undefined) {
+    requireRank(source, index, "scatter from");
+    if (source.dtype !== x.dtype) {
+      throw new DTypeError(
+        `Cannot scatter a tensor of dtype ${source.dtype} into one of dtype ${x.dtype}: convert it with .cast("${x.dtype}")`,
+      );
+    }
+  }
+  const over = index.shape.findIndex((n, d) =>
+    (d !== at && n > x.shape[d]) ||
+    (source !== undefined && n > source.shape[d])
+  );
+  if (over >= 0) {
+    throw new ShapeError(
+      `Cannot scatter${
+        source === undefined
+          ? ""
+          : ` a tensor of shape ${shapeText(source.shape)}`
+      } into one of shape ${shapeText(x.shape)} with an index of shape ${
+        shapeText(index.shape)
+      } along axis ${at}: the index is larger on axis ${over}`,
+    );
+  }
+  checkIndices(index, 0, x.shape[at], `scatter along axis ${at}`);
+  return at;
+}
+
+/** The first elements of each axis. */
+export function corner(extents: readonly number[]): Window {
+  return ({ strides, offset }) => ({ shape: extents, strides, offset });
+}
+
+/** Scatters after the checks; the index may be smaller than `x` and the source. */
+export function scatterAlong(
+  x: Tensor,
+  at: number,
+  index: Tensor,
+  source: Tensor,
+  mode: ScatterMode,
+): Tensor {
+  const part = `${source.shape}` === `${index.shape}`
+    ? source
+    : viewOf(source, corner(index.shape));
+  const touched = index.shape.map((n, d) => d === at ? x.shape[at] : n);
+  if (`${touched}` === `${x.shape}`) {
+    return scattered(x, at, index, part, mode, true);
+  }
+  const result = freshCopy(x, x.dtype);
+  const box = viewOf(result, corner(touched));
+  const changed = scattered(box, at, index, part, mode, true);
+  copyInto(box.value, changed.value);
+  return result;
+}
+
+// ---- parts of gradients ----
+
+/** 1 where two tensors are equal, else 0, in their dtype; a constant to differentiation. */
+export const equals = new Elementwise(
+  "equals",
+  2,
+  ([a, b]) =>
+    k.select(
+      k.eq(a, b),
+      k.constant(1, a.type),
+      k.constant(0, a.type),
+    ),
+  "promote",
+  true,
+);
+/** `mask ? a : b`, the mask being 0 or 1. */
+export const choose = new Elementwise(
+  "choose",
+  3,
+  ([mask, a, b]) => k.select(k.ne(mask, 0), a, b),
+  "promote",
+  false,
+);
+export const quotient = new Elementwise(
+  "quotient",
+  2,
+  ([a, b]) => {
+    const q = k.div(a, b);
+    if (a.type === "f32" || a.type === "f64") return q;
+    // Integers round down, as PyTorch's mean does.
+    const inexact = k.ne(k.mul(q, b), a);
+    const negative = k.ne(k.lt(a, 0), k.lt(b, 0));
+    return k.select(k.and(inexact, negative), k.sub(q, 1), q);
+  },
+  "promote",
+  false,
+);

@@ -11,18 +11,20 @@ import { contiguousStrides } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";
 import { mul } from "./arithmetic.ts";
-import { Elementwise } from "./engine.ts";
 import { fill } from "./foundation.ts";
 import {
   checkIndices,
-  freshCopy,
+  checkScatter,
+  choose,
+  equals,
   loadAt,
+  quotient,
   requireRank,
-  scattered,
+  scatterAlong,
 } from "./index_values.ts";
 import { t } from "./samples.ts";
 import { slice, unslice } from "./slicing.ts";
-import { axisOf, copyInto, filled, viewOf, type Window } from "./views.ts";
+import { axisOf, filled } from "./views.ts";
 
 function ints(data: readonly number[], shape: readonly number[]) {
   return t(shape, { dtype: "i64", data });
@@ -100,70 +102,6 @@ export const gather: (x: Tensor, axis: number, index: Tensor) => Tensor =
   });
 
 // ---- scatter ----
-
-/** Checks the operands of a scatter; returns the axis counted from the front. */
-function checkScatter(
-  x: Tensor,
-  axis: number,
-  index: Tensor,
-  source: Tensor | undefined,
-): number {
-  const what = "scatter into";
-  const at = axisOf(x, axis, what);
-  requireRank(x, index, what);
-  if (source !== undefined) {
-    requireRank(source, index, "scatter from");
-    if (source.dtype !== x.dtype) {
-      throw new DTypeError(
-        `Cannot scatter a tensor of dtype ${source.dtype} into one of dtype ${x.dtype}: convert it with .cast("${x.dtype}")`,
-      );
-    }
-  }
-  const over = index.shape.findIndex((n, d) =>
-    (d !== at && n > x.shape[d]) ||
-    (source !== undefined && n > source.shape[d])
-  );
-  if (over >= 0) {
-    throw new ShapeError(
-      `Cannot scatter${
-        source === undefined
-          ? ""
-          : ` a tensor of shape ${shapeText(source.shape)}`
-      } into one of shape ${shapeText(x.shape)} with an index of shape ${
-        shapeText(index.shape)
-      } along axis ${at}: the index is larger on axis ${over}`,
-    );
-  }
-  checkIndices(index, 0, x.shape[at], `scatter along axis ${at}`);
-  return at;
-}
-
-/** The first elements of each axis. */
-function corner(extents: readonly number[]): Window {
-  return ({ strides, offset }) => ({ shape: extents, strides, offset });
-}
-
-/** Scatters after the checks; the index may be smaller than `x` and the source. */
-function scatterAlong(
-  x: Tensor,
-  at: number,
-  index: Tensor,
-  source: Tensor,
-  mode: ScatterMode,
-): Tensor {
-  const part = `${source.shape}` === `${index.shape}`
-    ? source
-    : viewOf(source, corner(index.shape));
-  const touched = index.shape.map((n, d) => d === at ? x.shape[at] : n);
-  if (`${touched}` === `${x.shape}`) {
-    return scattered(x, at, index, part, mode, true);
-  }
-  const result = freshCopy(x, x.dtype);
-  const box = viewOf(result, corner(touched));
-  const changed = scattered(box, at, index, part, mode, true);
-  copyInto(box.value, changed.value);
-  return result;
-}
 
 /** What a scatter's gradient is for its source: gathered, zero where the index does not reach. */
 function gatherFor(
@@ -331,42 +269,6 @@ const modes: Readonly<Record<ScatterReduction, ScatterMode>> = {
   amax: "max",
   amin: "min",
 };
-
-/** 1 where two tensors are equal, else 0, in their dtype; a constant to differentiation. */
-const equals = new Elementwise(
-  "equals",
-  2,
-  ([a, b]) =>
-    k.select(
-      k.eq(a, b),
-      k.constant(1, a.type),
-      k.constant(0, a.type),
-    ),
-  "promote",
-  true,
-);
-/** `mask ? a : b`, the mask being 0 or 1. */
-const choose = new Elementwise(
-  "choose",
-  3,
-  ([mask, a, b]) => k.select(k.ne(mask, 0), a, b),
-  "promote",
-  false,
-);
-const quotient = new Elementwise(
-  "quotient",
-  2,
-  ([a, b]) => {
-    const q = k.div(a, b);
-    if (a.type === "f32" || a.type === "f64") return q;
-    // Integers round down, as PyTorch's mean does.
-    const inexact = k.ne(k.mul(q, b), a);
-    const negative = k.ne(k.lt(a, 0), k.lt(b, 0));
-    return k.select(k.and(inexact, negative), k.sub(q, 1), q);
-  },
-  "promote",
-  false,
-);
 
 /** How many values meet at each place, at least 1, in the dtype of `x`. */
 function countsAt(

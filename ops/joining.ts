@@ -15,44 +15,17 @@ import { type Axes, cast, expand, fill, reshape } from "./foundation.ts";
 import { t } from "./samples.ts";
 import { unsqueeze } from "./shape.ts";
 import { narrow } from "./slicing.ts";
-import { axisOf, copyInto, viewOf, type Window, windowOn } from "./views.ts";
+import {
+  axisOf,
+  copyInto,
+  extentsAlong,
+  requireTensors,
+  stretch,
+  viewOf,
+  windowOn,
+} from "./views.ts";
 
 // ---- concat, stack ----
-
-/** Refuses an empty list. */
-function requireTensors(xs: readonly Tensor[], what: string): void {
-  if (xs.length === 0) {
-    throw new ShapeError(
-      `Cannot ${what} no tensors: give a list of at least one`,
-    );
-  }
-}
-
-/** The window of `length` positions of an axis from `start` on. */
-function stretch(axis: number, start: number, length: number): Window {
-  return ({ shape, strides, offset }) => ({
-    shape: shape.map((n, d) => d === axis ? length : n),
-    strides,
-    offset: length > 0 ? offset + start * strides[axis] : offset,
-  });
-}
-
-/** Extents along an axis, after checking that the other extents agree. */
-function extentsAlong(xs: readonly Tensor[], axis: number): number[] {
-  const [first] = xs;
-  for (const x of xs) {
-    const fits = x.rank === first.rank &&
-      x.shape.every((n, d) => d === axis || n === first.shape[d]);
-    if (!fits) {
-      throw new ShapeError(
-        `Cannot concatenate tensors of shapes ${
-          xs.map((each) => shapeText(each.shape)).join(", ")
-        } along axis ${axis}: all other extents must be equal`,
-      );
-    }
-  }
-  return xs.map((x) => x.shape[axis]);
-}
 
 /**
  * Tensors one after the other along an axis; dtypes are promoted.

@@ -7,7 +7,7 @@
 
 import type { DType } from "../core/dtype.ts";
 import type { Device } from "../core/device.ts";
-import { IndexError, shapeText } from "../core/errors.ts";
+import { IndexError, ShapeError, shapeText } from "../core/errors.ts";
 import { materialize, runRows } from "../core/fuse.ts";
 import { normalizeAxis, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
@@ -111,4 +111,39 @@ export function axisOf(x: Tensor, axis: number, what: string): number {
     );
   }
   return at;
+}
+
+/** Refuses an empty list. */
+export function requireTensors(xs: readonly Tensor[], what: string): void {
+  if (xs.length === 0) {
+    throw new ShapeError(
+      `Cannot ${what} no tensors: give a list of at least one`,
+    );
+  }
+}
+
+/** The window of `length` positions of an axis from `start` on. */
+export function stretch(axis: number, start: number, length: number): Window {
+  return ({ shape, strides, offset }) => ({
+    shape: shape.map((n, d) => d === axis ? length : n),
+    strides,
+    offset: length > 0 ? offset + start * strides[axis] : offset,
+  });
+}
+
+/** Extents along an axis, after checking that the other extents agree. */
+export function extentsAlong(xs: readonly Tensor[], axis: number): number[] {
+  const [first] = xs;
+  for (const x of xs) {
+    const fits = x.rank === first.rank &&
+      x.shape.every((n, d) => d === axis || n === first.shape[d]);
+    if (!fits) {
+      throw new ShapeError(
+        `Cannot concatenate tensors of shapes ${
+          xs.map((each) => shapeText(each.shape)).join(", ")
+        } along axis ${axis}: all other extents must be equal`,
+      );
+    }
+  }
+  return xs.map((x) => x.shape[axis]);
 }
