@@ -9,10 +9,10 @@ import * as k from "../expr.ts";
 import type { Expr } from "../expr.ts";
 
 /** 1.5 · 2²³: adding it rounds an f32 below 2²² to an integer, which the low bits then hold. */
-export const rounder = 12582912;
+export const rounder: number = 12582912;
 
 /** The bit that holds the sign of an f32. */
-export const signBit = -(2 ** 31);
+export const signBit: number = -(2 ** 31);
 
 /** c₀ + c₁x + c₂x² + … by Horner's rule, a multiply-add per coefficient after the last. */
 export function polynomial(x: Expr, coefficients: readonly number[]): Expr {
