@@ -120,6 +120,30 @@ export function mnistDataset(
   };
 }
 
+/** MNIST as two data sets. */
+export interface MnistDatasets {
+  /** 60,000 digits to learn from. */
+  train: Dataset<Batch>;
+  /** 10,000 digits to test on. */
+  test: Dataset<Batch>;
+}
+
+/**
+ * MNIST ready for `fit`: {@linkcode loadMnist}, with both parts scaled as
+ * {@linkcode mnistDataset} does.
+ *
+ * @throws {Error} naming the file that is missing, truncated or inconsistent.
+ */
+export async function mnist(
+  options: MnistOptions & MnistDatasetOptions = {},
+): Promise<MnistDatasets> {
+  const { train, test } = await loadMnist(options);
+  return {
+    train: mnistDataset(train, options),
+    test: mnistDataset(test, options),
+  };
+}
+
 type Find = (file: string) => Promise<string | URL>;
 
 async function packageFiles(): Promise<Find> {

@@ -1,11 +1,13 @@
 /**
  * Checkpoints: everything a training run needs to go on to the bit, in one
  * safetensors file. Model tensors stand under `model.`, optimizer state under
- * `optimizer.`; the rest is JSON in the metadata.
+ * `optimizer.`, averages of parameters under `average.`; the rest is JSON in
+ * the metadata.
  *
  * @module
  */
 
+import type { RandomState } from "../core/random.ts";
 import type { Tensor } from "../core/tensor.ts";
 import type { ArrayRecord } from "../formats/array_record.ts";
 import {
@@ -13,20 +15,27 @@ import {
   safetensorsChunks,
 } from "../formats/safetensors.ts";
 import type { LoaderState } from "../data/loader.ts";
-import type { OptimizerState } from "../optim/mod.ts";
+import type { AverageState, OptimizerState } from "../optim/mod.ts";
 import { toRecord, toTensor } from "./arrays.ts";
 import { writeFileAtomic } from "./atomic_file.ts";
+import type { Numbers } from "./fit_options.ts";
 
 /** The part of a training's state that is no tensor. */
 export interface Progress {
   /** Optimizer steps taken. */
   readonly step: number;
+  /** Whether a callback has ended the training. */
+  readonly stopped: boolean;
   /** Where the data loader stands. */
   readonly loader: LoaderState;
-  /** State of the random generator. */
-  readonly random: unknown;
+  /** State of the default random generator. */
+  readonly random: RandomState;
   /** What metrics have seen of the current epoch, and what callbacks remember. */
   readonly memory: Readonly<Record<string, unknown>>;
+  /** Metrics over the last finished epoch. */
+  readonly train: Numbers;
+  /** Metrics of the test after it. */
+  readonly test?: Numbers;
 }
 
 /** A checkpoint in memory. */
@@ -35,33 +44,53 @@ export interface Checkpoint {
   readonly model: Readonly<Record<string, Tensor>>;
   /** Optimizer state. */
   readonly optimizer: OptimizerState;
+  /** Averages of the parameters, if there are any. */
+  readonly average?: AverageState;
   /** The rest. */
   readonly progress: Progress;
 }
 
 /** Where the parts stand in the file. */
-const modelPrefix = "model.", optimizerPrefix = "optimizer.";
+const prefixes = {
+  model: "model.",
+  optimizer: "optimizer.",
+  average: "average.",
+} as const;
 const format = "decaf checkpoint 1";
 
-/** Writes a checkpoint to a temporary file, then renames it. */
+type Tensors = Readonly<Record<string, Tensor>>;
+
+/**
+ * Writes a checkpoint to a temporary file, then renames it.
+ *
+ * @throws {Error} saying what would help when the file cannot be written; the
+ *   checkpoint before is then unchanged.
+ */
 export async function saveCheckpoint(
   path: string,
   checkpoint: Checkpoint,
 ): Promise<void> {
+  const { model, average, progress } = checkpoint;
   const { tensors, ...optimizer } = checkpoint.optimizer;
-  const records: [string, ArrayRecord][] = [];
-  for (const [name, tensor] of Object.entries(checkpoint.model)) {
-    records.push([modelPrefix + name, toRecord(tensor)]);
-  }
-  for (const [name, tensor] of Object.entries(tensors)) {
-    records.push([optimizerPrefix + name, toRecord(tensor)]);
-  }
+  const records = [
+    ...recordsOf(prefixes.model, model),
+    ...recordsOf(prefixes.optimizer, tensors),
+    ...recordsOf(prefixes.average, average?.tensors ?? {}),
+  ];
   const metadata = {
     format,
     optimizer: JSON.stringify(optimizer),
-    progress: JSON.stringify(checkpoint.progress),
+    ...(average && { average: JSON.stringify(average.updates) }),
+    progress: JSON.stringify(progress),
   };
   await writeFileAtomic(path, safetensorsChunks(records, metadata));
+}
+
+function recordsOf(prefix: string, tensors: Tensors): [string, ArrayRecord][] {
+  return Object.entries(tensors).map(([name, tensor]) => [
+    prefix + name,
+    toRecord(tensor),
+  ]);
 }
 
 /**
@@ -83,23 +112,33 @@ export async function loadCheckpoint(
       }", and "${format}" is needed`,
     );
   }
-  const model: Record<string, Tensor> = {};
-  const state: Record<string, Tensor> = {};
-  for (const [name, record] of tensors) {
-    if (name.startsWith(modelPrefix)) {
-      model[name.slice(modelPrefix.length)] = toTensor(record, device);
-    } else if (name.startsWith(optimizerPrefix)) {
-      state[name.slice(optimizerPrefix.length)] = toTensor(record, device);
-    }
-  }
+  const part = (prefix: string) => withPrefix(tensors, prefix, device);
   return {
-    model,
+    model: part(prefixes.model),
     optimizer: {
       ...json<OptimizerState>(path, metadata, "optimizer"),
-      tensors: state,
+      tensors: part(prefixes.optimizer),
     },
+    ...("average" in metadata && {
+      average: {
+        updates: json<number>(path, metadata, "average"),
+        tensors: part(prefixes.average),
+      },
+    }),
     progress: json<Progress>(path, metadata, "progress"),
   };
+}
+
+function withPrefix(
+  tensors: ReadonlyMap<string, ArrayRecord>,
+  prefix: string,
+  device: string | undefined,
+): Record<string, Tensor> {
+  return Object.fromEntries(
+    [...tensors].filter(([name]) => name.startsWith(prefix)).map((
+      [name, record],
+    ) => [name.slice(prefix.length), toTensor(record, device)]),
+  );
 }
 
 /** The model's tensors of a checkpoint or of a plain safetensors file. */
@@ -108,14 +147,8 @@ export async function loadWeights(
   device?: string,
 ): Promise<Record<string, Tensor>> {
   const { tensors, metadata } = await readFile(path);
-  const prefix = metadata.format === format ? modelPrefix : "";
-  const model: Record<string, Tensor> = {};
-  for (const [name, record] of tensors) {
-    if (name.startsWith(prefix)) {
-      model[name.slice(prefix.length)] = toTensor(record, device);
-    }
-  }
-  return model;
+  const prefix = metadata.format === format ? prefixes.model : "";
+  return withPrefix(tensors, prefix, device);
 }
 
 /** Writes tensors under their plain names, as PyTorch reads them. */
@@ -123,10 +156,7 @@ export async function saveWeights(
   path: string,
   model: Readonly<Record<string, Tensor>>,
 ): Promise<void> {
-  const records = Object.entries(model).map((
-    [name, t],
-  ): [string, ArrayRecord] => [name, toRecord(t)]);
-  await writeFileAtomic(path, safetensorsChunks(records));
+  await writeFileAtomic(path, safetensorsChunks(recordsOf("", model)));
 }
 
 async function readFile(

@@ -6,20 +6,21 @@
 
 import { noGrad } from "../core/autograd.ts";
 import { Scope } from "../core/scope.ts";
-import type { Tensor } from "../core/tensor.ts";
 import type { Batch, Dataset } from "../data/dataset.ts";
 import { DataLoader } from "../data/loader.ts";
-import { crossEntropy } from "../ops/loss.ts";
+import { crossEntropy } from "../ops/functions.ts";
 import { toTensor } from "./arrays.ts";
+import type { Loss } from "./fit_options.ts";
 import { meanLoss, type Metric } from "./metrics.ts";
 import type { Model } from "./model.ts";
+import { turn } from "./turn.ts";
 
 /** How to evaluate. */
 export interface EvaluateOptions {
   /** Examples per step; 250 by default, or all when there are fewer. */
   readonly batchSize?: number;
   /** Mean loss of a batch; cross entropy by default. */
-  readonly loss?: (output: Tensor, target: Tensor) => Tensor;
+  readonly loss?: Loss;
   /** What to measure besides the loss. */
   readonly metrics?: readonly Metric[];
   /** Device by name; the default device when omitted. */
@@ -55,6 +56,7 @@ export async function evaluate(
     });
     examples += batch.inputs.shape[0];
     options.progress?.(examples);
+    await turn();
   }
   const result = Object.fromEntries(metrics.map((m) => [m.name, m.value()]));
   given.forEach((metric, i) => metric.restore(before[i]));

@@ -5,10 +5,15 @@
  * @module
  */
 
-import type { Tensor } from "../core/tensor.ts";
+import { noGrad } from "../core/autograd.ts";
+import { isFloat } from "../core/dtype.ts";
+import { shapeText } from "../core/errors.ts";
+import { intercept } from "../core/op.ts";
+import { Scope } from "../core/scope.ts";
+import { Tensor } from "../core/tensor.ts";
 import type { Model } from "./model.ts";
 
-/** The loss is NaN or infinite, so training cannot go on. */
+/** The loss or a parameter is NaN or infinite, so training cannot go on. */
 export class BadLossError extends Error {
   /** Name of the class, as shown in stack traces. */
   override name = "BadLossError";
@@ -22,41 +27,109 @@ export class BadLossError extends Error {
   }
 }
 
-function firstBad(tensor: Tensor): { value: number; at: number } | undefined {
-  const data = tensor.data();
-  for (let i = 0; i < data.length; i++) {
-    const value = Number(data[i]);
-    if (!Number.isFinite(value)) return { value, at: i };
+/** A step whose loss is bad. */
+export interface BadStep {
+  /** The loss. */
+  readonly loss: number;
+  /** Number of the step, from 0. */
+  readonly step: number;
+  /** What was to learn. */
+  readonly model: Model;
+  /** What it was given. */
+  readonly inputs: Tensor;
+  /** What it answered. */
+  readonly output: Tensor;
+}
+
+const advice =
+  "A lower learning rate, gradient clipping or cleaner data may help";
+
+type Bad = (value: number) => boolean;
+
+/** "element 3 is NaN", or undefined for a tensor without bad elements. */
+function firstBad(tensor: Tensor, bad: Bad): string | undefined {
+  if (!isFloat(tensor.dtype)) return undefined;
+  const data = tensor.data() as Float32Array;
+  const at = data.findIndex(bad);
+  return at < 0 ? undefined : `whose element ${at} is ${data[at]}`;
+}
+
+/**
+ * Throws, naming the first tensor that is not finite: a parameter, the input,
+ * or the result of the first operator of the forward pass that made one.
+ */
+export function refuseBadLoss(failed: BadStep): never {
+  const { loss, step, model, inputs } = failed;
+  // Masks are made of −∞, so NaN is looked for first where there is one.
+  const bad: Bad = Number.isNaN(loss) ? Number.isNaN : isInfinite;
+  const found = firstBadParameter(model, (x) => !Number.isFinite(x)) ??
+    describe("the input", inputs, (x) => !Number.isFinite(x)) ??
+    firstBadResult(failed, bad) ?? firstBadResult(failed, isInfinite);
+  const start = `Cannot go on training: the loss is ${loss} at step ${step}`;
+  throw new BadLossError(
+    found === undefined
+      ? `${start}, while parameters, input and output are finite; look at the loss function and the targets`
+      : `${start}; the first tensor that went bad is ${found}. ${advice}`,
+    step,
+  );
+}
+
+/** Throws when a parameter is not finite, so that no good checkpoint is overwritten. */
+export function refuseBadParameters(step: number, model: Model): void {
+  const found = firstBadParameter(model, (x) => !Number.isFinite(x));
+  if (found === undefined) return;
+  throw new BadLossError(
+    `Cannot go on training after step ${
+      step - 1
+    }: the first tensor that went bad is ${found}. ${advice}`,
+    step - 1,
+  );
+}
+
+function isInfinite(value: number): boolean {
+  return value === Infinity;
+}
+
+function describe(
+  name: string,
+  tensor: Tensor,
+  bad: Bad,
+): string | undefined {
+  const element = firstBad(tensor, bad);
+  return element === undefined ? undefined : `${name}, ${element}`;
+}
+
+function firstBadParameter(model: Model, bad: Bad): string | undefined {
+  for (const [name, tensor] of Object.entries(model.stateDict())) {
+    const found = describe(`parameter ${name}`, tensor, bad);
+    if (found !== undefined) return found;
   }
   return undefined;
 }
 
-/** Throws, naming the first of parameters, input and output that is not finite. */
-export function refuseBadLoss(
-  loss: number,
-  step: number,
-  model: Model,
-  input: Tensor,
-  output: Tensor,
-): never {
-  const suspects: [string, Tensor][] = [
-    ...Object.entries(model.stateDict()).map((
-      [name, t],
-    ): [string, Tensor] => [`parameter ${name}`, t]),
-    ["the input", input],
-    ["the output", output],
-  ];
-  for (const [name, tensor] of suspects) {
-    const bad = firstBad(tensor);
-    if (bad !== undefined) {
-      throw new BadLossError(
-        `Cannot go on training: the loss is ${loss} at step ${step}; the first tensor that went bad is ${name}, whose element ${bad.at} is ${bad.value}. A lower learning rate, gradient clipping or cleaner data may help`,
-        step,
-      );
+/** Goes through the forward pass again and looks at each operator's results. */
+function firstBadResult(
+  { model, inputs, output }: BadStep,
+  bad: Bad,
+): string | undefined {
+  let found: string | undefined;
+  let call = 0;
+  const stop = intercept((name, given, _, next) => {
+    const result = next(given);
+    call++;
+    for (const tensor of [result].flat()) {
+      if (found !== undefined || !(tensor instanceof Tensor)) break;
+      const what = `the result of operator ${name} (call ${call} of the ` +
+        `forward pass, shape ${shapeText(tensor.shape)})`;
+      found = describe(what, tensor, bad);
     }
+    return result;
+  });
+  try {
+    using _again = new Scope();
+    noGrad(() => model.forward(inputs));
+  } finally {
+    stop();
   }
-  throw new BadLossError(
-    `Cannot go on training: the loss is ${loss} at step ${step}, while parameters, input and output are finite; look at the loss function and the targets`,
-    step,
-  );
+  return found ?? describe("the output", output, bad);
 }

@@ -24,6 +24,8 @@ export interface ProgressOptions {
   now?: () => number;
   /** Seconds between plain lines, 5 by default; a terminal has ten bars a second. */
   interval?: number;
+  /** How much was done before, by a run that is now resumed; 0 by default. */
+  done?: number;
 }
 
 /** The numbers shown with the progress. */
@@ -58,13 +60,15 @@ const RATE_MEMORY = 3;
  */
 export class Progress implements Disposable {
   #total: number;
-  #options: Required<Omit<ProgressOptions, "label">>;
+  #options: Required<Omit<ProgressOptions, "label" | "done">>;
   #label: string;
-  #done = 0;
+  #done: number;
+  /** What was done before the start. */
+  #before: number;
   #metrics: ProgressMetrics = {};
   #started: number;
   #sampled: number;
-  #sampledDone = 0;
+  #sampledDone: number;
   #rate = 0;
   #shownAt = -Infinity;
   #shownDone = -1;
@@ -75,6 +79,7 @@ export class Progress implements Disposable {
   constructor(total: number, options: ProgressOptions = {}) {
     this.#total = total;
     this.#label = options.label ?? "";
+    this.#before = this.#sampledDone = this.#done = options.done ?? 0;
     const terminal = options.terminal ?? Deno.stderr.isTerminal();
     this.#options = {
       unit: options.unit ?? "images",
@@ -93,6 +98,7 @@ export class Progress implements Disposable {
 
   /** Says that `done` of the total is done, and what the numbers are. */
   update(done: number, metrics: ProgressMetrics = {}): void {
+    if (this.#finished) return;
     const now = this.#options.now();
     this.#done = done;
     this.#metrics = metrics;
@@ -121,6 +127,12 @@ export class Progress implements Disposable {
     this.#drawn = "";
   }
 
+  /** Takes the bar away and shows nothing any more. */
+  clear(): void {
+    this.#erase();
+    this.#finished = true;
+  }
+
   /** Finishes. */
   [Symbol.dispose](): void {
     this.finish();
@@ -139,7 +151,7 @@ export class Progress implements Disposable {
 
   #state(now: number): ProgressState {
     const elapsed = (now - this.#started) / 1000;
-    const mean = elapsed > 0 ? this.#done / elapsed : NaN;
+    const mean = elapsed > 0 ? (this.#done - this.#before) / elapsed : NaN;
     const rate = this.#finished || this.#rate === 0 ? mean : this.#rate;
     return {
       label: this.#label,

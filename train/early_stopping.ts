@@ -1,0 +1,74 @@
+/**
+ * Ends a training that does not get better any more.
+ *
+ * @module
+ */
+
+import type { Callback, EpochReport } from "./fit_options.ts";
+
+/** Options of {@linkcode earlyStopping}. */
+export interface EarlyStoppingOptions {
+  /** Epochs without improvement that are let pass; 3 by default. */
+  readonly patience?: number;
+  /** Number to watch; `loss` by default. */
+  readonly metric?: string;
+  /** Whether less or more is better; `min` by default. */
+  readonly mode?: "min" | "max";
+  /** What an improvement must exceed; 0 by default. */
+  readonly threshold?: number;
+}
+
+interface Memory {
+  /** Best value so far; undefined before the first epoch. */
+  readonly best?: number;
+  /** Epochs since. */
+  readonly waited: number;
+}
+
+/**
+ * A callback that stops the training when a number of the test (of the
+ * training, where there is no test) has not improved for more than `patience`
+ * epochs.
+ *
+ * @throws {RangeError} when the patience is no whole number of at least 0.
+ */
+export function earlyStopping(options: EarlyStoppingOptions = {}): Callback {
+  const { patience = 3, metric = "loss", mode = "min", threshold = 0 } =
+    options;
+  if (!Number.isInteger(patience) || patience < 0) {
+    throw new RangeError(
+      `Cannot stop early with a patience of ${patience} epochs: it must be a whole number of at least 0`,
+    );
+  }
+  let memory: Memory = { waited: 0 };
+  return {
+    name: "early stopping",
+    epoch(report) {
+      const value = watched(report, metric);
+      const { best, waited } = memory;
+      const gain = best === undefined
+        ? Infinity
+        : mode === "min"
+        ? best - value
+        : value - best;
+      memory = gain > threshold
+        ? { best: value, waited: 0 }
+        : { best, waited: waited + 1 };
+      return memory.waited > patience ? "stop" : undefined;
+    },
+    state: () => memory,
+    restore(state) {
+      memory = state as Memory;
+    },
+  };
+}
+
+function watched({ test, train }: EpochReport, metric: string): number {
+  const value = (test ?? train)[metric];
+  if (value !== undefined) return value;
+  throw new RangeError(
+    `Cannot stop early by "${metric}": the training measures ${
+      Object.keys(test ?? train).join(", ")
+    }`,
+  );
+}

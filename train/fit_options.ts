@@ -1,0 +1,132 @@
+/**
+ * What a training is given, and what it tells those who watch it.
+ *
+ * @module
+ */
+
+import type { Tensor } from "../core/tensor.ts";
+import type { Batch, Dataset } from "../data/dataset.ts";
+import type { Optimizer, ParameterAverage } from "../optim/mod.ts";
+import type { Metric } from "./metrics.ts";
+
+/** A part to learn from, and one to test on. */
+export interface Split {
+  /** Examples to learn from. */
+  readonly train: Dataset<Batch>;
+  /** Examples to test on. */
+  readonly test?: Dataset<Batch>;
+}
+
+/** Numbers by name. */
+export type Numbers = Readonly<Record<string, number>>;
+
+/** What callbacks are told before the first step. */
+export interface StartReport {
+  /** Optimizer steps taken, before a resume. */
+  readonly step: number;
+  /** Steps that the whole training takes. */
+  readonly totalSteps: number;
+  /** Epochs that the whole training takes. */
+  readonly epochs: number;
+  /** Examples in one epoch. */
+  readonly epochExamples: number;
+}
+
+/** What callbacks are told after a step. */
+export interface StepReport extends StartReport {
+  /** Epoch, from 0. */
+  readonly epoch: number;
+  /** Examples seen in this epoch, this step's included. */
+  readonly examples: number;
+  /** Examples of this step. */
+  readonly batchExamples: number;
+  /** Loss of this step. */
+  readonly loss: number;
+  /** Learning rate of this step. */
+  readonly learningRate: number;
+  /** The metrics over the epoch so far. */
+  readonly metrics: () => Numbers;
+}
+
+/** What callbacks are told after an epoch. */
+export interface EpochReport extends StartReport {
+  /** Epoch, from 0. */
+  readonly epoch: number;
+  /** Metrics over the epoch. */
+  readonly train: Numbers;
+  /** Metrics on the test part, when there is one. */
+  readonly test: Numbers | undefined;
+}
+
+/** Watches a training. */
+export interface Callback {
+  /** Called before the first step, also after a resume. */
+  start?(report: StartReport): void | Promise<void>;
+  /** Called after each step. */
+  step?(report: StepReport): void | Promise<void>;
+  /** Called after each batch of a test with the examples done. */
+  test?(examples: number, total: number): void;
+  /** Called after each epoch; returning `"stop"` ends the training. */
+  epoch?(report: EpochReport): void | "stop" | Promise<void | "stop">;
+  /** Called when a checkpoint was written. */
+  checkpoint?(step: number, path: string): void | Promise<void>;
+  /** Name under which `state` is kept in checkpoints. */
+  readonly name?: string;
+  /** What to keep, as plain data. */
+  state?(): unknown;
+  /** Takes over what was kept. */
+  restore?(state: unknown): void;
+}
+
+/** Mean loss of a batch from the model's output and the targets. */
+export type Loss = (output: Tensor, target: Tensor) => Tensor;
+
+/** How to train. */
+export interface FitOptions {
+  /** Updates the parameters. */
+  readonly optimizer: Optimizer;
+  /** Passes over the data; 1 by default. */
+  readonly epochs?: number;
+  /** Examples per step; 64 by default. */
+  readonly batchSize?: number;
+  /** Mean loss of a batch; cross entropy by default. */
+  readonly loss?: Loss;
+  /** What to measure besides the loss. */
+  readonly metrics?: readonly Metric[];
+  /** Chooses the order of the examples; 0 by default. */
+  readonly seed?: number;
+  /** Whether each epoch has its own order; true by default. */
+  readonly shuffle?: boolean;
+  /** Whether to leave out a last batch that is not full; true by default. */
+  readonly dropLast?: boolean;
+  /** Examples per step of the test; 250 by default. */
+  readonly testBatchSize?: number;
+  /** An average of the parameters, which tests use in their place. */
+  readonly average?: ParameterAverage;
+  /** File for checkpoints; none by default. */
+  readonly checkpoint?: string;
+  /** Steps between checkpoints, besides the one after each epoch; none by default. */
+  readonly checkpointEvery?: number;
+  /** Whether to go on from the checkpoint file; its absence is an error. */
+  readonly resume?: boolean;
+  /** Ends the training after the current step, with a checkpoint. */
+  readonly signal?: AbortSignal;
+  /** Watch the training. */
+  readonly callbacks?: readonly Callback[];
+  /** Device by name; the default device when omitted. */
+  readonly device?: string;
+}
+
+/** How a training ended. */
+export interface FitResult {
+  /** Optimizer steps taken in all. */
+  readonly step: number;
+  /** Whether the signal ended it early. */
+  readonly interrupted: boolean;
+  /** Metrics over the last epoch that was finished. */
+  readonly train: Numbers;
+  /** Metrics on the test part after the last epoch. */
+  readonly test: Numbers | undefined;
+  /** Seconds spent learning: data and steps, but not tests and checkpoints. */
+  readonly seconds: number;
+}

@@ -1,0 +1,110 @@
+/**
+ * Callbacks that show a training: in the terminal, and in its run folder.
+ *
+ * @module
+ */
+
+import type { Callback, Numbers } from "./fit_options.ts";
+import { Progress, type ProgressOptions } from "./progress.ts";
+import type { RunLog } from "./run_log.ts";
+
+/** A progress bar that others can write above. */
+export interface ProgressDisplay extends Callback {
+  /** Writes a line without tearing the bar. */
+  print(text: string): void;
+  /** Ends the bar where it stands. */
+  close(): void;
+}
+
+/** How {@linkcode progressDisplay} counts and words things. */
+export interface ProgressDisplayOptions
+  extends Omit<ProgressOptions, "label" | "done"> {
+  /** Counted things per example, such as the characters of a window; 1 by default. */
+  readonly perExample?: number;
+  /** Words for the numbers of a test; `loss 0.1234` by default. */
+  readonly words?: (numbers: Numbers) => string;
+}
+
+/**
+ * Shows a bar for each epoch and a line with the numbers of its test; plain
+ * lines where the output is no terminal.
+ */
+export function progressDisplay(
+  options: ProgressDisplayOptions = {},
+): ProgressDisplay {
+  const { perExample = 1, words = numbersText, ...display } = options;
+  let bar: Progress | undefined;
+  const write = options.write ?? writeToStderr;
+  const print = (text: string) =>
+    bar === undefined ? write(`${text}\n`) : bar.print(text);
+  return {
+    step(r) {
+      bar ??= new Progress(r.epochExamples * perExample, {
+        ...display,
+        label: epochLabel(r),
+        done: (r.examples - r.batchExamples) * perExample,
+      });
+      bar.update(r.examples * perExample, r.metrics());
+      if (r.examples < r.epochExamples) return;
+      bar.finish();
+      bar = undefined;
+    },
+    test(examples, total) {
+      bar ??= new Progress(total * perExample, { ...display, label: "test" });
+      bar.update(examples * perExample);
+    },
+    epoch(report) {
+      bar?.clear();
+      bar = undefined;
+      const { test } = report;
+      if (test !== undefined) {
+        print(`${epochLabel(report)}: test ${words(test)}`);
+      }
+    },
+    print,
+    close() {
+      bar?.finish();
+      bar = undefined;
+    },
+  };
+}
+
+function epochLabel(r: { epoch: number; epochs: number }): string {
+  return `epoch ${r.epoch + 1}/${r.epochs}`;
+}
+
+function writeToStderr(text: string): void {
+  Deno.stderr.writeSync(new TextEncoder().encode(text));
+}
+
+/** `loss 0.1234, accuracy 98.50 %`. */
+export function numbersText(numbers: Numbers): string {
+  return Object.entries(numbers).map(([name, value]) =>
+    name === "accuracy"
+      ? `accuracy ${(100 * value).toFixed(2)} %`
+      : `${name} ${value.toFixed(4)}`
+  ).join(", ");
+}
+
+/** Logs numbers into a run folder: of every few steps, and of each epoch. */
+export function logging(log: RunLog, every = 10): Callback {
+  return {
+    step({ step, loss, learningRate, metrics }) {
+      if (step % every !== 0 && step !== 1) return;
+      const { loss: _, ...others } = metrics();
+      log.write(step, {
+        ...withPrefix("train/", { loss, ...others }),
+        learningRate,
+      });
+    },
+    epoch({ step, epoch, test }) {
+      log.write(step, { epoch: epoch + 1, ...withPrefix("test/", test ?? {}) });
+    },
+  };
+}
+
+function withPrefix(prefix: string, numbers: Numbers): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(numbers).map(([name, value]) => [prefix + name, value]),
+  );
+}

@@ -1,0 +1,198 @@
+/**
+ * A training in progress: what a step changes, and what a checkpoint keeps.
+ *
+ * @module
+ */
+
+import { backward } from "../core/autograd.ts";
+import { defaultGenerator, type RandomState } from "../core/random.ts";
+import { Scope } from "../core/scope.ts";
+import type { Batch } from "../data/dataset.ts";
+import { DataLoader } from "../data/loader.ts";
+import { crossEntropy } from "../ops/functions.ts";
+import { toTensor } from "./arrays.ts";
+import { loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
+import { evaluate } from "./evaluate.ts";
+import type {
+  Callback,
+  FitOptions,
+  Numbers,
+  Split,
+  StartReport,
+} from "./fit_options.ts";
+import { meanLoss, type Metric } from "./metrics.ts";
+import type { Model } from "./model.ts";
+import { refuseBadLoss, refuseBadParameters } from "./nan_guard.ts";
+
+/** Something with a name that remembers. */
+interface Memory {
+  readonly name: string;
+  state(): unknown;
+  restore(state: unknown): void;
+}
+
+function remembers(x: Metric | Callback): x is (Metric | Callback) & Memory {
+  return x.name !== undefined && x.state !== undefined &&
+    x.restore !== undefined;
+}
+
+/** The values of metrics by name. */
+export function valuesOf(metrics: readonly Metric[]): Record<string, number> {
+  return Object.fromEntries(metrics.map((m) => [m.name, m.value()]));
+}
+
+/** What the loop of `fit` moves on. */
+export class Training {
+  /** Goes through the examples. */
+  readonly loader: DataLoader;
+  /** The loss and what else is measured. */
+  readonly metrics: readonly Metric[];
+  /** Who watches. */
+  readonly callbacks: readonly Callback[];
+  /** Optimizer steps taken. */
+  step = 0;
+  /** Whether a callback has ended the training. */
+  stopped = false;
+  /** Metrics over the last finished epoch. */
+  train: Numbers = {};
+  /** Metrics of the test after it. */
+  test: Numbers | undefined;
+
+  /**
+   * @param model What learns.
+   * @param data What from.
+   * @param options How.
+   */
+  constructor(
+    readonly model: Model,
+    readonly data: Split,
+    readonly options: FitOptions,
+  ) {
+    const { batchSize = 64, shuffle = true, seed = 0, dropLast = true } =
+      options;
+    this.loader = new DataLoader(data.train, {
+      batchSize,
+      shuffle,
+      seed,
+      dropLast,
+    });
+    this.metrics = [meanLoss(), ...options.metrics ?? []];
+    this.callbacks = options.callbacks ?? [];
+  }
+
+  /** What every report begins with. */
+  report(): StartReport {
+    const { epochs = 1, batchSize = 64, dropLast = true } = this.options;
+    const { batchesPerEpoch, dataset } = this.loader;
+    return {
+      step: this.step,
+      totalSteps: epochs * batchesPerEpoch,
+      epochs,
+      epochExamples: dropLast ? batchesPerEpoch * batchSize : dataset.length,
+    };
+  }
+
+  get #memories(): Memory[] {
+    return [...this.metrics, ...this.callbacks].filter(remembers);
+  }
+
+  /**
+   * Writes a checkpoint.
+   *
+   * @throws {BadLossError} when a parameter is no number any more: the
+   *   checkpoint before is then the last good one, and stays.
+   */
+  async save(path: string): Promise<void> {
+    const { model, options: { optimizer, average } } = this;
+    refuseBadParameters(this.step, model);
+    await saveCheckpoint(path, {
+      model: model.stateDict(),
+      optimizer: optimizer.stateDict(),
+      average: average?.stateDict(),
+      progress: {
+        step: this.step,
+        stopped: this.stopped,
+        loader: this.loader.state(),
+        random: defaultGenerator().state(),
+        memory: Object.fromEntries(
+          this.#memories.map((m) => [m.name, m.state()]),
+        ),
+        train: this.train,
+        test: this.test,
+      },
+    });
+    for (const callback of this.callbacks) {
+      await callback.checkpoint?.(this.step, path);
+    }
+  }
+
+  /** Goes to where a checkpoint was written. */
+  async restore(path: string): Promise<void> {
+    using _loading = new Scope();
+    const { options: { optimizer, average, device } } = this;
+    const saved = await loadCheckpoint(path, device);
+    this.model.loadStateDict(saved.model);
+    optimizer.loadStateDict(saved.optimizer);
+    if (average !== undefined && saved.average !== undefined) {
+      average.loadStateDict(saved.average);
+    }
+    const { progress } = saved;
+    this.step = progress.step;
+    this.stopped = progress.stopped;
+    this.train = progress.train;
+    this.test = progress.test;
+    this.loader.restore(progress.loader);
+    defaultGenerator().restore(progress.random);
+    for (const memory of this.#memories) {
+      if (memory.name in progress.memory) {
+        memory.restore(progress.memory[memory.name]);
+      }
+    }
+  }
+
+  /** One step; returns its loss. */
+  take(batch: Batch): number {
+    const { model, options } = this;
+    using _step = new Scope();
+    const inputs = toTensor(batch.inputs, options.device);
+    const targets = toTensor(batch.targets, options.device);
+    const random: RandomState = defaultGenerator().state();
+    const output = model.forward(inputs);
+    const loss = (options.loss ?? crossEntropy)(output, targets);
+    const value = loss.item();
+    if (!Number.isFinite(value)) {
+      defaultGenerator().restore(random);
+      refuseBadLoss({ loss: value, step: this.step, model, inputs, output });
+    }
+    options.optimizer.zeroGrad();
+    backward(loss);
+    options.optimizer.step();
+    options.average?.update();
+    for (const metric of this.metrics) metric.update(output, targets, value);
+    this.step++;
+    return value;
+  }
+
+  /** Ends an epoch: tests, and starts the metrics afresh. */
+  async finishEpoch(): Promise<void> {
+    const { model, data, metrics, callbacks } = this;
+    const { average, testBatchSize, loss, device } = this.options;
+    this.train = valuesOf(metrics);
+    const { test } = data;
+    if (test !== undefined) {
+      const run = () =>
+        evaluate(model, test, {
+          batchSize: testBatchSize,
+          loss,
+          metrics: this.options.metrics,
+          device,
+          progress: (examples) => {
+            for (const c of callbacks) c.test?.(examples, test.length);
+          },
+        });
+      this.test = await (average === undefined ? run() : average.during(run));
+    }
+    model.train();
+    for (const metric of metrics) metric.reset();
+  }
+}
