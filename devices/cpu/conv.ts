@@ -24,13 +24,19 @@ import {
 import {
   interleaveKernel,
   interleaveParameters,
-  padKernel,
-  padParameters,
+  padPlanes,
 } from "./conv_pad.ts";
 import { startModes, tileRows } from "./gemm_kernels.ts";
 import { allocatePermanent, heap } from "./memory.ts";
 import { cachedKernel, runKernel, threads } from "./pool.ts";
 import { ParameterBlock, Scratch } from "./scratch.ts";
+import {
+  forwardPays,
+  inputGradPays,
+  winogradForward,
+  winogradInputGrad,
+  winogradWeightGrad,
+} from "./winograd.ts";
 
 /** Longest sum in one pass over packed panels. */
 const depthAtOnce = 512;
@@ -41,12 +47,11 @@ const paddedBytes = 2 ** 22, gradientBytes = 2 ** 23;
 /** Multiplications, and copied elements, worth a hand-over to another thread. */
 const worthSharing = 2 ** 19, worthCopying = 2 ** 14;
 
-const padBlock = new ParameterBlock(padParameters.length);
 const gatherBlock = new ParameterBlock(gatherParameters.length);
 const correlateBlock = new ParameterBlock(correlateParameters.length);
 const filterBlock = new ParameterBlock(filterGradientParameters.length);
 const interleaveBlock = new ParameterBlock(interleaveParameters.length);
-const padded = new Scratch(), lines = new Scratch(), filters = new Scratch();
+const padded = new Scratch(), filters = new Scratch();
 const threadRoom = new Scratch(), biasRoom = new Scratch();
 const gradients = new Scratch(), phaseRoom = new Scratch();
 
@@ -137,29 +142,20 @@ function makeLayout(s: Sliding, key: string): Layout {
   return { copied, rows, pitch, planeBytes, depth, offsets };
 }
 
-/** Pads `planes` planes and returns the address of the padded ones; the planes themselves when nothing is to be done. */
+/** Pads planes for windows to slide over, or returns the planes themselves when nothing is to be done. */
 function pad(s: Sliding, l: Layout, source: number, planes: number): number {
   if (!l.copied) return source;
-  const target = padded.at(planes * l.planeBytes);
-  const lineBytes = s.stepX * l.pitch * 4 + 64;
-  runKernel(
-    cachedKernel(`pad ${s.stepX}`, () => padKernel(s.stepX)),
-    padBlock.fill(
-      source,
-      s.height,
-      s.width,
-      target,
-      l.rows,
-      l.pitch,
-      s.top,
-      s.left,
-      s.stepX > 1 ? lines.at(threads() * lineBytes) : 0,
-      lineBytes,
-    ),
+  return padPlanes({
+    source,
     planes,
-    Math.ceil(worthCopying / (l.planeBytes / 4)),
-  );
-  return target;
+    height: s.height,
+    width: s.width,
+    rows: l.rows,
+    pitch: l.pitch,
+    top: s.top,
+    left: s.left,
+    phases: s.stepX,
+  }, padded);
 }
 
 /** Filters as a matrix per group: rows are channels of the result, columns elements of a window. Strides in bytes. */
@@ -353,6 +349,10 @@ export function conv2d(
     fillPlanes(y, plane, batch * outChannels, bias, outChannels);
     return;
   }
+  if (forwardPays(spec)) {
+    winogradForward(spec, x, w, bias, y);
+    return;
+  }
   const s = forwardSliding(flattened(spec));
   const rows = outChannels / groups;
   const depth = s.channels * s.taps.length;
@@ -408,6 +408,10 @@ export function conv2dInputGrad(
   const whole = strideHeight === 1 && strideWidth === 1;
   if (isEmpty(spec)) {
     heap.u8.fill(0, dx, dx + planes * plane * 4);
+    return;
+  }
+  if (inputGradPays(spec)) {
+    winogradInputGrad(spec, dy, w, dx);
     return;
   }
   if (whole) {
@@ -552,6 +556,10 @@ export function conv2dWeightGrad(
   const columns = s.channels * s.taps.length;
   if (isEmpty(spec)) {
     heap.u8.fill(0, dw, dw + outChannels * columns * 4);
+    return;
+  }
+  if (forwardPays(spec)) {
+    winogradWeightGrad(spec, x, dy, dw);
     return;
   }
   const l = layoutOf(s);

@@ -12,10 +12,17 @@
 import { ModuleBuilder } from "../../kernel/wasm/assembler.ts";
 import { advance, loadParameters, loopWhileBelow, repeat } from "./emit.ts";
 import { memoryLimits } from "./memory.ts";
-import { type CpuKernel, createKernel } from "./pool.ts";
+import {
+  cachedKernel,
+  type CpuKernel,
+  createKernel,
+  runKernel,
+  threads,
+} from "./pool.ts";
+import { ParameterBlock, Scratch } from "./scratch.ts";
 
 /** Words of a padding kernel's parameter block; extents in elements. */
-export const padParameters = [
+const padParameters = [
   /** First plane. */
   "source",
   /** Rows of a source plane. */
@@ -39,7 +46,7 @@ export const padParameters = [
 ] as const;
 
 /** A kernel that pads f32 planes and splits columns into `phases`; its range counts planes. */
-export function padKernel(phases: number): CpuKernel {
+function padKernel(phases: number): CpuKernel {
   const m = new ModuleBuilder();
   m.importMemory("env", "memory", memoryLimits);
   const thread = m.importGlobal("env", "thread", "i32");
@@ -159,6 +166,59 @@ export function padKernel(phases: number): CpuKernel {
     }
   });
   return createKernel(`pad by ${phases}`, m.toBytes());
+}
+
+/** How to pad planes. */
+export interface Padding {
+  /** First plane. */
+  readonly source: number;
+  /** Planes. */
+  readonly planes: number;
+  /** Rows of a source plane. */
+  readonly height: number;
+  /** Columns of a source plane. */
+  readonly width: number;
+  /** Rows of a padded plane. */
+  readonly rows: number;
+  /** Columns of a phase. */
+  readonly pitch: number;
+  /** Row of the target that source row 0 goes to; may be negative. */
+  readonly top: number;
+  /** Column of the target that source column 0 goes to; may be negative. */
+  readonly left: number;
+  /** Phases that columns are dealt to. */
+  readonly phases: number;
+}
+
+/** Copied elements worth a hand-over to another thread. */
+const worthCopying = 2 ** 14;
+const block = new ParameterBlock(padParameters.length);
+const scratchLines = new Scratch();
+
+/** Pads planes into a scratch block, in parallel, and returns its address; 64 bytes after them may be read. */
+export function padPlanes(padding: Padding, into: Scratch): number {
+  const { planes, rows, pitch, phases } = padding;
+  const elements = rows * pitch * phases;
+  const target = into.at(planes * elements * 4 + 64);
+  const lineBytes = pitch * phases * 4 + 64;
+  runKernel(
+    cachedKernel(`pad ${phases}`, () => padKernel(phases)),
+    block.fill(
+      padding.source,
+      padding.height,
+      padding.width,
+      target,
+      rows,
+      pitch,
+      padding.top,
+      padding.left,
+      phases > 1 ? scratchLines.at(threads() * lineBytes) : 0,
+      lineBytes,
+    ),
+    planes,
+    Math.ceil(worthCopying / elements),
+  );
+  return target;
 }
 
 /** Words of the interleaving kernel's parameter block; steps in bytes. */

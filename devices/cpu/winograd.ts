@@ -1,0 +1,436 @@
+/**
+ * Convolutions of f32 images with 3×3 and 5×5 filters by Winograd's minimal
+ * filtering, in all three directions.
+ *
+ * Tiles of the images are transformed, at each of 36 points all channels are
+ * combined by a matrix product, and the products are transformed back. The
+ * gradients are the transposed algorithm.
+ *
+ * Accuracy, measured on normally distributed data against f64: the root mean
+ * square error of results and input gradients is 6·10⁻⁷ of the root mean square
+ * result, twice that of direct sums in f32; of filter gradients 1.5·10⁻⁶.
+ *
+ * @module
+ */
+
+import type { ConvSpec } from "../../core/device.ts";
+import { padPlanes } from "./conv_pad.ts";
+import { matmul } from "./gemm.ts";
+import { cachedKernel, runKernel, threads } from "./pool.ts";
+import { ParameterBlock, Scratch } from "./scratch.ts";
+import {
+  filterKernel,
+  filterParameters,
+  filterResultKernel,
+  points,
+  resultKernel,
+  tileKernel,
+  tileParameters,
+  tileScratchBytes,
+} from "./winograd_kernels.ts";
+
+const pointCount = points * points;
+/** Bytes of transformed tiles that are made before they are used. */
+const tilesBytes = 2 ** 23;
+/** Elements worth a hand-over to another thread. */
+const worthSharing = 2 ** 13;
+
+const tileBlock = new ParameterBlock(tileParameters.length);
+const filterBlock = new ParameterBlock(filterParameters.length);
+const paddedInput = new Scratch(), paddedGradient = new Scratch();
+const transformedInput = new Scratch(), transformedOther = new Scratch();
+const transformedFilters = new Scratch(), threadRoom = new Scratch();
+
+/** Results per tile and axis for a filter, and whether it pays. */
+function stepFor(size: number): 2 | 4 {
+  return size === 3 ? 4 : 2;
+}
+
+/**
+ * Whether a convolution with `height`×`width` results is faster by minimal
+ * filtering: estimated cycles for products and transforms against products alone.
+ */
+function pays(spec: ConvSpec, height: number, width: number): boolean {
+  const size = spec.kernelHeight;
+  const { inChannels, outChannels, batch } = spec;
+  const suits = (size === 3 || size === 5) && size === spec.kernelWidth &&
+    spec.strideHeight === 1 && spec.strideWidth === 1 &&
+    spec.dilationHeight === 1 && spec.dilationWidth === 1 &&
+    spec.groups === 1 &&
+    // A window of nothing but padding must give exactly zero.
+    Math.max(spec.padTop, spec.padLeft) < size &&
+    spec.outHeight - spec.padTop <= spec.inHeight &&
+    spec.outWidth - spec.padLeft <= spec.inWidth;
+  if (!suits) return false;
+  const step = stepFor(size);
+  const tiles = batch * Math.ceil(height / step) * Math.ceil(width / step);
+  const filters = inChannels * outChannels;
+  const direct = batch * height * width * filters * size * size / 8;
+  const here = tiles * (filters * pointCount / 8 + 50 * inChannels +
+        40 * outChannels) + 60 * filters;
+  return here * 1.2 < direct;
+}
+
+/** Whether `winogradForward` is worth while. */
+export function forwardPays(spec: ConvSpec): boolean {
+  return pays(spec, spec.outHeight, spec.outWidth);
+}
+
+/** Whether `winogradInputGrad` is worth while. */
+export function inputGradPays(spec: ConvSpec): boolean {
+  return pays(spec, spec.inHeight, spec.inWidth);
+}
+
+/** Tiles of `images` images of one size. */
+interface Tiling {
+  readonly step: 2 | 4;
+  readonly down: number;
+  readonly across: number;
+  /** Tiles of all images of a round. */
+  readonly count: number;
+}
+
+/** Images per round such that transformed tiles of all channels keep to their room. */
+function imagesPerRound(spec: ConvSpec, tilesPerImage: number): number {
+  const channels = spec.inChannels + spec.outChannels;
+  const bytes = channels * tilesPerImage * pointCount * 4;
+  return Math.max(1, Math.min(spec.batch, Math.floor(tilesBytes / bytes)));
+}
+
+function scratchOfThreads(): number {
+  return threadRoom.at(threads() * tileScratchBytes);
+}
+
+/** Planes whose tiles are to be transformed. */
+interface Planes {
+  readonly source: number;
+  readonly images: number;
+  readonly channels: number;
+  readonly height: number;
+  readonly width: number;
+  readonly top: number;
+  readonly left: number;
+}
+
+/** Pads planes and transforms their tiles; returns the address of [points, channels, tiles]. */
+function transformTiles(
+  kind: "input" | "gradient",
+  p: Planes,
+  t: Tiling,
+  padded: Scratch,
+  transformed: Scratch,
+): number {
+  // What windows reach beyond the tiles themselves.
+  const reach = kind === "input" ? points - t.step : 0;
+  const rows = t.down * t.step + reach;
+  const pitch = t.across + Math.ceil(reach / t.step);
+  const planes = padPlanes({
+    source: p.source,
+    planes: p.images * p.channels,
+    height: p.height,
+    width: p.width,
+    rows,
+    pitch,
+    top: p.top,
+    left: p.left,
+    phases: t.step,
+  }, padded);
+  const channelBytes = t.count * 4;
+  const target = transformed.at(pointCount * p.channels * channelBytes + 64);
+  runKernel(
+    cachedKernel(`winograd ${kind} ${t.step}`, () => tileKernel(kind, t.step)),
+    tileBlock.fill(
+      planes,
+      pitch,
+      rows,
+      target,
+      p.channels * channelBytes,
+      channelBytes,
+      p.channels,
+      t.down,
+      t.across,
+      0,
+      0,
+      0,
+      0,
+      scratchOfThreads(),
+    ),
+    p.images * p.channels,
+    Math.ceil(worthSharing / (t.down * t.across * pointCount)),
+  );
+  return target;
+}
+
+/** Transforms filters, flipped or not; returns the address of [points, outChannels, pitch]. */
+function transformFilters(
+  spec: ConvSpec,
+  w: number,
+  flipped: boolean,
+): { address: number; pitch: number } {
+  const { inChannels, outChannels } = spec;
+  const size = spec.kernelHeight as 3 | 5;
+  const pitch = Math.ceil(inChannels / 4) * 4;
+  const address = transformedFilters.at(pointCount * outChannels * pitch * 4);
+  runKernel(
+    cachedKernel(`winograd filter ${size}`, () => filterKernel(size)),
+    filterBlock.fill(
+      flipped ? w + (size * size - 1) * 4 : w,
+      flipped ? -4 : 4,
+      inChannels,
+      address,
+      outChannels * pitch * 4,
+      pitch * 4,
+      0,
+    ),
+    outChannels,
+    Math.ceil(worthSharing / (pitch * pointCount)),
+  );
+  return { address, pitch };
+}
+
+/** Transformed filters as a matrix per point: strides in elements. */
+interface PointFilters {
+  readonly address: number;
+  readonly rowStride: number;
+  readonly columnStride: number;
+  readonly pointStride: number;
+}
+
+/** Slides filters over all planes; `top` and `left` zero rows and columns come first. */
+function slide(
+  spec: ConvSpec,
+  planes: Omit<Planes, "images">,
+  filters: PointFilters,
+  target: { address: number; rows: number; height: number; width: number },
+  bias: number,
+): void {
+  const step = stepFor(spec.kernelHeight);
+  const down = Math.ceil(target.height / step);
+  const across = Math.ceil(target.width / step);
+  const { channels } = planes;
+  const { rows } = target;
+  const together = imagesPerRound(spec, down * across);
+  const sourceImage = channels * planes.height * planes.width * 4;
+  const targetImage = rows * target.height * target.width * 4;
+  for (let first = 0; first < spec.batch; first += together) {
+    const images = Math.min(together, spec.batch - first);
+    const count = images * down * across;
+    const tiling = { step, down, across, count };
+    const tiles = transformTiles(
+      "input",
+      { ...planes, images, source: planes.source + first * sourceImage },
+      tiling,
+      paddedInput,
+      transformedInput,
+    );
+    const products = transformedOther.at(pointCount * rows * count * 4 + 64);
+    matmul({
+      dtype: "f32",
+      m: rows,
+      n: count,
+      k: channels,
+      batchShape: [pointCount],
+      a: { ...filters, batchStrides: [filters.pointStride] },
+      b: {
+        address: tiles,
+        rowStride: count,
+        columnStride: 1,
+        batchStrides: [channels * count],
+      },
+      c: {
+        address: products,
+        rowStride: count,
+        columnStride: 1,
+        batchStrides: [rows * count],
+      },
+    });
+    runKernel(
+      cachedKernel(`winograd result ${step}`, () => resultKernel(step)),
+      tileBlock.fill(
+        0,
+        0,
+        0,
+        products,
+        rows * count * 4,
+        count * 4,
+        rows,
+        down,
+        across,
+        target.address + first * targetImage,
+        target.height,
+        target.width,
+        bias,
+        scratchOfThreads(),
+      ),
+      images * rows,
+      Math.ceil(worthSharing / (down * across * pointCount)),
+    );
+  }
+}
+
+/** y = x ⋆ w + bias; see `conv2d`. */
+export function winogradForward(
+  spec: ConvSpec,
+  x: number,
+  w: number,
+  bias: number,
+  y: number,
+): void {
+  const { address, pitch } = transformFilters(spec, w, false);
+  slide(
+    spec,
+    {
+      source: x,
+      channels: spec.inChannels,
+      height: spec.inHeight,
+      width: spec.inWidth,
+      top: spec.padTop,
+      left: spec.padLeft,
+    },
+    {
+      address,
+      rowStride: pitch,
+      columnStride: 1,
+      pointStride: spec.outChannels * pitch,
+    },
+    {
+      address: y,
+      rows: spec.outChannels,
+      height: spec.outHeight,
+      width: spec.outWidth,
+    },
+    bias,
+  );
+}
+
+/** dx: flipped filters slide over dy; see `conv2dInputGrad`. */
+export function winogradInputGrad(
+  spec: ConvSpec,
+  dy: number,
+  w: number,
+  dx: number,
+): void {
+  const { address, pitch } = transformFilters(spec, w, true);
+  slide(
+    spec,
+    {
+      source: dy,
+      channels: spec.outChannels,
+      height: spec.outHeight,
+      width: spec.outWidth,
+      top: spec.kernelHeight - 1 - spec.padTop,
+      left: spec.kernelWidth - 1 - spec.padLeft,
+    },
+    {
+      address,
+      rowStride: 1,
+      columnStride: pitch,
+      pointStride: spec.outChannels * pitch,
+    },
+    {
+      address: dx,
+      rows: spec.inChannels,
+      height: spec.inHeight,
+      width: spec.inWidth,
+    },
+    0,
+  );
+}
+
+/**
+ * dw, by the transposed algorithm: dw = Gᵀ[Σ (A·dy·Aᵀ) ⊙ (Bᵀ·x·B)]G, summed over
+ * tiles by a matrix product per point; see `conv2dWeightGrad`.
+ */
+export function winogradWeightGrad(
+  spec: ConvSpec,
+  x: number,
+  dy: number,
+  dw: number,
+): void {
+  const { inChannels, outChannels, outHeight, outWidth } = spec;
+  const size = spec.kernelHeight as 3 | 5;
+  const step = stepFor(size);
+  const down = Math.ceil(outHeight / step), across = Math.ceil(outWidth / step);
+  const together = imagesPerRound(spec, down * across);
+  const pitch = Math.ceil(inChannels / 4) * 4;
+  const sums = transformedFilters.at(pointCount * outChannels * pitch * 4);
+  for (let first = 0; first < spec.batch; first += together) {
+    const images = Math.min(together, spec.batch - first);
+    const count = images * down * across;
+    const tiling = { step, down, across, count };
+    const { inHeight, inWidth } = spec;
+    const input = transformTiles(
+      "input",
+      {
+        source: x + first * inChannels * inHeight * inWidth * 4,
+        images,
+        channels: inChannels,
+        height: inHeight,
+        width: inWidth,
+        top: spec.padTop,
+        left: spec.padLeft,
+      },
+      tiling,
+      paddedInput,
+      transformedInput,
+    );
+    const gradient = transformTiles(
+      "gradient",
+      {
+        source: dy + first * outChannels * outHeight * outWidth * 4,
+        images,
+        channels: outChannels,
+        height: outHeight,
+        width: outWidth,
+        top: 0,
+        left: 0,
+      },
+      tiling,
+      paddedGradient,
+      transformedOther,
+    );
+    matmul({
+      dtype: "f32",
+      m: outChannels,
+      n: inChannels,
+      k: count,
+      batchShape: [pointCount],
+      a: {
+        address: gradient,
+        rowStride: count,
+        columnStride: 1,
+        batchStrides: [outChannels * count],
+      },
+      b: {
+        address: input,
+        rowStride: 1,
+        columnStride: count,
+        batchStrides: [inChannels * count],
+      },
+      c: {
+        address: sums,
+        rowStride: pitch,
+        columnStride: 1,
+        batchStrides: [outChannels * pitch],
+      },
+      accumulate: first > 0,
+    });
+  }
+  runKernel(
+    cachedKernel(
+      `winograd filter result ${size}`,
+      () => filterResultKernel(size),
+    ),
+    filterBlock.fill(
+      dw,
+      4,
+      inChannels,
+      sums,
+      outChannels * pitch * 4,
+      pitch * 4,
+      scratchOfThreads(),
+    ),
+    outChannels,
+    Math.ceil(worthSharing / (pitch * pointCount)),
+  );
+}
