@@ -1,0 +1,35 @@
+/**
+ * Modules: layers with parameters, under PyTorch's names.
+ *
+ * @module
+ */
+
+export * from "./activation.ts";
+export * from "./attention.ts";
+export * from "./containers.ts";
+export * from "./convolution.ts";
+export type { Destination } from "./convert.ts";
+export * from "./dropout.ts";
+export * from "./embedding.ts";
+export * from "./gated.ts";
+export * from "./image.ts";
+export * as init from "./init.ts";
+export {
+  Bilinear,
+  bilinear,
+  flatten,
+  Linear,
+  linear,
+  type LinearOptions,
+  unflatten,
+} from "./linear.ts";
+export { type AnyModule, Module, type ModuleOptions } from "./module.ts";
+export * from "./pooling.ts";
+export * from "./recurrent.ts";
+export {
+  buffer,
+  type BufferOptions,
+  parameter,
+  type ParameterOptions,
+} from "./roles.ts";
+export type { LoadOptions, LoadReport, StateDict } from "./state.ts";
