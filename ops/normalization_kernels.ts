@@ -1,0 +1,274 @@
+/**
+ * The kernels of all normalisations: rows are brought to mean 0 and variance
+ * 1 (or root mean square 1), then scaled and shifted. They differ only in what
+ * a row is and along which axes weight and bias stand.
+ *
+ * @module
+ */
+
+import type { DType } from "../core/dtype.ts";
+import { runRows } from "../core/fuse.ts";
+import { sameShape, type Shape } from "../core/shape.ts";
+import { Tensor } from "../core/tensor.ts";
+import type { Value } from "../core/value.ts";
+import * as k from "../kernel/expr.ts";
+import type { Expr, ScalarType } from "../kernel/expr.ts";
+import type { Output, Stage } from "../kernel/program.ts";
+import { mul, sub } from "./arithmetic.ts";
+import { Elementwise } from "./engine.ts";
+import { cast, reducedShape, reshape, sumTo } from "./foundation.ts";
+import { fused, type FusedContext } from "./fused.ts";
+import { rowSize } from "./reduce_rows.ts";
+import { mean } from "./reduction.ts";
+
+/** What is normalised and how. */
+export interface Normalization {
+  /** Name, for kernels and messages. */
+  readonly name: string;
+  /** Axes that form a row. */
+  readonly axes: readonly number[];
+  /** Added to the variance before the root. */
+  readonly eps: number;
+  /** Whether the mean is subtracted (it is not for the root mean square). */
+  readonly centred: boolean;
+}
+
+/** Statistics of the rows, with extent 1 along the axes of a row. */
+export interface Statistics {
+  /** Means; zeros where they are not subtracted. */
+  readonly mean: Tensor;
+  /** Variances (or mean squares), divided by the number of elements. */
+  readonly variance: Tensor;
+}
+
+/** The dtype in which statistics are kept. */
+function statisticsDType(dtype: DType): DType {
+  return dtype === "f64" ? "f64" : "f32";
+}
+
+/** Operands of a kernel, as expressions of the type in which x is computed. */
+interface Operands {
+  readonly x: Expr;
+  readonly weight: Expr | undefined;
+  readonly bias: Expr | undefined;
+  readonly rest: readonly Expr[];
+  readonly type: ScalarType;
+  /** Elements of a row. */
+  readonly count: Expr;
+  readonly eps: Expr;
+}
+
+/** Runs a kernel over x and what stands beside it. */
+function runNormalization(
+  n: Normalization,
+  what: string,
+  axes: readonly number[],
+  [x, weight, bias, ...rest]: readonly (Tensor | undefined)[],
+  build: (o: Operands) => { stages: Stage[]; outputs: Output[] },
+): Tensor[] {
+  const given = [x!, weight, bias, ...rest].filter((s) => s !== undefined);
+  const { dtype, shape, device } = x!;
+  const type = k.computeType(dtype);
+  const kind = `${n.centred ? "" : "root "}${weight ? "w" : ""}${
+    bias ? "b" : ""
+  }`;
+  return runRows(device, {
+    name: `normalize ${what} ${kind}`,
+    space: shape,
+    axes,
+    streams: given.map((s) => s.value),
+    scalars: [rowSize(shape, n.axes), n.eps],
+    scalarTypes: [type, type],
+    passes: 3,
+    build: ({ streams, scalars: [count, eps] }) => {
+      const exprs = streams.map((s) => k.cast(s, type));
+      const x = exprs.shift()!;
+      return build({
+        x,
+        weight: weight && exprs.shift(),
+        bias: bias && exprs.shift(),
+        rest: exprs,
+        type,
+        count,
+        eps,
+      });
+    },
+  }).map((value: Value) => new Tensor(value));
+}
+
+/** An element's distance from the mean of its row. */
+function centredBy(n: Normalization, x: Expr, mean: Expr): Expr {
+  return n.centred ? k.sub(x, mean) : x;
+}
+
+/** Normalised x, with the statistics and the reciprocal deviations of its rows. */
+function forward(
+  n: Normalization,
+  operands: readonly (Tensor | undefined)[],
+): { y: Tensor; statistics: Statistics; scale: Tensor } {
+  const [x] = operands;
+  const dtype = statisticsDType(x!.dtype);
+  const results = runNormalization(n, "forward", n.axes, operands, (o) => {
+    const { type, count } = o;
+    const stages: Stage[] = n.centred ? [{ op: "sum", value: o.x }] : [];
+    const mean = n.centred
+      ? k.div(k.stage(0, type), count)
+      : k.constant(0, type);
+    const d = centredBy(n, o.x, mean);
+    const variance = k.div(k.stage(stages.length, type), count);
+    stages.push({ op: "sum", value: k.mul(d, d) });
+    const scale = k.div(1, k.sqrt(k.add(variance, o.eps)));
+    const factor = o.weight === undefined ? scale : k.mul(scale, o.weight);
+    const y = o.bias === undefined
+      ? k.mul(d, factor)
+      : k.fma(d, factor, o.bias);
+    return {
+      stages,
+      outputs: [
+        { dtype: x!.dtype, per: "element", value: k.roundTo(y, x!.dtype) },
+        { dtype, per: "row", value: mean },
+        { dtype, per: "row", value: variance },
+        { dtype, per: "row", value: scale },
+      ],
+    };
+  });
+  const kept = reducedShape(x!.shape, n.axes, true);
+  const [mean, variance, scale] = results.slice(1).map((r) => reshape(r, kept));
+  return { y: results[0], statistics: { mean, variance }, scale };
+}
+
+/** Axes of x along which a weight of `shape` repeats. */
+function repeatedAxes(shape: Shape, x: Shape): number[] {
+  const lead = x.length - shape.length;
+  return x.map((_, d) => d).filter((d) => d < lead || shape[d - lead] === 1);
+}
+
+/** Gradients of x, weight and bias by one or two kernels. */
+function fusedGradient(
+  n: Normalization,
+  { inputs, extras, grad, needs }: FusedContext,
+): (Tensor | undefined)[] {
+  const [x, weight, bias] = inputs;
+  const [average, scale] = extras;
+  const affine: Tensor | undefined = weight ?? bias;
+  const repeated = affine === undefined
+    ? []
+    : repeatedAxes(affine.shape, x.shape);
+  const perRow = affine === undefined ||
+    sameShape(repeated, [...n.axes]);
+  const dtype = statisticsDType(x.dtype);
+  const operands = [x, weight, undefined, grad, average, scale];
+  const partial = (what: string, perRow: boolean, withX: boolean) =>
+    runNormalization(
+      n,
+      what,
+      perRow ? n.axes : repeated,
+      operands,
+      (o) => {
+        const [g, mean, scale] = o.rest;
+        const normal = k.mul(centredBy(n, o.x, mean), scale);
+        // A weight that is one number per row leaves the sums.
+        const inside = o.weight !== undefined && !rowWeight;
+        const gw = inside && withX ? k.mul(g, o.weight!) : g;
+        const sums = [k.stage(0, o.type), k.stage(1, o.type)];
+        const outputs: Output[] = [];
+        if (withX) {
+          const [first, second] = sums.map((s) => k.div(s, o.count));
+          const off = n.centred ? k.sub(gw, first) : gw;
+          const factor = rowWeight && o.weight !== undefined
+            ? k.mul(scale, o.weight)
+            : scale;
+          const slope = k.mul(factor, k.sub(off, k.mul(normal, second)));
+          outputs.push({
+            dtype: x.dtype,
+            per: "element",
+            value: k.roundTo(slope, x.dtype),
+          });
+        }
+        outputs.push({ dtype, per: "row", value: sums[1] });
+        outputs.push({ dtype, per: "row", value: sums[0] });
+        return {
+          stages: [
+            { op: "sum", value: gw },
+            { op: "sum", value: k.mul(gw, normal) },
+          ],
+          outputs,
+        };
+      },
+    );
+  const rowWeight = perRow;
+  const result: (Tensor | undefined)[] = [];
+  let sums: Tensor[] | undefined;
+  if (needs(0) || (perRow && affine !== undefined)) {
+    const [dx, ...rest] = partial(
+      perRow ? "gradient per row" : "gradient",
+      true,
+      true,
+    );
+    result[0] = dx;
+    if (perRow) sums = rest;
+  }
+  if (affine !== undefined && (needs(1) || needs(2))) {
+    sums ??= partial("sums", false, false);
+    const shaped = sums.map((s) => reshape(s, affine.shape));
+    if (weight !== undefined) result[1] = cast(shaped[0], weight.dtype);
+    if (bias !== undefined) result[2] = cast(shaped[1], bias.dtype);
+  }
+  return result;
+}
+
+const reciprocalRoot = new Elementwise(
+  "reciprocal root",
+  2,
+  ([v, eps]) => k.div(1, k.sqrt(k.add(v, eps))),
+  "promote",
+  false,
+  1,
+);
+
+/** The same gradients in operators, so that they can be differentiated. */
+function composedGradient(
+  n: Normalization,
+  { inputs: [x, weight, bias], grad }: FusedContext,
+): (Tensor | undefined)[] {
+  const kept = { keepDim: true };
+  const d = n.centred ? sub(x, mean(x, n.axes, kept)) : x;
+  const scale = reciprocalRoot.apply([mean(mul(d, d), n.axes, kept), n.eps]);
+  const normal = mul(d, scale);
+  const g = weight === undefined ? grad : mul(grad, weight);
+  const off = n.centred ? sub(g, mean(g, n.axes, kept)) : g;
+  const along = mean(mul(g, normal), n.axes, kept);
+  // ∂x: scale·(g·w − mean(g·w) − x̂·mean(g·w·x̂));  ∂w: Σ g·x̂;  ∂b: Σ g
+  return [
+    mul(scale, sub(off, mul(normal, along))),
+    weight && cast(sumTo(mul(grad, normal), weight.shape), weight.dtype),
+    bias && cast(sumTo(grad, bias.shape), bias.dtype),
+  ];
+}
+
+/**
+ * Normalises the rows of x, then multiplies by the weight and adds the bias
+ * (both of one shape, which broadcasts against x).
+ */
+export function normalizeRows(
+  n: Normalization,
+  x: Tensor,
+  weight: Tensor | undefined,
+  bias: Tensor | undefined,
+  see?: (statistics: Statistics) => void,
+): Tensor {
+  const inputs = [x, weight, bias];
+  return fused({
+    name: n.name,
+    inputs,
+    compute: () => {
+      const { y, statistics, scale } = forward(n, inputs);
+      see?.(statistics);
+      return { outputs: [y], extras: [statistics.mean, scale] };
+    },
+    gradient: (context) =>
+      context.differentiable
+        ? composedGradient(n, context)
+        : fusedGradient(n, context),
+  })[0];
+}
