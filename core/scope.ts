@@ -88,7 +88,7 @@ export class Scope implements Disposable {
 
 function hand(tensor: Tensor, outer: Scope | undefined): void {
   if (outer !== undefined) outer.track(tensor);
-  else persist(tensor);
+  else if (!tensor.disposed) persist(tensor);
 }
 
 function reach(node: Node, seen: Set<Node>): void {
