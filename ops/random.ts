@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type DType, isFloat } from "../core/dtype.ts";
+import type { DType } from "../core/dtype.ts";
 import { IndexError } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
 import { defaultGenerator, permutation } from "../core/random.ts";
@@ -14,8 +14,8 @@ import { fromHost, type Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";
 import { specialFunctions } from "../kernel/special.ts";
 import { cast } from "./foundation.ts";
+import { checkedShape } from "./creating.ts";
 import {
-  checkedShape,
   draw,
   longUnit,
   normals,
@@ -23,7 +23,6 @@ import {
   requireFloat,
   units,
 } from "./random_bits.ts";
-import { t } from "./samples.ts";
 
 export { defaultGenerator, Generator, manualSeed } from "../core/random.ts";
 export type { RandomState } from "../core/random.ts";
@@ -370,34 +369,3 @@ export const randperm: (count: number, options?: RandomOptions) => Tensor =
     },
     samples: [[5], [0], [3, { dtype: "i32" }]],
   });
-
-/** A random tensor of the shape, dtype and device of another. */
-export type RandomLike = (x: Tensor, options?: RandomOptions) => Tensor;
-
-function like(x: Tensor, options: RandomOptions): RandomOptions {
-  const dtype = options.dtype ??
-    (isFloat(x.dtype) ? x.dtype : undefined);
-  return { device: x.device.name, ...options, dtype };
-}
-
-/** Uniform random numbers in [0, 1) in the shape of x, and in its dtype if that is a float. */
-export const randLike: RandomLike = operator<RandomLike, RandomOptions>({
-  name: "randLike",
-  family: "random",
-  inputs: ["x"],
-  constant: true,
-  onnx: "RandomUniformLike",
-  run: ([x], options) => rand(x.shape, like(x, options)),
-  samples: [[t([2, 3])], [t([2], { dtype: "i64" }), { dtype: "f64" }]],
-});
-
-/** Standard normal random numbers in the shape of x, and in its dtype if that is a float. */
-export const randnLike: RandomLike = operator<RandomLike, RandomOptions>({
-  name: "randnLike",
-  family: "random",
-  inputs: ["x"],
-  constant: true,
-  onnx: "RandomNormalLike",
-  run: ([x], options) => randn(x.shape, like(x, options)),
-  samples: [[t([2, 3])], [t([2], { dtype: "i64" }), { dtype: "f64" }]],
-});

@@ -5,8 +5,7 @@
  */
 
 import { type DType, isFloat } from "../core/dtype.ts";
-import { defaultDevice, type Device, getDevice } from "../core/device.ts";
-import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
+import { DTypeError } from "../core/errors.ts";
 import { type RowKernel, runRows } from "../core/fuse.ts";
 import {
   defaultGenerator,
@@ -20,6 +19,7 @@ import { Tensor, type TensorOptions } from "../core/tensor.ts";
 import { Value } from "../core/value.ts";
 import * as k from "../kernel/expr.ts";
 import type { Expr, ScalarType } from "../kernel/expr.ts";
+import { deviceOf, marked } from "./creating.ts";
 
 /** Options of functions that make random tensors. */
 export interface RandomOptions extends TensorOptions {
@@ -147,20 +147,6 @@ export interface Drawing {
   build(words: Words, scalars: readonly Expr[]): Expr[];
 }
 
-/** The extents, checked. */
-export function checkedShape(shape: Shape, what: string): Shape {
-  if (
-    !Array.isArray(shape) || shape.some((n) => !Number.isInteger(n) || n < 0)
-  ) {
-    throw new ShapeError(
-      `Cannot make ${what} of shape ${
-        Array.isArray(shape) ? shapeText(shape) : shape
-      }: a shape is a list of whole numbers from 0 on, such as [2, 3]`,
-    );
-  }
-  return shape;
-}
-
 /** Refuses dtypes that hold no fractions. */
 export function requireFloat(dtype: DType, what: string): void {
   if (!isFloat(dtype)) {
@@ -168,13 +154,6 @@ export function requireFloat(dtype: DType, what: string): void {
       `Cannot make ${what} of dtype ${dtype}: it takes f32, f64, f16 or bf16`,
     );
   }
-}
-
-/** Where the options ask for a tensor to be. */
-export function deviceOf(options: TensorOptions): Device {
-  return options.device === undefined
-    ? defaultDevice()
-    : getDevice(options.device);
 }
 
 /** A random tensor; the elements of block b are b · perBlock and the following. */
@@ -222,7 +201,5 @@ export function draw(
   for (const part of into) part.release();
   const view = memory.view(shape, contiguousStrides(shape), 0);
   memory.release();
-  const tensor = new Tensor(view);
-  tensor.requiresGrad = options.requiresGrad ?? false;
-  return tensor;
+  return marked(new Tensor(view), options);
 }
