@@ -6,6 +6,7 @@
 
 export * from "./activation.ts";
 export * from "./attention.ts";
+export * from "./batch_norm.ts";
 export * from "./containers.ts";
 export * from "./convolution.ts";
 export type { Destination } from "./convert.ts";
@@ -24,6 +25,16 @@ export {
   unflatten,
 } from "./linear.ts";
 export { type AnyModule, Module, type ModuleOptions } from "./module.ts";
+export {
+  GroupNorm,
+  groupNorm,
+  LayerNorm,
+  layerNorm,
+  type LayerNormOptions,
+  type NormOptions,
+  RMSNorm,
+  rmsNorm,
+} from "./norm.ts";
 export * from "./pooling.ts";
 export * from "./recurrent.ts";
 export {
@@ -33,3 +44,4 @@ export {
   type ParameterOptions,
 } from "./roles.ts";
 export type { LoadOptions, LoadReport, StateDict } from "./state.ts";
+export * from "./transformer.ts";

@@ -23,7 +23,7 @@ export interface TransformerLayerOptions extends ModuleOptions {
   /** Function of the feed-forward part; "relu" when omitted. */
   activation?: "relu" | "gelu" | ((x: Tensor) => Tensor);
   /** ε of the layer norms; 10⁻⁵ when omitted. */
-  epsilon?: number;
+  eps?: number;
   /** Whether input and output are [batch, time, width] instead of [time, batch, width]. */
   batchFirst?: boolean;
   /** Whether parts are normalised before instead of after. */
@@ -79,8 +79,8 @@ export class TransformerEncoderLayer extends Module<
     options: TransformerLayerOptions = {},
   ) {
     super();
-    const { feedForward = 2048, dropout = 0.1, epsilon = 1e-5 } = options;
-    const norm = { ...options, epsilon };
+    const { feedForward = 2048, dropout = 0.1, eps = 1e-5 } = options;
+    const norm = { ...options, eps };
     this.selfAttn = new MultiheadAttention(width, heads, {
       ...options,
       dropout,
@@ -170,8 +170,8 @@ export class TransformerDecoderLayer extends Module<
     options: TransformerLayerOptions = {},
   ) {
     super();
-    const { feedForward = 2048, dropout = 0.1, epsilon = 1e-5 } = options;
-    const norm = { ...options, epsilon };
+    const { feedForward = 2048, dropout = 0.1, eps = 1e-5 } = options;
+    const norm = { ...options, eps };
     const attention = { ...options, dropout };
     this.selfAttn = new MultiheadAttention(width, heads, attention);
     this.multiheadAttn = new MultiheadAttention(width, heads, attention);

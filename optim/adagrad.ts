@@ -19,7 +19,7 @@ const { add, div, mul, sqrt, sub } = k;
 /** Hyper-parameters of {@linkcode adagrad}. */
 export interface AdagradHyper {
   /** ε, added to the root. */
-  epsilon?: number;
+  eps?: number;
   /** Factor on the old sum at each step; 1 forgets nothing (Caffe2). */
   decay?: number;
   /** The learning rate is divided by 1 + lrDecay·(t − 1) (PyTorch). */
@@ -33,21 +33,21 @@ export const adagradMethod: Method<AdagradHyper> = {
   name: "adagrad",
   lr: 0.01,
   hyper: {
-    epsilon: { default: 1e-10, range: nonNegative, what: "ε" },
+    eps: { default: 1e-10, range: nonNegative, what: "ε" },
     decay: { default: 1, range: share, what: "decay of the sum" },
     lrDecay: { default: 0, range: nonNegative, what: "decay of the rate" },
     initialAccumulator: { default: 0, range: nonNegative, what: "first sum" },
   },
   update(place) {
-    const { epsilon, decay, lrDecay, initialAccumulator } = place.options;
+    const { eps, decay, lrDecay, initialAccumulator } = place.options;
     place.apply({
       name: "adagrad",
       state: { sum: initialAccumulator },
-      scalars: { lr: place.lr / (1 + lrDecay * (place.t - 1)), decay, epsilon },
+      scalars: { lr: place.lr / (1 + lrDecay * (place.t - 1)), decay, eps },
       // h ← δ·h + g²;  w ← w − η·g / (√h + ε)
-      formula({ w, g, sum: h, lr, decay, epsilon }) {
+      formula({ w, g, sum: h, lr, decay, eps }) {
         const next = add(mul(decay, h), mul(g, g));
-        const step = div(mul(lr, g), add(sqrt(next), epsilon));
+        const step = div(mul(lr, g), add(sqrt(next), eps));
         return { w: sub(w, step), sum: next };
       },
     });
@@ -71,7 +71,7 @@ export function adagrad(
 /** Hyper-parameters of {@linkcode rowWiseAdagrad}. */
 export interface RowWiseAdagradHyper {
   /** ε, added to the root. */
-  epsilon?: number;
+  eps?: number;
   /** First value of the sums. */
   initialAccumulator?: number;
 }
@@ -81,12 +81,12 @@ export const rowWiseAdagradMethod: Method<RowWiseAdagradHyper> = {
   name: "rowWiseAdagrad",
   lr: 0.01,
   hyper: {
-    epsilon: { default: 1e-4, range: nonNegative, what: "ε" },
+    eps: { default: 1e-4, range: nonNegative, what: "ε" },
     initialAccumulator: { default: 0, range: nonNegative, what: "first sum" },
   },
   shapes: (weight) => ({ sum: weight.slice(0, 1) }),
   update(place) {
-    const { weight, lr, options: { epsilon, initialAccumulator } } = place;
+    const { weight, lr, options: { eps, initialAccumulator } } = place;
     const { shape, size } = weight;
     const g = place.gradient();
     const axes = shape.map((_, d) => d).slice(1);
@@ -102,11 +102,11 @@ export const rowWiseAdagradMethod: Method<RowWiseAdagradHyper> = {
     const perRow = [...h.shape, ...axes.map(() => 1)];
     place.apply({
       name: "rowWiseAdagrad",
-      scalars: { lr, epsilon },
+      scalars: { lr, eps },
       tensors: { h: reshape(h, perRow) },
       // w ← w − η·g / (√h + ε)
-      formula: ({ w, g, h, lr, epsilon }) => ({
-        w: sub(w, div(mul(lr, g), add(sqrt(h), epsilon))),
+      formula: ({ w, g, h, lr, eps }) => ({
+        w: sub(w, div(mul(lr, g), add(sqrt(h), eps))),
       }),
     });
   },
@@ -131,7 +131,7 @@ export interface AdadeltaHyper {
   /** ρ: how much of the averages stays. */
   rho?: number;
   /** ε, under both roots. */
-  epsilon?: number;
+  eps?: number;
 }
 
 /** Adadelta as a method. */
@@ -140,19 +140,19 @@ export const adadeltaMethod: Method<AdadeltaHyper> = {
   lr: 1,
   hyper: {
     rho: { default: 0.9, range: fraction, what: "decay of the averages" },
-    epsilon: { default: 1e-6, range: nonNegative, what: "ε" },
+    eps: { default: 1e-6, range: nonNegative, what: "ε" },
   },
   update(place) {
-    const { lr, options: { rho, epsilon } } = place;
+    const { lr, options: { rho, eps } } = place;
     place.apply({
       name: "adadelta",
       state: { square: 0, delta: 0 },
-      scalars: { lr, rho, rest: 1 - rho, epsilon },
+      scalars: { lr, rho, rest: 1 - rho, eps },
       // v ← ρ·v + (1 − ρ)·g²;  d = √(u + ε) / √(v + ε) · g
       // u ← ρ·u + (1 − ρ)·d²;  w ← w − η·d
-      formula({ w, g, square: v, delta: u, lr, rho, rest, epsilon }) {
+      formula({ w, g, square: v, delta: u, lr, rho, rest, eps }) {
         const square = add(mul(rho, v), mul(rest, mul(g, g)));
-        const ratio = div(sqrt(add(u, epsilon)), sqrt(add(square, epsilon)));
+        const ratio = div(sqrt(add(u, eps)), sqrt(add(square, eps)));
         const d = mul(ratio, g);
         const delta = add(mul(rho, u), mul(rest, mul(d, d)));
         return { w: sub(w, mul(lr, d)), square, delta };
@@ -180,7 +180,7 @@ export interface RmsPropHyper {
   /** α: how much of the average of squares stays (Caffe2's default is 0.9). */
   alpha?: number;
   /** ε, added to the root, or under it in Caffe2's form. */
-  epsilon?: number;
+  eps?: number;
   /** μ: how much of the velocity stays. */
   momentum?: number;
   /** Whether to subtract the squared average gradient: the variance instead of the square. */
@@ -195,7 +195,7 @@ export const rmsPropMethod: Method<RmsPropHyper> = {
   lr: 0.01,
   hyper: {
     alpha: { default: 0.99, range: fraction, what: "decay of the average" },
-    epsilon: { default: 1e-8, range: nonNegative, what: "ε" },
+    eps: { default: 1e-8, range: nonNegative, what: "ε" },
     momentum: { default: 0, range: finite, what: "momentum" },
     centered: { default: false, what: "divide by the standard deviation" },
     form: {
@@ -206,7 +206,7 @@ export const rmsPropMethod: Method<RmsPropHyper> = {
   },
   update(place) {
     const { lr, options } = place;
-    const { alpha, epsilon, momentum, centered, form } = options;
+    const { alpha, eps, momentum, centered, form } = options;
     place.apply({
       name: `rmsProp ${form} ${centered} ${momentum !== 0}`,
       state: {
@@ -214,11 +214,11 @@ export const rmsPropMethod: Method<RmsPropHyper> = {
         ...(centered && { mean: 0 }),
         ...(momentum !== 0 && { momentum: 0 }),
       },
-      scalars: { lr, alpha, rest: 1 - alpha, epsilon, mu: momentum },
+      scalars: { lr, alpha, rest: 1 - alpha, eps, mu: momentum },
       // v ← α·v + (1 − α)·g²;  centred: m ← α·m + (1 − α)·g, v − m² for v
       // d = g / (√v + ε), or g / √(v + ε);  b ← μ·b + d;  w ← w − η·b
       formula(x) {
-        const { w, g, square: v, lr, alpha, rest, epsilon, mu } = x;
+        const { w, g, square: v, lr, alpha, rest, eps, mu } = x;
         const square = add(mul(alpha, v), mul(rest, mul(g, g)));
         const result: Record<string, k.Expr> = { square };
         let spread = square;
@@ -228,8 +228,8 @@ export const rmsPropMethod: Method<RmsPropHyper> = {
           result.mean = mean;
         }
         const scale = form === "torch"
-          ? add(sqrt(spread), epsilon)
-          : sqrt(add(spread, epsilon));
+          ? add(sqrt(spread), eps)
+          : sqrt(add(spread, eps));
         let step = div(g, scale);
         if (momentum !== 0) {
           result.momentum = step = add(mul(mu, x.momentum), step);

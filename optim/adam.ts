@@ -19,13 +19,13 @@ export interface MomentsHyper {
   /** β₂: how much of the average square stays. */
   beta2?: number;
   /** ε, added to the root. */
-  epsilon?: number;
+  eps?: number;
 }
 
 const moments: Schema<MomentsHyper> = {
   beta1: { default: 0.9, range: fraction, what: "decay of the average" },
   beta2: { default: 0.999, range: fraction, what: "decay of the square" },
-  epsilon: { default: 1e-8, range: nonNegative, what: "ε" },
+  eps: { default: 1e-8, range: nonNegative, what: "ε" },
 };
 
 type Exprs = Readonly<Record<string, k.Expr>>;
@@ -38,8 +38,8 @@ function nextMoments(x: Exprs): { mean: k.Expr; square: k.Expr } {
 }
 
 function momentScalars({ options }: Place<MomentsHyper>) {
-  const { beta1, beta2, epsilon } = options;
-  return { beta1, rest1: 1 - beta1, beta2, rest2: 1 - beta2, epsilon };
+  const { beta1, beta2, eps } = options;
+  return { beta1, rest1: 1 - beta1, beta2, rest2: 1 - beta2, eps };
 }
 
 /** 1 − βᵗ for both averages: what an average that started at 0 lacks. */
@@ -77,7 +77,7 @@ function adamUpdate(place: Place<AdamHyper>, decoupled: boolean): void {
       const { mean, square } = nextMoments(x);
       const largest = amsgrad ? max(x.largest, square) : square;
       const w = decoupled ? mul(x.w, x.keep) : x.w;
-      const scale = add(mul(sqrt(largest), x.root), x.epsilon);
+      const scale = add(mul(sqrt(largest), x.root), x.eps);
       return {
         w: sub(w, div(mul(x.rate, mean), scale)),
         mean,
@@ -156,9 +156,9 @@ export const adamaxMethod: Method<MomentsHyper> = {
       state: { mean: 0, norm: 0 },
       scalars: { ...momentScalars(place), rate: place.lr / lack1 },
       // m as in Adam;  u ← max(β₂·u, |g| + ε);  w ← w − η/(1−β₁ᵗ) · m / u
-      formula({ w, g, mean, norm, beta1, rest1, beta2, epsilon, rate }) {
+      formula({ w, g, mean, norm, beta1, rest1, beta2, eps, rate }) {
         const m = add(mul(beta1, mean), mul(rest1, g));
-        const u = max(mul(beta2, norm), add(abs(g), epsilon));
+        const u = max(mul(beta2, norm), add(abs(g), eps));
         return { w: sub(w, div(mul(rate, m), u)), mean: m, norm: u };
       },
     });
@@ -213,7 +213,7 @@ export const nAdamMethod: Method<NAdamHyper> = {
       // w ← w − η·[(1−μₜ)/(1−Mₜ)·g + μₜ₊₁/(1−Mₜ₊₁)·m] / (√v/√(1−β₂ᵗ) + ε)
       formula(x) {
         const { mean, square } = nextMoments(x);
-        const scale = add(mul(sqrt(square), x.root), x.epsilon);
+        const scale = add(mul(sqrt(square), x.root), x.eps);
         const step = add(mul(x.fresh, x.g), mul(x.rate, mean));
         return { w: sub(x.w, div(step, scale)), mean, square };
       },
@@ -267,7 +267,7 @@ export const rAdamMethod: Method<MomentsHyper> = {
         return {
           w: sub(
             x.w,
-            adaptive ? div(step, add(sqrt(square), x.epsilon)) : step,
+            adaptive ? div(step, add(sqrt(square), x.eps)) : step,
           ),
           mean,
           square,

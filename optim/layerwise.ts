@@ -92,13 +92,13 @@ export interface LambHyper {
   /** β₂: how much of the average square stays. */
   beta2?: number;
   /** ε, added to the root. */
-  epsilon?: number;
+  eps?: number;
 }
 
 // r = m/(1−β₁ᵗ) / (√v/√(1−β₂ᵗ) + ε) + λ·w
 const lambDirection = (
-  [w, m, v, rate, root, epsilon, decay]: readonly k.Expr[],
-) => add(div(mul(rate, m), add(mul(sqrt(v), root), epsilon)), mul(decay, w));
+  [w, m, v, rate, root, eps, decay]: readonly k.Expr[],
+) => add(div(mul(rate, m), add(mul(sqrt(v), root), eps)), mul(decay, w));
 
 const direction = formula("lamb direction", 7, lambDirection);
 
@@ -115,12 +115,12 @@ export const lambMethod: Method<LambHyper> = {
   hyper: {
     beta1: { default: 0.9, range: fraction, what: "decay of the average" },
     beta2: { default: 0.999, range: fraction, what: "decay of the square" },
-    epsilon: { default: 1e-6, range: nonNegative, what: "ε" },
+    eps: { default: 1e-6, range: nonNegative, what: "ε" },
   },
   decoupled: true,
   update(place) {
     const { weight, lr, t, weightDecay, options } = place;
-    const { beta1, beta2, epsilon } = options;
+    const { beta1, beta2, eps } = options;
     const mean = place.state("mean"), square = place.state("square");
     update({
       name: "lamb moments",
@@ -135,15 +135,15 @@ export const lambMethod: Method<LambHyper> = {
     });
     const rate = 1 / (1 - beta1 ** t);
     const root = 1 / Math.sqrt(1 - beta2 ** t);
-    const r = direction(weight, mean, square, rate, root, epsilon, weightDecay);
+    const r = direction(weight, mean, square, rate, root, eps, weightDecay);
     const trust = lambTrust(squaredNorm(weight), squaredNorm(r));
     place.apply({
       name: "lamb",
-      scalars: { lr, rate, root, epsilon, decay: weightDecay },
+      scalars: { lr, rate, root, eps, decay: weightDecay },
       tensors: { m: mean, v: square, trust },
       // w ← w − η·‖w‖/‖r‖·r
-      formula({ w, m, v, trust, lr, rate, root, epsilon, decay }) {
-        const r = lambDirection([w, m, v, rate, root, epsilon, decay]);
+      formula({ w, m, v, trust, lr, rate, root, eps, decay }) {
+        const r = lambDirection([w, m, v, rate, root, eps, decay]);
         return { w: sub(w, mul(mul(lr, trust), r)) };
       },
     });
@@ -167,7 +167,7 @@ export function lamb(
 /** Hyper-parameters of {@linkcode wnGrad}. */
 export interface WnGradHyper {
   /** ε, added to the divisor. */
-  epsilon?: number;
+  eps?: number;
   /** First value of the divisor b. */
   initial?: number;
 }
@@ -177,30 +177,30 @@ export const wnGradMethod: Method<WnGradHyper> = {
   name: "wnGrad",
   lr: 1,
   hyper: {
-    epsilon: { default: 1e-9, range: nonNegative, what: "ε" },
+    eps: { default: 1e-9, range: nonNegative, what: "ε" },
     initial: { default: 100, range: positive, what: "first divisor" },
   },
   shapes: () => ({ divisor: [] }),
   update(place) {
-    const { lr, options: { epsilon, initial } } = place;
+    const { lr, options: { eps, initial } } = place;
     const b = place.state("divisor", initial);
     const g2 = squaredNorm(place.gradient()).materialize();
     place.apply({
       name: "wnGrad",
-      scalars: { lr, epsilon },
+      scalars: { lr, eps },
       tensors: { b },
       // w ← w − η·g / (b + ε)
-      formula: ({ w, g, b, lr, epsilon }) => ({
-        w: sub(w, div(mul(lr, g), add(b, epsilon))),
+      formula: ({ w, g, b, lr, eps }) => ({
+        w: sub(w, div(mul(lr, g), add(b, eps))),
       }),
     });
     update({
       name: "wnGrad divisor",
       targets: [b],
       operands: [g2],
-      scalars: [epsilon],
+      scalars: [eps],
       // b ← b + ‖g‖² / (b + ε)
-      define: ([b], [g2], [epsilon]) => [add(b, div(g2, add(b, epsilon)))],
+      define: ([b], [g2], [eps]) => [add(b, div(g2, add(b, eps)))],
     });
   },
 };

@@ -26,7 +26,7 @@ export interface YellowFinHyper {
   /** Steps over which the range of the curvature is looked at. */
   window?: number;
   /** ε, the least value of norms and variances. */
-  epsilon?: number;
+  eps?: number;
   /** Whether to look ahead by one velocity. */
   nesterov?: boolean;
   /** Whether averages are corrected for having started at 0. */
@@ -41,7 +41,7 @@ export const yellowFinMethod: Method<YellowFinHyper> = {
     momentum: { default: 0, range: fraction, what: "first momentum" },
     beta: { default: 0.999, range: fraction, what: "decay of the averages" },
     window: { default: 20, range: count, what: "steps of curvature" },
-    epsilon: { default: 1e-6, range: positive, what: "ε" },
+    eps: { default: 1e-6, range: positive, what: "ε" },
     nesterov: { default: false, what: "Nesterov's look-ahead" },
     zeroDebias: { default: true, what: "correct the averages" },
   },
@@ -121,7 +121,7 @@ function extremum(window: Tensor, op: "min" | "max", t: number): Tensor {
 
 /** Takes the gradient into the averages, and makes the next rate and momentum of them. */
 function measure(place: Place<YellowFinHyper>): void {
-  const { t, options: { beta, epsilon, zeroDebias, window } } = place;
+  const { t, options: { beta, eps, zeroDebias, window } } = place;
   const debias = zeroDebias ? 1 / (1 - beta ** t) : 1;
   const rest = 1 - beta;
   const g2 = squaredNorm(place.gradient()).materialize();
@@ -146,9 +146,9 @@ function measure(place: Place<YellowFinHyper>): void {
     name: "yellowFin curvature",
     targets: [curvature],
     operands: [g2],
-    scalars: [(t - 1) % window, epsilon],
-    define: ([c], [g2], [slot, epsilon]) => [
-      select(k.eq(k.cast(coord(0), c.type), slot), log(max(g2, epsilon)), c),
+    scalars: [(t - 1) % window, eps],
+    define: ([c], [g2], [slot, eps]) => [
+      select(k.eq(k.cast(coord(0), c.type), slot), log(max(g2, eps)), c),
     ],
   });
   const valid = Math.min(window, t);
@@ -159,11 +159,11 @@ function measure(place: Place<YellowFinHyper>): void {
     name: `yellowFin tune ${tunes}`,
     targets: scalarNames.map((name) => place.state(name)),
     operands: [g2, average, least, most],
-    scalars: [beta, rest, debias, epsilon],
+    scalars: [beta, rest, debias, eps],
     define([rate, mu, ...averages], [g2, mean2, low, high], scalars) {
-      const [beta, rest, debias, epsilon] = scalars;
+      const [beta, rest, debias, eps] = scalars;
       const follow = (a: k.Expr, x: k.Expr) => add(mul(beta, a), mul(rest, x));
-      const square = max(g2, epsilon);
+      const square = max(g2, eps);
       const norm = follow(averages[0], sqrt(square));
       const norm2 = follow(averages[1], square);
       const least = follow(averages[2], low);
@@ -171,10 +171,10 @@ function measure(place: Place<YellowFinHyper>): void {
       const distance = follow(averages[4], div(norm, norm2));
       const tracked = [norm, norm2, least, most, distance];
       if (!tunes) return [rate, mu, ...tracked];
-      const variance = max(sub(mul(norm2, debias), mean2), epsilon);
+      const variance = max(sub(mul(norm2, debias), mean2), eps);
       const [nextRate, nextMu] = tune(
-        max(exp(mul(least, debias)), epsilon),
-        max(exp(mul(most, debias)), epsilon),
+        max(exp(mul(least, debias)), eps),
+        max(exp(mul(most, debias)), eps),
         mul(distance, debias),
         variance,
       );

@@ -207,7 +207,7 @@ const cases: Record<string, Case> = {
     inputs: () => [x([2, 3, 5])],
   },
   "batchNorm2d": {
-    module: () => nn.batchNorm2d(2, { epsilon: 1e-3 }),
+    module: () => nn.batchNorm2d(2, { eps: 1e-3 }),
     inputs: () => [x([3, 2, 2, 3])],
   },
   "batchNorm2d average": {
@@ -229,7 +229,7 @@ const cases: Record<string, Case> = {
     inputs: () => [x([2, 2, 2, 1, 2])],
   },
   "layerNorm": {
-    module: () => nn.layerNorm([3, 4], { epsilon: 1e-3 }),
+    module: () => nn.layerNorm([3, 4], { eps: 1e-3 }),
     inputs: () => [x([2, 3, 4])],
   },
   "layerNorm without bias": {
@@ -254,7 +254,7 @@ const cases: Record<string, Case> = {
     train: false,
   },
   "rmsNorm": {
-    module: () => nn.rmsNorm(4, { epsilon: 1e-3 }),
+    module: () => nn.rmsNorm(4, { eps: 1e-3 }),
     inputs: () => [x([2, 3, 4])],
   },
   "localResponseNorm": {

@@ -91,7 +91,7 @@ const torch: Record<string, Make> = {
       alpha: 0.9,
       momentum: 0.8,
       centered: true,
-      epsilon: 1e-4,
+      eps: 1e-4,
     }),
   "adam": (p) => optim.adam(p, { lr: 0.05 }),
   "adam amsgrad": (p) =>
@@ -104,7 +104,7 @@ const torch: Record<string, Make> = {
     }),
   "adamW": (p) => optim.adamW(p, { lr: 0.05 }),
   "adamW decay": (p) =>
-    optim.adamW(p, { lr: 0.05, weightDecay: 0.3, epsilon: 1e-3 }),
+    optim.adamW(p, { lr: 0.05, weightDecay: 0.3, eps: 1e-3 }),
   "adamax": (p) => optim.adamax(p, { lr: 0.05, weightDecay: 0.01 }),
   "nAdam": (p) => optim.nAdam(p, { lr: 0.05 }),
   "nAdam decay": (p) =>
@@ -171,7 +171,7 @@ const formulas: Record<string, [Make, Plain]> = {
   ],
   "nesterov": [(p) => optim.nesterov(p, { lr: 0.1 }), caffeMomentum(true)],
   "adagrad with decay": [
-    (p) => optim.adagrad(p, { lr: 0.1, decay: 0.9, epsilon: 1e-4 }),
+    (p) => optim.adagrad(p, { lr: 0.1, decay: 0.9, eps: 1e-4 }),
     (w, g, _, s) => {
       const h = s.h ??= zeros(w);
       w.forEach((_, i) => {
@@ -201,7 +201,7 @@ const formulas: Record<string, [Make, Plain]> = {
         lr: 0.05,
         alpha: 0.9,
         momentum: 0.5,
-        epsilon: 1e-2,
+        eps: 1e-2,
         form: "caffe2",
       }),
     (w, g, _, s) => {
@@ -214,7 +214,7 @@ const formulas: Record<string, [Make, Plain]> = {
     },
   ],
   "adam as Caffe2": [
-    (p) => optim.adam(p, { lr: 0.05, epsilon: 1e-2, form: "caffe2" }),
+    (p) => optim.adam(p, { lr: 0.05, eps: 1e-2, form: "caffe2" }),
     (w, g, iteration, s) => {
       const m = s.m ??= zeros(w), v = s.v ??= zeros(w);
       const t = iteration + 1;
@@ -293,7 +293,7 @@ const formulas: Record<string, [Make, Plain]> = {
 
 /** Caffe2's operator, step by step, with its names. */
 function plainYellowFin(nesterov: boolean): Plain {
-  const { beta, window, epsilon } = { beta: 0.9, window: 5, epsilon: 1e-6 };
+  const { beta, window, eps } = { beta: 0.9, window: 5, eps: 1e-6 };
   return (w, g, iter, s) => {
     const moment = s.moment ??= zeros(w), gAvg = s.gAvg ??= zeros(w);
     const tuned = s.tuned ??= [0.1, 0.2];
@@ -311,20 +311,20 @@ function plainYellowFin(nesterov: boolean): Plain {
       w[i] -= nesterov ? (1 + mu) * moment[i] - mu * before : moment[i];
     });
     const gDeb = g.map((x, i) => average(gAvg, i, x));
-    const norm2 = Math.max(epsilon, norm(g) ** 2);
+    const norm2 = Math.max(eps, norm(g) ** 2);
     average(memory, 0, Math.sqrt(norm2));
     const norm2Deb = average(memory, 1, norm2);
     curvWin[(iter - 1) % window] = Math.log(norm2);
     const seen = curvWin.slice(0, Math.min(window, iter));
     const least = Math.max(
-      epsilon,
+      eps,
       Math.exp(average(memory, 2, Math.min(...seen))),
     );
     const most = Math.max(
-      epsilon,
+      eps,
       Math.exp(average(memory, 3, Math.max(...seen))),
     );
-    const variance = Math.max(epsilon, norm2Deb - norm(gDeb) ** 2);
+    const variance = Math.max(eps, norm2Deb - norm(gDeb) ** 2);
     const distance = average(memory, 4, memory[0] / memory[1]);
     if (iter === 1) return;
     const ratio = Math.sqrt(most / least);

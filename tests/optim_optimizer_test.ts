@@ -296,7 +296,7 @@ Deno.test("bad hyper-parameters are refused", () => {
       "Cannot make optimizer sgd with lr -1: lr (learning rate) must be a finite number of at least 0",
     ],
     [() => optim.adam([w], { beta1: 1 }), RangeError, "beta1 1"],
-    [() => optim.adam([w], { epsilon: NaN }), RangeError, "epsilon NaN"],
+    [() => optim.adam([w], { eps: NaN }), RangeError, "eps NaN"],
     [() => optim.sgd([w], { weightDecay: -1 }), RangeError, "weightDecay -1"],
     [
       () => optim.sgd([w], { maxGradientNorm: 0 }),
