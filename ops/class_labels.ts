@@ -68,13 +68,13 @@ export function requireClassWeight(
  *
  * @throws {DTypeError} when they are no integers.
  * @throws {ShapeError} when their shape is not that of the scores without classes.
- * @throws {IndexError} when one is no class and not `ignoreIndex`.
+ * @throws {IndexError} when one is no class and not `ignoreIndex` (if there is one).
  */
 export function classLabels(
   what: string,
   x: Tensor,
   target: Tensor,
-  ignoreIndex: number,
+  ignoreIndex?: number,
 ): Tensor {
   const expected = withoutClasses(x.shape);
   if (!holdsLabels(target)) {
@@ -91,43 +91,47 @@ export function classLabels(
       }: there must be one label per row, shape ${shapeText(expected)}`,
     );
   }
+  const type = k.computeType(target.dtype) as "i32" | "i64";
   const [labels, most, least] = runRows(x.device, {
-    name: "class labels",
+    name: `class labels${ignoreIndex === undefined ? "" : " or ignored"}`,
     space: expected,
     axes: expected.map((_, d) => d),
     streams: [target.value],
-    scalars: [ignoreIndex],
-    scalarTypes: [k.computeType(target.dtype)],
-    passes: 2,
+    scalars: ignoreIndex === undefined ? [] : [ignoreIndex],
+    scalarTypes: ignoreIndex === undefined ? [] : [type],
+    passes: 1,
     build: ({ streams: [label], scalars: [ignored] }) => {
-      const checked = k.cast(
-        k.select(k.eq(label, ignored), k.constant(0, label.type), label),
-        "i32",
-      );
+      const checked = ignored === undefined
+        ? label
+        : k.select(k.eq(label, ignored), k.constant(0, type), label);
       return {
         stages: [{ op: "max", value: checked }, { op: "min", value: checked }],
         outputs: [
           { dtype: "i32", per: "element", value: k.cast(label, "i32") },
-          { dtype: "i32", per: "row", value: k.stage(0, "i32") },
-          { dtype: "i32", per: "row", value: k.stage(1, "i32") },
+          { dtype: type, per: "row", value: k.stage(0, type) },
+          { dtype: type, per: "row", value: k.stage(1, type) },
         ],
       };
     },
   });
   const classes = x.shape[classAxis(x.shape)];
   const [top, bottom] = [most, least].map((value) => {
-    const number = new Int32Array(readBytes(value).buffer)[0];
+    const { buffer } = readBytes(value);
     value.release();
-    return number;
+    const View = type === "i64" ? BigInt64Array : Int32Array;
+    return Number(new View(buffer)[0]);
   });
   if (target.size > 0 && (bottom < 0 || top >= classes)) {
     labels.release();
+    const exception = ignoreIndex === undefined
+      ? ""
+      : `, or ${ignoreIndex} where they are to be ignored`;
     throw new IndexError(
       `Cannot take the ${what} with label ${
         bottom < 0 ? bottom : top
       } among ${classes} classes: labels must be from 0 to ${
         classes - 1
-      }, or ${ignoreIndex} where they are to be ignored`,
+      }${exception}`,
     );
   }
   const shape = oneClass(x.shape);
