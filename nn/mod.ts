@@ -24,6 +24,7 @@ export {
   type LinearOptions,
   unflatten,
 } from "./linear.ts";
+export * from "./loss.ts";
 export { type AnyModule, Module, type ModuleOptions } from "./module.ts";
 export {
   GroupNorm,
@@ -31,6 +32,7 @@ export {
   LayerNorm,
   layerNorm,
   type LayerNormOptions,
+  localResponseNorm,
   type NormOptions,
   RMSNorm,
   rmsNorm,

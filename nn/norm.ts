@@ -8,7 +8,12 @@
 import type { Shape } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
 import * as ops from "../ops/normalization.ts";
+import {
+  localResponseNorm as respond,
+  type ResponseOptions,
+} from "../ops/response_norm.ts";
 import { filled } from "./allocate.ts";
+import { Functional } from "./containers.ts";
 import { checkExtents, show } from "./extents.ts";
 import { Module, type ModuleOptions } from "./module.ts";
 import { parameter } from "./roles.ts";
@@ -163,4 +168,17 @@ export function groupNorm(
   options: NormOptions = {},
 ): GroupNorm {
   return new GroupNorm(groups, channels, options);
+}
+
+/** x / (k + α/size·Σ x²)^β, the sum running over `size` neighbouring channels. */
+export function localResponseNorm(
+  size: number,
+  options?: ResponseOptions,
+): Functional {
+  checkExtents("a LocalResponseNorm", { size });
+  return new Functional(
+    "LocalResponseNorm",
+    (x) => respond(x, size, options),
+    show({ size, ...options }),
+  );
 }

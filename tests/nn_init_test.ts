@@ -182,4 +182,9 @@ Deno.test("layers start as PyTorch's do", () => {
     assertEquals([moments(bias).min, moments(bias).max], [0, 0]);
   }
   assertEquals(nn.prelu().weight.toArray(), [0.25]);
+  const numbers = Object.values(nn.batchNorm2d(1).stateDict())
+    .map((x) => Number(x.data()[0]));
+  assertEquals(numbers, [1, 0, 0, 1, 0]);
+  const layer = Object.values(nn.layerNorm(1).stateDict());
+  assertEquals(layer.map((x) => x.item()), [1, 0]);
 });
