@@ -70,12 +70,15 @@ export type Settings = Readonly<Record<string, Setting>>;
 /** What a setting can be set to. */
 export type SettingValue = number | string | boolean;
 
+/** What one setting is set to. */
+export type ValueOf<T> = T extends NumberSetting ? number
+  : T extends SwitchSetting ? boolean
+  : T extends ChoiceSetting<infer C> ? C
+  : string;
+
 /** Every setting of a table with its value. */
 export type Values<S extends Settings = Settings> = {
-  readonly [Name in keyof S]: S[Name] extends NumberSetting ? number
-    : S[Name] extends SwitchSetting ? boolean
-    : S[Name] extends ChoiceSetting<infer C> ? C
-    : string;
+  readonly [Name in keyof S]: ValueOf<S[Name]>;
 };
 
 /** A setting has no such name, or cannot have the value that was given. */
