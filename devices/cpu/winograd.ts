@@ -31,7 +31,7 @@ import {
 
 const pointCount = points * points;
 /** Bytes of transformed tiles that are made before they are used. */
-const tilesBytes = 2 ** 23;
+const tilesBytes = 2 ** 21;
 /** Elements worth a hand-over to another thread. */
 const worthSharing = 2 ** 13;
 
@@ -97,6 +97,15 @@ function imagesPerRound(spec: ConvSpec, tilesPerImage: number): number {
   return Math.max(1, Math.min(spec.batch, Math.floor(tilesBytes / bytes)));
 }
 
+/**
+ * Elements from point to point for `size` elements each. The 36 places where a
+ * tile's points lie must not fall into the same sets of the cache, as they
+ * would with a distance near a multiple of 4 KiB.
+ */
+function spread(size: number): number {
+  return Math.ceil(size / 1024) * 1024 + 80;
+}
+
 function scratchOfThreads(): number {
   return threadRoom.at(threads() * tileScratchBytes);
 }
@@ -136,7 +145,8 @@ function transformTiles(
     phases: t.step,
   }, padded);
   const channelBytes = t.count * 4;
-  const target = transformed.at(pointCount * p.channels * channelBytes + 64);
+  const pointBytes = 4 * spread(p.channels * t.count);
+  const target = transformed.at(pointCount * pointBytes);
   runKernel(
     cachedKernel(`winograd ${kind} ${t.step}`, () => tileKernel(kind, t.step)),
     tileBlock.fill(
@@ -144,16 +154,11 @@ function transformTiles(
       pitch,
       rows,
       target,
-      p.channels * channelBytes,
+      pointBytes,
       channelBytes,
       p.channels,
       t.down,
       t.across,
-      0,
-      0,
-      0,
-      0,
-      scratchOfThreads(),
     ),
     p.images * p.channels,
     Math.ceil(worthSharing / (t.down * t.across * pointCount)),
@@ -166,11 +171,12 @@ function transformFilters(
   spec: ConvSpec,
   w: number,
   flipped: boolean,
-): { address: number; pitch: number } {
+): { address: number; pitch: number; pointStride: number } {
   const { inChannels, outChannels } = spec;
   const size = spec.kernelHeight as 3 | 5;
   const pitch = Math.ceil(inChannels / 4) * 4;
-  const address = transformedFilters.at(pointCount * outChannels * pitch * 4);
+  const pointStride = spread(outChannels * pitch);
+  const address = transformedFilters.at(pointCount * pointStride * 4);
   runKernel(
     cachedKernel(`winograd filter ${size}`, () => filterKernel(size)),
     filterBlock.fill(
@@ -178,14 +184,14 @@ function transformFilters(
       flipped ? -4 : 4,
       inChannels,
       address,
-      outChannels * pitch * 4,
+      pointStride * 4,
       pitch * 4,
       0,
     ),
     outChannels,
     Math.ceil(worthSharing / (pitch * pointCount)),
   );
-  return { address, pitch };
+  return { address, pitch, pointStride };
 }
 
 /** Transformed filters as a matrix per point: strides in elements. */
@@ -223,7 +229,8 @@ function slide(
       paddedInput,
       transformedInput,
     );
-    const products = transformedOther.at(pointCount * rows * count * 4 + 64);
+    const productStride = spread(rows * count);
+    const products = transformedOther.at(pointCount * productStride * 4);
     matmul({
       dtype: "f32",
       m: rows,
@@ -235,13 +242,13 @@ function slide(
         address: tiles,
         rowStride: count,
         columnStride: 1,
-        batchStrides: [channels * count],
+        batchStrides: [spread(channels * count)],
       },
       c: {
         address: products,
         rowStride: count,
         columnStride: 1,
-        batchStrides: [rows * count],
+        batchStrides: [productStride],
       },
     });
     runKernel(
@@ -251,7 +258,7 @@ function slide(
         0,
         0,
         products,
-        rows * count * 4,
+        productStride * 4,
         count * 4,
         rows,
         down,
@@ -276,7 +283,7 @@ export function winogradForward(
   bias: number,
   y: number,
 ): void {
-  const { address, pitch } = transformFilters(spec, w, false);
+  const { address, pitch, pointStride } = transformFilters(spec, w, false);
   slide(
     spec,
     {
@@ -291,7 +298,7 @@ export function winogradForward(
       address,
       rowStride: pitch,
       columnStride: 1,
-      pointStride: spec.outChannels * pitch,
+      pointStride,
     },
     {
       address: y,
@@ -310,7 +317,7 @@ export function winogradInputGrad(
   w: number,
   dx: number,
 ): void {
-  const { address, pitch } = transformFilters(spec, w, true);
+  const { address, pitch, pointStride } = transformFilters(spec, w, true);
   slide(
     spec,
     {
@@ -325,7 +332,7 @@ export function winogradInputGrad(
       address,
       rowStride: 1,
       columnStride: pitch,
-      pointStride: spec.outChannels * pitch,
+      pointStride,
     },
     {
       address: dx,
@@ -353,7 +360,8 @@ export function winogradWeightGrad(
   const down = Math.ceil(outHeight / step), across = Math.ceil(outWidth / step);
   const together = imagesPerRound(spec, down * across);
   const pitch = Math.ceil(inChannels / 4) * 4;
-  const sums = transformedFilters.at(pointCount * outChannels * pitch * 4);
+  const pointStride = spread(outChannels * pitch);
+  const sums = transformedFilters.at(pointCount * pointStride * 4);
   for (let first = 0; first < spec.batch; first += together) {
     const images = Math.min(together, spec.batch - first);
     const count = images * down * across;
@@ -399,19 +407,19 @@ export function winogradWeightGrad(
         address: gradient,
         rowStride: count,
         columnStride: 1,
-        batchStrides: [outChannels * count],
+        batchStrides: [spread(outChannels * count)],
       },
       b: {
         address: input,
         rowStride: 1,
         columnStride: count,
-        batchStrides: [inChannels * count],
+        batchStrides: [spread(inChannels * count)],
       },
       c: {
         address: sums,
         rowStride: pitch,
         columnStride: 1,
-        batchStrides: [outChannels * pitch],
+        batchStrides: [pointStride],
       },
       accumulate: first > 0,
     });
@@ -426,7 +434,7 @@ export function winogradWeightGrad(
       4,
       inChannels,
       sums,
-      outChannels * pitch * 4,
+      pointStride * 4,
       pitch * 4,
       scratchOfThreads(),
     ),

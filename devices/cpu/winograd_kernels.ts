@@ -238,7 +238,6 @@ export function tileKernel(
 ): CpuKernel {
   const m = new ModuleBuilder();
   m.importMemory("env", "memory", memoryLimits);
-  const thread = m.importGlobal("env", "thread", "i32");
   const size = kind === "input" ? points : step;
   const matrix = kind === "input" ? inputMatrix() : powers(step);
   m.func("run", ["i32", "i32", "i32"], [], (f) => {
@@ -248,12 +247,8 @@ export function tileKernel(
     const plane = f.local("i32"), phaseBytes = f.local("i32");
     const rowBytes = f.local("i32"), image = f.local("i32");
     const to = f.local("i32"), from = f.local("i32"), out = f.local("i32");
-    const block = f.local("i32"), valid = f.local("i32");
-    const count = f.local("i32"), lane = f.local("i32");
     const rows = Array.from({ length: size }, () => f.local("i32"));
     const phases = Array.from({ length: step }, () => f.local("i32"));
-    f.get(a.scratch).global(thread).i32(tileScratchBytes).op("i32.mul");
-    f.op("i32.add").set(block);
     f.get(a.pitch).i32(4).op("i32.mul").tee(rowBytes).get(a.planeRows);
     f.op("i32.mul").set(phaseBytes);
     f.get(1).set(t);
@@ -289,36 +284,49 @@ export function tileKernel(
             })
           );
           const results = linear.both("expand", matrix, d).flat();
-          f.get(a.tilesAcross).get(tx).op("i32.sub").set(valid);
-          f.get(to).set(out);
-          f.get(valid).i32(4).op("i32.ge_s").if(() => {
+          f.get(to).get(tx).i32(4).op("i32.mul").op("i32.add").set(out);
+          f.get(a.tilesAcross).i32(4).op("i32.ge_s").if(() => {
+            storePoints(4);
+          }, () => {
+            for (const count of [1, 2, 3]) {
+              f.get(a.tilesAcross).i32(count).op("i32.eq").if(() => {
+                storePoints(count);
+              });
+            }
+          });
+          lastGroup(f, tx, a.tilesAcross);
+
+          /** Writes the first `count` tiles of the group. */
+          function storePoints(count: number): void {
             for (const v of results) {
-              f.get(out).get(v).store("v128.store");
+              f.get(out).get(v);
+              if (count === 4) f.store("v128.store");
+              else if (count === 1) f.storeLane("v128.store32_lane", 0);
+              else f.storeLane("v128.store64_lane", 0);
+              if (count === 3) {
+                f.get(out).get(v).storeLane("v128.store32_lane", 2, 8);
+              }
               advance(f, out, () => f.get(a.pointStep));
             }
-            advance(f, to, () => f.i32(16));
-          }, () => {
-            results.forEach((v, i) =>
-              f.get(block).get(v).store("v128.store", 16 * i)
-            );
-            f.i32(points * points).set(count).get(block).set(from);
-            repeat(f, count, () => {
-              f.i32(0).set(lane);
-              loopWhileBelow(f, lane, () => f.get(valid), 1, () => {
-                f.get(out).get(lane).i32(4).op("i32.mul").op("i32.add");
-                f.get(from).get(lane).i32(4).op("i32.mul").op("i32.add");
-                f.load("i32.load").store("i32.store");
-              });
-              advance(f, from, () => f.i32(16));
-              advance(f, out, () => f.get(a.pointStep));
-            });
-            advance(f, to, () => f.get(valid).i32(4).op("i32.mul"));
-          });
+          }
         });
+        advance(f, to, () => f.get(a.tilesAcross).i32(4).op("i32.mul"));
       });
     });
   });
   return createKernel(`winograd ${kind} ${step}`, m.toBytes());
+}
+
+/**
+ * Moves the group of four tiles that begins at `tx`, before its step of four,
+ * back such that the last group of a row ends with the row; a few tiles are
+ * then computed twice.
+ */
+function lastGroup(f: FunctionBuilder, tx: number, across: number): void {
+  const last = f.local("i32");
+  f.get(across).i32(8).op("i32.sub").set(last);
+  f.get(tx).get(last).op("i32.gt_s").get(tx).i32(4).op("i32.add");
+  f.get(across).op("i32.lt_s").op("i32.and").if(() => f.get(last).set(tx));
 }
 
 /** A kernel that turns products at the points into results, and adds a bias; its range counts planes of results. */
@@ -359,7 +367,7 @@ export function resultKernel(step: 2 | 4): CpuKernel {
         f.set(down);
         f.i32(0).set(tx);
         loopWhileBelow(f, tx, () => f.get(a.tilesAcross), 4, () => {
-          f.get(from).set(at);
+          f.get(from).get(tx).i32(4).op("i32.mul").op("i32.add").set(at);
           const d = Array.from(
             { length: points },
             () =>
@@ -387,12 +395,9 @@ export function resultKernel(step: 2 | 4): CpuKernel {
               f.get(down).i32(row).op("i32.gt_s").if(() => copyRow());
             }
           });
-          f.get(a.tilesAcross).get(tx).op("i32.sub").set(count);
-          advance(f, from, () => {
-            f.get(count).i32(4).get(count).i32(4).op("i32.lt_s").select();
-            f.i32(4).op("i32.mul");
-          });
+          lastGroup(f, tx, a.tilesAcross);
         });
+        advance(f, from, () => f.get(a.tilesAcross).i32(4).op("i32.mul"));
       });
     });
 
@@ -403,6 +408,11 @@ export function resultKernel(step: 2 | 4): CpuKernel {
         f.i32(4 * step).set(count);
       });
       f.get(sourceLine).set(source).get(to).set(line);
+      repeat(f, count, () => {
+        f.get(line).get(source).load("v128.load").store("v128.store");
+        advance(f, source, () => f.i32(16));
+        advance(f, line, () => f.i32(16));
+      }, 4);
       repeat(f, count, () => {
         f.get(line).get(source).load("i32.load").store("i32.store");
         advance(f, source, () => f.i32(4));
