@@ -18,16 +18,20 @@ import { padPlanes } from "./conv_pad.ts";
 import { matmul } from "./gemm.ts";
 import { cachedKernel, runKernel, threads } from "./pool.ts";
 import { ParameterBlock, Scratch } from "./scratch.ts";
+import { points } from "./winograd_algebra.ts";
 import {
   filterKernel,
   filterParameters,
   filterResultKernel,
-  points,
+} from "./winograd_filters.ts";
+import {
+  overlapKernel,
+  overlapParameters,
   resultKernel,
   tileKernel,
   tileParameters,
   tileScratchBytes,
-} from "./winograd_kernels.ts";
+} from "./winograd_tiles.ts";
 
 const pointCount = points * points;
 /** Bytes of transformed tiles that are made before they are used. */
@@ -36,6 +40,7 @@ const tilesBytes = 2 ** 21;
 const worthSharing = 2 ** 13;
 
 const tileBlock = new ParameterBlock(tileParameters.length);
+const overlapBlock = new ParameterBlock(overlapParameters.length);
 const filterBlock = new ParameterBlock(filterParameters.length);
 const paddedInput = new Scratch(), paddedGradient = new Scratch();
 const transformedInput = new Scratch(), transformedOther = new Scratch();
@@ -78,7 +83,7 @@ export function forwardPays(spec: ConvSpec): boolean {
 
 /** Whether `winogradInputGrad` is worth while. */
 export function inputGradPays(spec: ConvSpec): boolean {
-  return pays(spec, spec.inHeight, spec.inWidth);
+  return pays(spec, spec.inHeight, spec.inWidth) || forwardPays(spec);
 }
 
 /** Tiles of `images` images of one size. */
@@ -310,8 +315,113 @@ export function winogradForward(
   );
 }
 
-/** dx: flipped filters slide over dy; see `conv2dInputGrad`. */
+/**
+ * dx: by the transposed algorithm when windows lie well inside the planes,
+ * else flipped filters slide over padded dy; see `conv2dInputGrad`.
+ */
 export function winogradInputGrad(
+  spec: ConvSpec,
+  dy: number,
+  w: number,
+  dx: number,
+): void {
+  const step = stepFor(spec.kernelHeight);
+  const tiles = (height: number, width: number) =>
+    Math.ceil(height / step) * Math.ceil(width / step);
+  const direct = tiles(spec.inHeight, spec.inWidth);
+  if (tiles(spec.outHeight, spec.outWidth) < 0.8 * direct) {
+    overlapInputGrad(spec, dy, w, dx);
+  } else flippedInputGrad(spec, dy, w, dx);
+}
+
+/** dx = Σ B[(G·w·Gᵀ) ⊙ (A·dy·Aᵀ)]Bᵀ, windows added up where they overlap. */
+function overlapInputGrad(
+  spec: ConvSpec,
+  dy: number,
+  w: number,
+  dx: number,
+): void {
+  const { inChannels, outChannels, outHeight, outWidth } = spec;
+  const { inHeight, inWidth } = spec;
+  const step = stepFor(spec.kernelHeight);
+  const { address, pointStride, pitch } = transformFilters(spec, w, false);
+  const down = Math.ceil(outHeight / step), across = Math.ceil(outWidth / step);
+  const rows = down * step + points - step;
+  const phasePitch = across + Math.ceil((points - step) / step);
+  const planeBytes = rows * phasePitch * step * 4 + 64;
+  const together = imagesPerRound(spec, down * across);
+  for (let first = 0; first < spec.batch; first += together) {
+    const images = Math.min(together, spec.batch - first);
+    const count = images * down * across;
+    const gradient = transformTiles(
+      "gradient",
+      {
+        source: dy + first * outChannels * outHeight * outWidth * 4,
+        images,
+        channels: outChannels,
+        height: outHeight,
+        width: outWidth,
+        top: 0,
+        left: 0,
+      },
+      { step, down, across, count },
+      paddedGradient,
+      transformedInput,
+    );
+    const productStride = spread(inChannels * count);
+    const products = transformedOther.at(pointCount * productStride * 4);
+    matmul({
+      dtype: "f32",
+      m: inChannels,
+      n: count,
+      k: outChannels,
+      batchShape: [pointCount],
+      a: {
+        address,
+        rowStride: 1,
+        columnStride: pitch,
+        batchStrides: [pointStride],
+      },
+      b: {
+        address: gradient,
+        rowStride: count,
+        columnStride: 1,
+        batchStrides: [spread(outChannels * count)],
+      },
+      c: {
+        address: products,
+        rowStride: count,
+        columnStride: 1,
+        batchStrides: [productStride],
+      },
+    });
+    runKernel(
+      cachedKernel(`winograd overlap ${step}`, () => overlapKernel(step)),
+      overlapBlock.fill(
+        products,
+        productStride * 4,
+        count * 4,
+        inChannels,
+        down,
+        across,
+        dx + first * inChannels * inHeight * inWidth * 4,
+        inHeight,
+        inWidth,
+        spec.padTop,
+        spec.padLeft,
+        threadRoom.at(threads() * planeBytes),
+        planeBytes,
+        rows,
+        phasePitch,
+      ),
+      images * inChannels,
+      Math.ceil(worthSharing / (down * across * pointCount)),
+    );
+  }
+}
+
+/** dx: flipped filters slide over padded dy. */
+function flippedInputGrad(
   spec: ConvSpec,
   dy: number,
   w: number,

@@ -1,14 +1,6 @@
 /**
- * WebAssembly for Winograd's minimal filtering with six points per axis: 4×4
- * results of 3×3 filters, or 2×2 results of 5×5 filters, from 36
- * multiplications instead of 144 or 100.
- *
- * In one dimension, y = Aᵀ[(G·w) ⊙ (Bᵀ·d)] evaluates the polynomials of d and
- * w at the points 0, ±p, ±q, ∞ (Toom and Cook; Lavin and Gray, 2015). Rows
- * (columns) of the matrices that belong to ±p differ in the sign of the odd
- * powers only, so each pair costs one sum and one difference.
- *
- * Vectors hold the same element of four neighbouring tiles, or of four filters.
+ * WebAssembly that transforms tiles of images, and products at the points back
+ * into images, for minimal filtering; see `winograd_algebra.ts`.
  *
  * @module
  */
@@ -23,175 +15,17 @@ import {
   bits32,
   loadParameters,
   loopWhileBelow,
-  multiplyAdd,
   repeat,
 } from "./emit.ts";
 import { memoryLimits } from "./memory.ts";
 import { type CpuKernel, createKernel } from "./pool.ts";
-
-/** Points per axis. */
-export const points = 6;
-
-// The points ±p and ±q. With these, rounding errors are half of those with the
-// textbook's ±1 and ±2, and the largest a quarter.
-const [p, q] = [0.625, 1.5];
-
-type Matrix = readonly (readonly number[])[];
-
-/** Powers of the points, for `count` results or coefficients: 6 × count. */
-function powers(count: number): Matrix {
-  const rows = [0, p, -p, q, -q].map((x) =>
-    Array.from({ length: count }, (_, i) => x ** i)
-  );
-  const infinity = Array.from(
-    { length: count },
-    (_, i) => i === count - 1 ? 1 : 0,
-  );
-  return [...rows, infinity];
-}
-
-/** G: evaluation of a filter of `size` taps, scaled by Lagrange's denominators. */
-function filterMatrix(size: number): Matrix {
-  const pp = p * p, qq = q * q;
-  const scale = [
-    pp * qq,
-    2 * pp * (pp - qq),
-    2 * pp * (pp - qq),
-    2 * qq * (qq - pp),
-    2 * qq * (qq - pp),
-    1,
-  ];
-  return powers(size).map((row, i) => row.map((x) => x / scale[i]));
-}
-
-/** Bᵀ: coefficients of the products of (x − point) over all other points. */
-function inputMatrix(): Matrix {
-  const pp = p * p, qq = q * q;
-  return [
-    [pp * qq, 0, -(pp + qq), 0, 1, 0],
-    [0, -p * qq, -qq, p, 1, 0],
-    [0, p * qq, -qq, -p, 1, 0],
-    [0, -q * pp, -pp, q, 1, 0],
-    [0, q * pp, -pp, -q, 1, 0],
-    [0, pp * qq, 0, -(pp + qq), 0, 1],
-  ];
-}
-
-function transpose(a: Matrix): Matrix {
-  return a[0].map((_, j) => a.map((row) => row[j]));
-}
-
-/** Emits linear maps of vectors, keeping their constants in locals. */
-class Linear {
-  readonly #f: FunctionBuilder;
-  readonly #constants = new Map<number, number>();
-  readonly #sumSoFar: number;
-  readonly #addend: number;
-
-  constructor(f: FunctionBuilder, matrix: Matrix) {
-    this.#f = f;
-    this.#sumSoFar = f.local("v128");
-    this.#addend = f.local("v128");
-    for (const x of matrix.flat()) {
-      const value = Math.fround(x);
-      if (value === 0 || Math.abs(value) === 1 || this.#constants.has(value)) {
-        continue;
-      }
-      const local = f.local("v128");
-      f.f32(value).op("f32x4.splat").set(local);
-      this.#constants.set(value, local);
-    }
-  }
-
-  /** A local with Σ coefficient · vector, or undefined for the empty sum. */
-  #sum(coefficients: readonly number[], v: readonly number[]) {
-    const f = this.#f;
-    let started = false;
-    const terms = coefficients.map((c, i) => ({ c: Math.fround(c), v: v[i] }))
-      .filter(({ c }) => c !== 0)
-      // A sum starts with a term that needs no multiplication, if there is one.
-      .sort((a, b) => Number(b.c === 1) - Number(a.c === 1));
-    if (terms.length === 0) return undefined;
-    for (const { c, v } of terms) {
-      if (!started) {
-        f.get(v);
-        if (c === -1) f.op("f32x4.neg");
-        else if (c !== 1) f.get(this.#constants.get(c)!).op("f32x4.mul");
-      } else if (c === 1) f.get(v).op("f32x4.add");
-      else if (c === -1) f.get(v).op("f32x4.sub");
-      else {
-        f.set(this.#sumSoFar).get(v).get(this.#constants.get(c)!);
-        f.get(this.#sumSoFar);
-        multiplyAdd(f, "f32", this.#addend);
-      }
-      started = true;
-    }
-    const local = f.local("v128");
-    f.set(local);
-    return local;
-  }
-
-  #combine(op: "f32x4.add" | "f32x4.sub", a?: number, b?: number): number {
-    const local = this.#f.local("v128");
-    if (a !== undefined) this.#f.get(a);
-    if (b !== undefined) {
-      this.#f.get(b);
-      if (a !== undefined) this.#f.op(op);
-      else if (op === "f32x4.sub") this.#f.op("f32x4.neg");
-    }
-    this.#f.set(local);
-    return local;
-  }
-
-  /** matrix · v for a matrix of six rows, whose rows 1, 2 and 3, 4 are pairs. */
-  expand(matrix: Matrix, v: readonly number[]): number[] {
-    const even = (row: readonly number[]) =>
-      row.map((c, i) => i % 2 === 0 ? c : 0);
-    const odd = (row: readonly number[]) =>
-      row.map((c, i) => i % 2 === 1 ? c : 0);
-    const results = [this.#sum(matrix[0], v)!];
-    for (const row of [1, 3]) {
-      const e = this.#sum(even(matrix[row]), v);
-      const o = this.#sum(odd(matrix[row]), v);
-      results.push(this.#combine("f32x4.add", e, o));
-      results.push(this.#combine("f32x4.sub", e, o));
-    }
-    return [...results, this.#sum(matrix[5], v)!];
-  }
-
-  /** matrix · v for a matrix of six columns, of which 1, 2 and 3, 4 are pairs. */
-  reduce(matrix: Matrix, v: readonly number[]): number[] {
-    const sums = [
-      this.#combine("f32x4.add", v[1], v[2]),
-      this.#combine("f32x4.add", v[3], v[4]),
-    ];
-    const differences = [
-      this.#combine("f32x4.sub", v[1], v[2]),
-      this.#combine("f32x4.sub", v[3], v[4]),
-    ];
-    return matrix.map((row, i) => {
-      const [s, t] = i % 2 === 0 ? sums : differences;
-      return this.#sum(
-        [row[0], row[1], row[3], row[5]],
-        [v[0], s, t, v[5]],
-      )!;
-    });
-  }
-
-  /** matrix · block · matrixᵀ, where `block` is an array of rows of locals. */
-  both(
-    map: "expand" | "reduce",
-    matrix: Matrix,
-    block: readonly (readonly number[])[],
-  ): number[][] {
-    const columns = block[0].map((_, j) =>
-      this[map](matrix, block.map((row) => row[j]))
-    );
-    return columns[0].map((_, i) =>
-      this[map](matrix, columns.map((column) => column[i]))
-    );
-  }
-}
+import {
+  inputMatrix,
+  Linear,
+  points,
+  powers,
+  transpose,
+} from "./winograd_algebra.ts";
 
 /** Words of the parameter blocks of the tile kernels. Points lie `pointStep` apart, channels `channelStep`. */
 export const tileParameters = [
@@ -466,130 +300,141 @@ export function resultKernel(step: 2 | 4): CpuKernel {
   return createKernel(`winograd result ${step}`, m.toBytes());
 }
 
-/** Words of the parameter blocks of the filter kernels. */
-export const filterParameters = [
-  /** First filter. */
-  "filters",
-  /** Bytes from one tap to the next; negative for flipped filters. */
-  "tapStep",
-  /** Filters per output channel. */
-  "channels",
-  /** Transformed filters: points, output channels, input channels. */
+/** Words of the parameter block of the overlapping kernel. */
+export const overlapParameters = [
+  /** Products at the points. */
   "transformed",
   /** Bytes from point to point. */
   "pointStep",
-  /** Bytes from output channel to output channel: a multiple of 16. */
+  /** Bytes from channel to channel. */
   "channelStep",
-  /** Scratch blocks, one per thread. */
+  /** Channels. */
+  "channels",
+  /** Tiles from top to bottom. */
+  "tilesDown",
+  /** Tiles from left to right. */
+  "tilesAcross",
+  /** Results: first plane. */
+  "results",
+  /** Rows of a plane of results. */
+  "height",
+  /** Columns of a plane of results. */
+  "width",
+  /** Row of the windows that results start at. */
+  "top",
+  /** Column of the windows that results start at. */
+  "left",
+  /** Padded planes, one per thread. */
   "scratch",
+  /** Bytes of a padded plane, and 64. */
+  "scratchBytes",
+  /** Rows of a padded plane. */
+  "rows",
+  /** Columns of a phase. */
+  "pitch",
 ] as const;
 
-/** A kernel that transforms filters of `size`×`size` taps; its range counts output channels. */
-export function filterKernel(size: 3 | 5): CpuKernel {
-  const m = new ModuleBuilder();
-  m.importMemory("env", "memory", memoryLimits);
-  const matrix = filterMatrix(size);
-  m.func("run", ["i32", "i32", "i32"], [], (f) => {
-    const a = loadParameters(f, filterParameters);
-    const linear = new Linear(f, matrix);
-    const t = f.local("i32"), c = f.local("i32"), to = f.local("i32");
-    const channel = f.local("i32"), out = f.local("i32");
-    const rows = Array.from({ length: 4 }, () => f.local("i32"));
-    f.get(1).set(t);
-    loopWhileBelow(f, t, () => f.get(2), 1, () => {
-      f.get(t).get(a.channelStep).op("i32.mul").get(a.transformed);
-      f.op("i32.add").set(to);
-      f.i32(0).set(c);
-      loopWhileBelow(f, c, () => f.get(a.channels), 4, () => {
-        rows.forEach((row, lane) => {
-          // The last filter stands in for those beyond it.
-          f.get(c).i32(lane).op("i32.add").tee(channel);
-          f.get(a.channels).i32(1).op("i32.sub");
-          f.get(channel).get(a.channels).op("i32.lt_s").select();
-          f.get(t).get(a.channels).op("i32.mul").op("i32.add");
-          f.i32(4 * size * size).op("i32.mul").get(a.filters).op("i32.add");
-          f.set(row);
-        });
-        const w = Array.from(
-          { length: size },
-          () =>
-            Array.from({ length: size }, () => {
-              const local = f.local("v128");
-              f.get(rows[0]).load("v128.load32_zero").set(local);
-              for (let lane = 1; lane < 4; lane++) {
-                f.get(rows[lane]).get(local);
-                f.loadLane("v128.load32_lane", lane).set(local);
-              }
-              for (const row of rows) advance(f, row, () => f.get(a.tapStep));
-              return local;
-            }),
-        );
-        f.get(to).set(out);
-        for (const v of linear.both("expand", matrix, w).flat()) {
-          f.get(out).get(v).store("v128.store");
-          advance(f, out, () => f.get(a.pointStep));
-        }
-        advance(f, to, () => f.i32(16));
-      });
-    });
-  });
-  return createKernel(`winograd filter ${size}`, m.toBytes());
-}
-
-/** A kernel that turns gradients at the points into gradients of filters; its range counts output channels. */
-export function filterResultKernel(size: 3 | 5): CpuKernel {
+/**
+ * A kernel that turns products at the points into windows of 6×6 and adds up
+ * where they overlap, the transpose of cutting planes into windows; its range
+ * counts planes of results.
+ */
+export function overlapKernel(step: 2 | 4): CpuKernel {
   const m = new ModuleBuilder();
   m.importMemory("env", "memory", memoryLimits);
   const thread = m.importGlobal("env", "thread", "i32");
-  const matrix = transpose(filterMatrix(size));
+  const matrix = transpose(inputMatrix());
   m.func("run", ["i32", "i32", "i32"], [], (f) => {
-    const a = loadParameters(f, filterParameters);
+    const a = loadParameters(f, overlapParameters);
     const linear = new Linear(f, matrix);
-    const t = f.local("i32"), c = f.local("i32"), from = f.local("i32");
-    const at = f.local("i32"), to = f.local("i32"), block = f.local("i32");
-    const lane = f.local("i32"), last = f.local("i32");
-    const count = f.local("i32"), source = f.local("i32");
-    f.get(a.scratch).global(thread).i32(tileScratchBytes).op("i32.mul");
-    f.op("i32.add").set(block);
+    const t = f.local("i32"), ty = f.local("i32"), tx = f.local("i32");
+    const from = f.local("i32"), at = f.local("i32"), plane = f.local("i32");
+    const rowBytes = f.local("i32"), phaseBytes = f.local("i32");
+    const row = f.local("i32"), to = f.local("i32"), mask = f.local("v128");
+    const phases = Array.from({ length: step }, () => f.local("i32"));
+    f.get(a.scratch).global(thread).get(a.scratchBytes).op("i32.mul");
+    f.op("i32.add").set(plane);
+    f.get(a.pitch).i32(4).op("i32.mul").tee(rowBytes).get(a.rows);
+    f.op("i32.mul").set(phaseBytes);
+    f.i32(0).set(phases[0]);
+    for (let i = 1; i < step; i++) {
+      f.get(phases[i - 1]).get(phaseBytes).op("i32.add").set(phases[i]);
+    }
     f.get(1).set(t);
     loopWhileBelow(f, t, () => f.get(2), 1, () => {
-      f.get(t).get(a.channelStep).op("i32.mul").get(a.transformed);
-      f.op("i32.add").set(from);
-      f.get(t).get(a.channels).op("i32.mul").i32(4 * size * size);
-      f.op("i32.mul").get(a.filters).op("i32.add").set(to);
-      f.i32(0).set(c);
-      loopWhileBelow(f, c, () => f.get(a.channels), 4, () => {
-        f.get(from).set(at);
-        const d = Array.from(
-          { length: points },
-          () =>
-            Array.from({ length: points }, () => {
-              const local = f.local("v128");
-              f.get(at).load("v128.load").set(local);
-              advance(f, at, () => f.get(a.pointStep));
-              return local;
-            }),
-        );
-        const results = linear.both("reduce", matrix, d).flat();
-        results.forEach((v, i) =>
-          f.get(block).get(v).store("v128.store", 16 * i)
-        );
-        f.get(a.channels).get(c).op("i32.sub").set(last);
-        f.get(last).i32(4).get(last).i32(4).op("i32.lt_s").select().set(last);
-        f.i32(0).set(lane);
-        loopWhileBelow(f, lane, () => f.get(last), 1, () => {
-          f.i32(size * size).set(count);
-          f.get(block).get(lane).i32(4).op("i32.mul").op("i32.add");
+      f.get(t).get(a.channels).op("i32.div_u").get(a.tilesDown);
+      f.op("i32.mul").get(a.tilesAcross).op("i32.mul").i32(4).op("i32.mul");
+      f.get(t).get(a.channels).op("i32.rem_u").get(a.channelStep);
+      f.op("i32.mul").op("i32.add").get(a.transformed).op("i32.add").set(from);
+      f.get(plane).i32(0).get(a.scratchBytes).op("memory.fill");
+      f.i32(0).set(ty);
+      loopWhileBelow(f, ty, () => f.get(a.tilesDown), 1, () => {
+        f.i32(0).set(tx);
+        loopWhileBelow(f, tx, () => f.get(a.tilesAcross), 4, () => {
+          f.get(from).get(tx).i32(4).op("i32.mul").op("i32.add").set(at);
+          const d = Array.from(
+            { length: points },
+            () =>
+              Array.from({ length: points }, () => {
+                const local = f.local("v128");
+                f.get(at).load("v128.load").set(local);
+                advance(f, at, () => f.get(a.pointStep));
+                return local;
+              }),
+          );
+          const windows = linear.both("reduce", matrix, d);
+          // Tiles beyond the end of the row add nothing.
+          f.v128(new Uint8Array(new Int32Array([0, 1, 2, 3]).buffer));
+          f.get(a.tilesAcross).get(tx).op("i32.sub").op("i32x4.splat");
+          f.op("i32x4.lt_s").set(mask);
+          f.get(ty).i32(step).op("i32.mul").get(rowBytes).op("i32.mul");
+          f.get(tx).i32(4).op("i32.mul").op("i32.add").get(plane);
+          f.op("i32.add").set(row);
+          for (const line of windows) {
+            line.forEach((v, c) => {
+              const offset = 4 * Math.floor(c / step);
+              f.get(row).get(phases[c % step]).op("i32.add").tee(to);
+              f.get(to).load("v128.load", offset);
+              f.get(v).get(mask).op("v128.and").op("f32x4.add");
+              f.store("v128.store", offset);
+            });
+            advance(f, row, () => f.get(rowBytes));
+          }
+        });
+        advance(f, from, () => f.get(a.tilesAcross).i32(4).op("i32.mul"));
+      });
+      copyOut();
+    });
+
+    /** Copies the results' part of the padded plane, phase by phase. */
+    function copyOut(): void {
+      const y = f.local("i32"), x = f.local("i32"), phase = f.local("i32");
+      const source = f.local("i32"), target = f.local("i32");
+      const line = f.local("i32");
+      f.i32(0).set(y);
+      loopWhileBelow(f, y, () => f.get(a.height), 1, () => {
+        f.get(t).get(a.height).op("i32.mul").get(y).op("i32.add");
+        f.get(a.width).op("i32.mul").i32(4).op("i32.mul");
+        f.get(a.results).op("i32.add").set(line);
+        f.i32(0).set(phase);
+        loopWhileBelow(f, phase, () => f.i32(step), 1, () => {
+          // Column x of the results is column x + left of the windows.
+          f.get(phase).set(x);
+          f.get(line).get(x).i32(4).op("i32.mul").op("i32.add").set(target);
+          f.get(y).get(a.top).op("i32.add").get(rowBytes).op("i32.mul");
+          f.get(x).get(a.left).op("i32.add").i32(step).op("i32.rem_u");
+          f.get(phaseBytes).op("i32.mul").op("i32.add");
+          f.get(x).get(a.left).op("i32.add").i32(step).op("i32.div_u");
+          f.i32(4).op("i32.mul").op("i32.add").get(plane).op("i32.add");
           f.set(source);
-          repeat(f, count, () => {
-            f.get(to).get(source).load("i32.load").store("i32.store");
-            advance(f, source, () => f.i32(16));
-            advance(f, to, () => f.i32(4));
+          loopWhileBelow(f, x, () => f.get(a.width), step, () => {
+            f.get(target).get(source).load("i32.load").store("i32.store");
+            advance(f, source, () => f.i32(4));
+            advance(f, target, () => f.i32(4 * step));
           });
         });
-        advance(f, from, () => f.i32(16));
       });
-    });
+    }
   });
-  return createKernel(`winograd filter result ${size}`, m.toBytes());
+  return createKernel(`winograd overlap ${step}`, m.toBytes());
 }
