@@ -72,7 +72,7 @@ export const softplus: Softplus = elementwise<Softplus>({
     return k.select(
       k.gt(scaled, threshold),
       x,
-      k.div(softplusOf(scaled), beta),
+      k.mul(softplusOf(scaled), k.div(1, beta)),
     );
   },
   formula: "ln(1 + e^(βx)) / β",

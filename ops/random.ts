@@ -17,6 +17,7 @@ import { cast } from "./foundation.ts";
 import { checkedShape } from "./creating.ts";
 import {
   draw,
+  inverseErf,
   longUnit,
   normals,
   type RandomOptions,
@@ -221,7 +222,10 @@ export const truncatedNormal: (
       scalarTypes: [type, type, type, type, type, type],
       build: (words, [from, range, scale, mean, low, high]) =>
         units(words, dtype).map((u) => {
-          const z = k.call("erfinv", k.add(from, k.mul(u, range)));
+          const y = k.add(from, k.mul(u, range));
+          const z = type === "f64"
+            ? k.call("erfinv", y)
+            : inverseErf(k.min(k.max(y, -1 + 2 ** -24), 1 - 2 ** -24));
           const x = k.add(mean, k.mul(z, scale));
           return k.min(k.max(x, low), high);
         }),

@@ -30,11 +30,11 @@ export interface RandomOptions extends TensorOptions {
 /** Four random words of 32 bits. */
 export type Words = readonly [Expr, Expr, Expr, Expr];
 
-/** Types of the scalars that {@linkcode philox} takes. */
-export const stateTypes: readonly ScalarType[] = ["i32", "i32", "i32", "i32"];
+/** Types of the scalars that `philox` takes. */
+const stateTypes: readonly ScalarType[] = ["i32", "i32", "i32", "i32"];
 
 /** A state as run-time scalars. */
-export function stateScalars({ seed, offset }: RandomState): number[] {
+function stateScalars({ seed, offset }: RandomState): number[] {
   return [
     seed,
     Math.floor(seed / 2 ** 32),
@@ -49,7 +49,7 @@ function literal(word: number): Expr {
 }
 
 /** The random words of block `block` (i32, counted from the state's offset, unsigned). */
-export function philox(state: readonly Expr[], block: Expr): Words {
+function philox(state: readonly Expr[], block: Expr): Words {
   const [seedLow, seedHigh, offsetLow, offsetHigh] = state;
   const [first, second] = philoxConstants.multipliers.map(literal);
   const [firstStep, secondStep] = philoxConstants.steps.map(literal);
@@ -70,17 +70,6 @@ export function philox(state: readonly Expr[], block: Expr): Words {
     k1 = k.add(k1, secondStep);
   }
   return [c0, c1, c2, c3];
-}
-
-/** The word of element `index` where each block serves four elements. */
-export function wordOf(state: readonly Expr[], index: Expr): Expr {
-  const words = philox(state, k.shru(index, 2));
-  const odd = k.ne(k.and(index, 1), 0), upper = k.ne(k.and(index, 2), 0);
-  return k.select(
-    upper,
-    k.select(odd, words[3], words[2]),
-    k.select(odd, words[1], words[0]),
-  );
 }
 
 /** The upper `bits` bits of a word as a fraction in [0, 1). */
@@ -111,7 +100,7 @@ export function units(words: Words, dtype: DType): Expr[] {
 }
 
 /** A number in (0, 1], down to 2⁻³¹, for logarithms. */
-export function positiveUnit(word: Expr): Expr {
+function positiveUnit(word: Expr): Expr {
   return k.mul(k.add(k.cast(k.shru(word, 1), "f32"), 1), 2 ** -31);
 }
 
@@ -132,6 +121,45 @@ export function normals(words: Words, dtype: DType): Expr[] {
     ...turn(positiveUnit(c), unit(d)),
   ];
 }
+
+/**
+ * The inverse of the error function in f32, to 4e-7 of its value.
+ * Giles, "Approximating the erfinv function", 2012.
+ */
+export function inverseErf(x: Expr): Expr {
+  const w = k.neg(k.log(k.mul(k.sub(1, x), k.add(1, x))));
+  const series = (y: Expr, coefficients: readonly number[]) =>
+    coefficients.slice(1).reduce(
+      (sum, c) => k.add(k.mul(sum, y), c),
+      k.constant(coefficients[0], "f32"),
+    );
+  const middle = series(k.sub(w, 2.5), middleSeries);
+  const tail = series(k.sub(k.sqrt(w), 3), tailSeries);
+  return k.mul(k.select(k.lt(w, 5), middle, tail), x);
+}
+
+const middleSeries = [
+  2.81022636e-8,
+  3.43273939e-7,
+  -3.5233877e-6,
+  -4.39150654e-6,
+  2.1858087e-4,
+  -1.25372503e-3,
+  -4.17768164e-3,
+  0.246640727,
+  1.50140941,
+];
+const tailSeries = [
+  -2.00214257e-4,
+  1.00950558e-4,
+  1.34934322e-3,
+  -3.67342844e-3,
+  5.73950773e-3,
+  -7.6224613e-3,
+  9.43887047e-3,
+  1.00167406,
+  2.83297682,
+];
 
 /** How a random tensor is computed. */
 export interface Drawing {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type DType, isFloat } from "../core/dtype.ts";
+import { isFloat } from "../core/dtype.ts";
 import {
   DTypeError,
   IndexError,
@@ -16,7 +16,7 @@ import { runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
 import {
   defaultGenerator,
-  type Generator,
+  Generator,
   type RandomState,
 } from "../core/random.ts";
 import { sizeOf } from "../core/shape.ts";
@@ -25,17 +25,10 @@ import * as k from "../kernel/expr.ts";
 import { div, minimum, mul, neg } from "./arithmetic.ts";
 import { gt, where } from "./comparison.ts";
 import { searchSorted } from "./counting.ts";
+import { Elementwise } from "./engine.ts";
 import { cast, reshape } from "./foundation.ts";
 import { log1p } from "./math.ts";
-import {
-  draw,
-  requireFloat,
-  stateScalars,
-  stateTypes,
-  unit,
-  units,
-  wordOf,
-} from "./random_bits.ts";
+import { draw, requireFloat, unit, units } from "./random_bits.ts";
 import { t } from "./samples.ts";
 import { cumSum } from "./scan.ts";
 import { narrow } from "./slicing.ts";
@@ -47,44 +40,20 @@ export interface ChoiceOptions {
   generator?: Generator;
 }
 
-/** Uses up the random words that one number for each element takes. */
-function take(
-  shape: readonly number[] | undefined,
-  generator: Generator | undefined,
-): RandomState {
-  const blocks = Math.ceil(sizeOf(shape ?? []) / 4);
-  return (generator ?? defaultGenerator()).take(blocks);
+/** A generator that stands where the state says. */
+function at(state: RandomState): Generator {
+  const generator = new Generator(state.seed);
+  generator.restore(state);
+  return generator;
 }
 
-/** A kernel that sees each element of x with a random number in [0, 1). */
-function chosen(
-  x: Tensor,
-  state: RandomState,
-  name: string,
-  dtype: DType,
-  scalars: readonly number[],
-  choose: (x: k.Expr, u: k.Expr, scalars: readonly k.Expr[]) => k.Expr,
-): Tensor {
-  const type = k.computeType(dtype);
-  const [value] = runRows(x.device, {
-    name,
-    space: x.shape,
-    axes: [],
-    streams: [x.value],
-    scalars: [...stateScalars(state), ...scalars],
-    scalarTypes: [...stateTypes, ...scalars.map(() => type)],
-    passes: 1,
-    build: ({ streams: [element], scalars }) => {
-      const u = k.cast(unit(wordOf(scalars.slice(0, 4), k.linear())), type);
-      const value = choose(element, u, scalars.slice(4));
-      return {
-        stages: [],
-        outputs: [{ dtype, value: k.roundTo(value, dtype), per: "element" }],
-      };
-    },
-  });
-  return new Tensor(value);
-}
+const succeeds = new Elementwise(
+  "bernoulli",
+  2,
+  ([p, u]) => k.cast(k.lt(u, p), p.type),
+  "promote",
+  true,
+);
 
 /**
  * Trials that succeed with the probabilities p: 1 or 0 for each, in the dtype of p.
@@ -105,15 +74,13 @@ export const bernoulli: (p: Tensor, options?: ChoiceOptions) => Tensor =
     onnx: "Bernoulli",
     run: ([p], { generator }) => {
       requireFloat(p.dtype, "trials with probabilities");
-      const state = take(p.shape, generator);
-      return chosen(
-        p,
-        state,
-        "bernoulli",
-        p.dtype,
-        [],
-        (p, u) => k.cast(k.lt(u, p), p.type),
-      );
+      // 24 bits, whatever p has: one draw for p in f16 and in f32.
+      const u = draw(p.shape, "f32", { device: p.device.name, generator }, {
+        name: "rand",
+        perBlock: 4,
+        build: (words) => units(words, "f32"),
+      });
+      return cast(succeeds.apply([p, u]), p.dtype);
     },
     samples: [[t([2, 3], { low: 0, high: 1 })], [t([0])]],
   });
@@ -126,9 +93,27 @@ export interface DropoutOptions extends ChoiceOptions {
   state?: RandomState;
 }
 
+/** Uses up the random words that one number for each element takes. */
+function take(
+  shape: readonly number[] | undefined,
+  generator: Generator | undefined,
+): RandomState {
+  const blocks = Math.ceil(sizeOf(shape ?? []) / 4);
+  return (generator ?? defaultGenerator()).take(blocks);
+}
+
+const kept = new Elementwise(
+  "dropout",
+  3,
+  ([x, keep, scale]) => k.select(k.ne(keep, 0), k.mul(x, scale), 0),
+  "promote",
+  false,
+  1,
+);
+
 /**
  * Sets each element to 0 with probability p, and divides the others by 1 − p.
- * The gradient computes the same choices again; no mask is stored.
+ * The gradient draws the same choices again; none are kept for it.
  *
  * @throws {RangeError} when p is no probability.
  * @throws {DTypeError} when x holds no fractions.
@@ -169,15 +154,15 @@ export const dropout: (
     }
     requireFloat(x.dtype, "a dropout");
     if (state === undefined) return new Tensor(x.value.retain());
-    const scale = p < 1 ? 1 / (1 - p) : 0;
-    return chosen(
-      x,
-      state,
-      "dropout",
-      x.dtype,
-      [p, scale],
-      (x, u, [p, scale]) => k.select(k.lt(u, p), 0, k.mul(x, scale)),
-    );
+    const options = { device: x.device.name, generator: at(state) };
+    const keep = draw(x.shape, "bool", options, {
+      name: "keep",
+      perBlock: 4,
+      scalars: [p],
+      scalarTypes: ["f32"],
+      build: (words, [p]) => words.map((word) => k.ge(unit(word), p)),
+    });
+    return kept.apply([x, keep, p < 1 ? 1 / (1 - p) : 0]);
   },
   // ∂dropout: the gradient, dropped and scaled alike
   gradient: ({ grad, attrs: { p, training, state } }) => [

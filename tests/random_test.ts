@@ -223,6 +223,21 @@ Deno.test("truncatedNormal has the bell's middle", () => {
     histogram(values.filter((v) => v < 2), 6, -1, 2),
     middle.map((p) => p / total * 40_000),
   );
+  // Without bounds it is the whole bell, to its last bit of tail.
+  for (const dtype of ["f32", "f64"] as const) {
+    const whole = numbers(truncatedNormal([40_000], {
+      low: -Infinity,
+      high: Infinity,
+      mean: 1,
+      dtype,
+      generator: new Generator(31),
+    }));
+    const counts = new Array(normalBins.length).fill(0);
+    for (const v of whole) {
+      counts[Math.min(13, Math.max(0, Math.floor((v - 1 + 3) * 2) + 1))]++;
+    }
+    assertUniform(counts, normalBins.map((p) => p * 40_000));
+  }
 });
 
 Deno.test("randint draws every number alike", () => {
