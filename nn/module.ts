@@ -43,8 +43,7 @@ export interface ModuleOptions {
  *
  * @example
  * ```ts
- * import * as nn from "./mod.ts";
- * import type { Tensor } from "../core/tensor.ts";
+ * import { nn, type Tensor } from "@decaf/decaf";
  *
  * class Mlp extends nn.Module {
  *   hidden = nn.linear(4, 8);

@@ -31,6 +31,24 @@ import {
 /**
  * Updates parameters from their gradients. Made by the functions of `optim`:
  * `optim.adam(model, { lr: 1e-3 })`.
+ *
+ * @example
+ * ```ts
+ * import { optim, scope, tensor } from "@decaf/decaf";
+ *
+ * const w = tensor([4], { requiresGrad: true });
+ * const optimizer = optim.sgd([w], {
+ *   lr: 0.25,
+ *   policy: optim.policies.step({ stepSize: 1, gamma: 0.5 }),
+ * });
+ * for (let i = 0; i < 2; i++) {
+ *   optimizer.zeroGrad();
+ *   scope(() => w.mul(w).sum().backward());
+ *   optimizer.step(); // w ← w − η·2w
+ * }
+ * // 4 · (1 − 2·0.25) · (1 − 2·0.125)
+ * if (w.item() !== 1.5) throw new Error(`${w.item()}`);
+ * ```
  */
 export class Optimizer<H extends object = object> implements Disposable {
   /** Number of steps taken. */

@@ -4,8 +4,9 @@
  *
  * @example
  * ```ts
- * import { policies } from "./mod.ts";
+ * import { optim } from "@decaf/decaf";
  *
+ * const { policies } = optim;
  * const policy = policies.join(
  *   { policy: policies.linearWarmup({ start: 0.1, iterations: 10 }), iterations: 10 },
  *   { policy: policies.step({ stepSize: 100, gamma: 0.5 }) },
