@@ -50,6 +50,10 @@ export function noGrad<T>(body: () => T): T {
 export interface Arithmetic {
   /** Sum of two tensors of one shape. */
   add(a: Tensor, b: Tensor): Tensor;
+  /** Product of two tensors of one shape. */
+  mul(a: Tensor, b: Tensor): Tensor;
+  /** Sum of all elements. */
+  sum(x: Tensor): Tensor;
   /** Ones like the tensor. */
   onesLike(x: Tensor): Tensor;
 }
@@ -59,6 +63,11 @@ let arithmetic: Arithmetic | undefined;
 /** Gives differentiation its operators. */
 export function provideArithmetic(provided: Arithmetic): void {
   arithmetic = provided;
+}
+
+/** The operators that differentiation was given. */
+export function arithmeticOperators(): Arithmetic {
+  return arithmetic!;
 }
 
 /** A tensor saved for the backward pass, with its place on the tape. */
@@ -244,7 +253,52 @@ interface Sink {
   output?(node: Node, index: number, grad: Tensor): Tensor | undefined;
 }
 
+/** What the walk in progress does with leaves. */
+let activeSink: Sink | undefined;
+
+/**
+ * A walk inside a gradient formula, over a tape that the formula has just
+ * recorded: gradients of `inputs` are returned, those of other leaves go where
+ * the outer walk sends them.
+ */
+export function innerGradients(
+  root: Tensor,
+  inputs: readonly Tensor[],
+  options: BackwardOptions = {},
+): (Tensor | undefined)[] {
+  const outer = activeSink;
+  const found: (Tensor | undefined)[] = inputs.map(() => undefined);
+  const { add } = arithmetic!;
+  const collect = (i: number, grad: Tensor): Tensor => {
+    const before = found[i];
+    return found[i] = before === undefined ? handle(grad) : add(before, grad);
+  };
+  propagate(root, options, {
+    leaf(leaf, grad) {
+      const i = inputs.indexOf(leaf);
+      return i >= 0 ? collect(i, grad) : outer?.leaf(leaf, grad);
+    },
+    output(node, index, grad) {
+      const i = inputs.findIndex((t) =>
+        t.node === node && t.outputIndex === index
+      );
+      return i < 0 ? undefined : collect(i, grad);
+    },
+  });
+  return found;
+}
+
 function propagate(root: Tensor, options: BackwardOptions, sink: Sink): void {
+  const before = activeSink;
+  activeSink = sink;
+  try {
+    walkTape(root, options, sink);
+  } finally {
+    activeSink = before;
+  }
+}
+
+function walkTape(root: Tensor, options: BackwardOptions, sink: Sink): void {
   const { seed, createGraph = false } = options;
   const retain = createGraph || (options.retainGraph ?? false);
   checkSeed(root, seed);
@@ -351,25 +405,13 @@ export function gradients(
   inputs: readonly Tensor[],
   options: BackwardOptions = {},
 ): (Tensor | undefined)[] {
-  const { add } = arithmetic!;
-  const found: (Tensor | undefined)[] = inputs.map(() => undefined);
-  const collect = (i: number, grad: Tensor): Tensor => {
-    const before = found[i];
-    return found[i] = before === undefined ? handle(grad) : add(before, grad);
-  };
-  propagate(result, options, {
-    leaf(leaf, grad) {
-      const i = inputs.indexOf(leaf);
-      return i < 0 ? undefined : collect(i, grad);
-    },
-    output(node, index, grad) {
-      const i = inputs.findIndex((t) =>
-        t.node === node && t.outputIndex === index
-      );
-      return i < 0 ? undefined : collect(i, grad);
-    },
-  });
-  return found;
+  const before = activeSink;
+  activeSink = { leaf: () => undefined };
+  try {
+    return innerGradients(result, inputs, options);
+  } finally {
+    activeSink = before;
+  }
 }
 
 /** Another handle of the same value and place on the tape. */

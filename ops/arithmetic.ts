@@ -21,7 +21,7 @@ import {
   requireKinds,
   type Unary,
 } from "./engine.ts";
-import { fill } from "./foundation.ts";
+import { fill, sum } from "./foundation.ts";
 import { t } from "./samples.ts";
 
 export type { Binary, Operand, Unary } from "./engine.ts";
@@ -355,5 +355,7 @@ export const hypot: Binary = elementwise<Binary>({
 
 provideArithmetic({
   add,
+  mul,
+  sum,
   onesLike: (x) => fill(x.shape, 1, x.dtype, x.device),
 });

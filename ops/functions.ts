@@ -23,6 +23,10 @@ export * from "./statistics.ts";
 export * from "./softmax.ts";
 export * from "./loss.ts";
 export * from "./loss_classes.ts";
+export * from "./loss_pairs.ts";
+export * from "./loss_ctc.ts";
+export * from "./normalization.ts";
+export * from "./response_norm.ts";
 export { fold, unfold, type UnfoldOptions } from "./windows.ts";
 export {
   conv,
@@ -52,3 +56,11 @@ export * from "./pooling.ts";
 export * from "./einsum.ts";
 export * from "./interpolation.ts";
 export * from "./activation.ts";
+export * from "./attention.ts";
+export * from "./recurrent.ts";
+export {
+  type CellKind,
+  type LayerAttrs,
+  type RecurrentLayer,
+  recurrentLayer,
+} from "./recurrent_layer.ts";

@@ -16,6 +16,7 @@ type NotMethod =
   | "meshgrid"
   | "noGrad"
   | "padSequence"
+  | "recurrentLayer"
   | "stack"
   | "withGrad";
 
@@ -26,6 +27,7 @@ const notMethods: Readonly<Record<NotMethod, true>> = {
   meshgrid: true,
   noGrad: true,
   padSequence: true,
+  recurrentLayer: true,
   stack: true,
   withGrad: true,
 };

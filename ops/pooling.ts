@@ -298,6 +298,10 @@ export const placeAt: (x: Tensor, indices: Tensor, spatial: Shape) => Tensor =
     run: ([x, indices], { spatial }) => {
       const [n, c] = x.shape;
       const plane = spatial.reduce((a, b) => a * b, 1);
+      if (x.dtype === "f16" || x.dtype === "bf16") {
+        // Halves are added in f32.
+        return cast(placeAt(cast(x, "f32"), indices, spatial), x.dtype);
+      }
       const target = filled(x, [n * c, plane]);
       if (x.size > 0) {
         withBlocks([x.value, indices.value], (source, index) => {
