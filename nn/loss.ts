@@ -12,6 +12,11 @@ import {
   nllLoss as nll,
   type NllOptions,
 } from "../ops/loss_classes.ts";
+import {
+  ctcLoss as ctc,
+  type CtcOptions,
+  type Lengths,
+} from "../ops/loss_ctc.ts";
 import * as pairs from "../ops/loss_pairs.ts";
 import type { LossOptions } from "../ops/loss_reduction.ts";
 import { show } from "./extents.ts";
@@ -31,7 +36,7 @@ interface Weights {
 }
 
 /** A loss with its options; `weight` and `pos_weight` are in its state dict where they are given. */
-export class Loss<Inputs extends Tensor[] = Pair> extends Module<Inputs> {
+export class Loss<Inputs extends unknown[] = Pair> extends Module<Inputs> {
   /** Factor of each class or element, if it was given. */
   readonly weight: Tensor | undefined;
   /** Factor of positive targets, if it was given. */
@@ -201,5 +206,22 @@ export function tripletMarginLoss(
     ([anchor, positive, negative]) =>
       pairs.tripletMarginLoss(anchor, positive, negative, options),
     options,
+  );
+}
+
+/** Log-probabilities [time, batch, classes], labels, and the lengths of both. */
+export type CtcInputs = [
+  logProbs: Tensor,
+  targets: Tensor,
+  inputLengths: Lengths,
+  targetLengths: Lengths,
+];
+
+/** −log of the likelihood of labels, summed over all alignments. */
+export function ctcLoss(options?: CtcOptions): Loss<CtcInputs> {
+  return new Loss<CtcInputs>(
+    "CTCLoss",
+    (inputs) => ctc(...inputs, options),
+    { ...options } as object,
   );
 }

@@ -271,6 +271,40 @@ CASES = {
         x(2, 3),
         wave((2, 3), 3, 0.0, 1.0),
     ),
+    "l1Loss": lambda: run(nn.L1Loss(reduction="sum"), x(2, 3), x(2, 3, phase=3)),
+    "smoothL1Loss": lambda: run(nn.SmoothL1Loss(beta=0.7), x(2, 3), x(2, 3, phase=3)),
+    "huberLoss": lambda: run(nn.HuberLoss(delta=0.7), x(2, 3), x(2, 3, phase=3)),
+    "bceLoss": lambda: run(nn.BCELoss(), wave((2, 3), 1, 0.0, 1.0), wave((2, 3), 3, 0.0, 1.0)),
+    "klDivLoss": lambda: run(
+        nn.KLDivLoss(reduction="batchmean"), x(2, 3), wave((2, 3), 3, 0.0, 1.0)
+    ),
+    "hingeEmbeddingLoss": lambda: run(
+        nn.HingeEmbeddingLoss(margin=0.5), x(4), torch.tensor([1, -1, 1, -1])
+    ),
+    "softMarginLoss": lambda: run(nn.SoftMarginLoss(), x(4), torch.tensor([1, -1, 1, -1])),
+    "multiMarginLoss": lambda: run(
+        nn.MultiMarginLoss(p=2, margin=0.7), x(2, 3), torch.tensor([0, 2])
+    ),
+    "poissonNllLoss": lambda: run(
+        nn.PoissonNLLLoss(full=True), x(4), wave((4,), 3, 0.0, 5.0)
+    ),
+    "gaussianNllLoss": lambda: run(
+        nn.GaussianNLLLoss(), x(4), x(4, phase=3), wave((4,), 3, 0.5, 2.0)
+    ),
+    "marginRankingLoss": lambda: run(
+        nn.MarginRankingLoss(margin=0.3),
+        x(4),
+        x(4, phase=3),
+        torch.tensor([1, -1, 1, -1]),
+    ),
+    "ctcLoss": lambda: run(
+        nn.CTCLoss(blank=2),
+        x(5, 2, 3),
+        torch.tensor([[0, 1], [1, 0]]),
+        (5, 4),
+        (2, 1),
+        call=lambda m, x, *rest: m(x.log_softmax(-1), *rest),
+    ),
     "tripletMarginLoss": lambda: run(
         nn.TripletMarginLoss(margin=2.0), x(2, 3), x(2, 3, phase=3), x(2, 3, phase=5)
     ),
@@ -281,6 +315,36 @@ CASES = {
         torch.tensor([1, -1]),
     ),
 }
+
+ACTIVATIONS = {
+    "relu": nn.ReLU(),
+    "relu6": nn.ReLU6(),
+    "leakyRelu": nn.LeakyReLU(0.2),
+    "elu": nn.ELU(0.7),
+    "selu": nn.SELU(),
+    "celu": nn.CELU(0.7),
+    "gelu": nn.GELU(),
+    "gelu tanh": nn.GELU("tanh"),
+    "silu": nn.SiLU(),
+    "mish": nn.Mish(),
+    "sigmoid": nn.Sigmoid(),
+    "logSigmoid": nn.LogSigmoid(),
+    "tanh": nn.Tanh(),
+    "tanhShrink": nn.Tanhshrink(),
+    "softplus": nn.Softplus(beta=2),
+    "softsign": nn.Softsign(),
+    "hardTanh": nn.Hardtanh(-0.5, 1.5),
+    "hardSigmoid": nn.Hardsigmoid(),
+    "hardSwish": nn.Hardswish(),
+    "hardShrink": nn.Hardshrink(0.7),
+    "softShrink": nn.Softshrink(0.7),
+    "threshold": nn.Threshold(0.1, -2.0),
+    "softmax": nn.Softmax(-1),
+    "softmin": nn.Softmin(0),
+    "logSoftmax": nn.LogSoftmax(-1),
+}
+for name, module in ACTIVATIONS.items():
+    CASES[name] = lambda module=module: run(module, x(2, 4))
 
 
 def main():
