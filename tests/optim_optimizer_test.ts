@@ -130,6 +130,14 @@ Deno.test("clipGradNorm and clipGradValue change the gradients in place", () => 
   near([...values(a.grad!), ...values(b.grad!)], [0.3, 0, -0.35]);
 });
 
+Deno.test("gradients that share memory are clipped one by one", () => {
+  const a = parameter(1, 2), b = parameter(3, 4);
+  scope(() => a.add(b).sum().backward()); // one gradient of ones for both
+  using norm = optim.clipGradNorm([a, b], 1);
+  assertEquals(norm.item(), 2);
+  near([...values(a.grad!), ...values(b.grad!)], [0.5, 0.5, 0.5, 0.5]);
+});
+
 /** Twenty steps on gradients that depend on the weights; saved and loaded after `at`. */
 function train(
   make: (w: Tensor[]) => optim.Optimizer,
