@@ -105,13 +105,7 @@ export async function loadCheckpoint(
   device?: string,
 ): Promise<Checkpoint> {
   const { tensors, metadata } = await readFile(path);
-  if (metadata.format !== format) {
-    throw new SyntaxError(
-      `${path} is no checkpoint: its metadata says format "${
-        metadata.format ?? ""
-      }", and "${format}" is needed`,
-    );
-  }
+  requireCheckpoint(path, metadata);
   const part = (prefix: string) => withPrefix(tensors, prefix, device);
   return {
     model: part(prefixes.model),
@@ -141,6 +135,25 @@ function withPrefix(
   );
 }
 
+/** How far the training of a checkpoint had come. */
+export async function loadProgress(path: string): Promise<Progress> {
+  const { metadata } = await readFile(path);
+  requireCheckpoint(path, metadata);
+  return json<Progress>(path, metadata, "progress");
+}
+
+function requireCheckpoint(
+  path: string,
+  metadata: Readonly<Record<string, string>>,
+): void {
+  if (metadata.format === format) return;
+  throw new SyntaxError(
+    `${path} is no checkpoint: its metadata says format "${
+      metadata.format ?? ""
+    }", and "${format}" is needed`,
+  );
+}
+
 /** The model's tensors of a checkpoint or of a plain safetensors file. */
 export async function loadWeights(
   path: string,
@@ -166,9 +179,12 @@ async function readFile(
   try {
     bytes = await Deno.readFile(path);
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new Deno.errors.NotFound(
-      `Cannot read ${path}: there is no such file`,
+    throw new Error(
+      `Cannot read ${path}: ${
+        error instanceof Deno.errors.NotFound
+          ? "there is no such file"
+          : (error as Error).message
+      }`,
       { cause: error },
     );
   }

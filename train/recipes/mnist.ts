@@ -24,7 +24,13 @@ import { accuracy } from "../metrics.ts";
 import type { Settings } from "../settings.ts";
 import { numbersText } from "../show.ts";
 import { numberSetting, textSetting } from "./common.ts";
-import { recipe, type RecipeModel, type Screen } from "./recipe.ts";
+import { readFailure } from "./reading.ts";
+import {
+  type Recipe,
+  recipe,
+  type RecipeModel,
+  type Screen,
+} from "./recipe.ts";
 
 /** Extents of the pictures, and how many classes there are. */
 interface MnistFacts {
@@ -82,7 +88,7 @@ function firstOf({ images, labels }: LabelledImages, count: number) {
 }
 
 /** The `mnist` recipe. */
-export const mnistRecipe = recipe({
+export const mnistRecipe: Recipe = recipe({
   name: "mnist",
   summary: "recognise handwritten digits (MNIST, 60,000 to learn from)",
   argument: "data",
@@ -135,7 +141,9 @@ export const mnistRecipe = recipe({
   predictSettings: {},
   async predict({ model, facts }, path, _, screen) {
     const { size } = facts;
-    const image = await readImage(path, { channels: 1 });
+    const image = await readImage(path, { channels: 1 }).catch((error) => {
+      throw readFailure("the picture", path, error);
+    });
     const fitted = compose(resize(size), centerCrop(size))(image, {
       uniform: () => 0,
     });
