@@ -231,35 +231,88 @@ function checkSeed(root: Tensor, seed: Tensor | undefined): void {
   }
 }
 
-function tapeFrom(root: Node): Node[] {
+/** The records that the root depends on, newest first; nothing beyond edges where the sink ends the walk. */
+function tapeFrom(root: Node, sink: Sink): Node[] {
   const seen = new Set<Node>([root]);
   const open = [root];
   for (let node = open.pop(); node !== undefined; node = open.pop()) {
     for (const edge of node.edges) {
-      if (edge?.node !== undefined && !seen.has(edge.node)) {
-        seen.add(edge.node);
-        open.push(edge.node);
-      }
+      if (edge?.node === undefined || seen.has(edge.node)) continue;
+      if (sink.ends?.(edge.node, edge.index)) continue;
+      seen.add(edge.node);
+      open.push(edge.node);
     }
   }
   return [...seen].sort((a, b) => b.sequence - a.sequence);
+}
+
+/** Of a tape, the records through which gradients reach something wanted. */
+function leadingTo(
+  wanted: readonly Tensor[],
+  tape: readonly Node[],
+): ReadonlySet<Node> {
+  const leading = new Set<Node>();
+  for (let i = tape.length - 1; i >= 0; i--) {
+    const leads = tape[i].edges.some((edge) => {
+      if (edge === undefined) return false;
+      if (edge.node === undefined) return wanted.includes(edge.leaf!);
+      return leading.has(edge.node) ||
+        outputIn(wanted, edge.node, edge.index) >= 0;
+    });
+    if (leads) leading.add(tape[i]);
+  }
+  return leading;
+}
+
+/** Which of the tensors is the given output of a record; −1 for none. */
+function outputIn(
+  tensors: readonly Tensor[],
+  node: Node,
+  index: number,
+): number {
+  return tensors.findIndex((t) => t.node === node && t.outputIndex === index);
 }
 
 /** What wants to see gradients during a walk. */
 interface Sink {
   /** Gets each gradient that arrives at a leaf; returns what must outlive the walk. */
   leaf(leaf: Tensor, grad: Tensor): Tensor | undefined;
-  /** Gets the complete gradient of an output of a record. */
+  /** Gets the gradient of an output of a record: complete, or in parts where the walk ends. */
   output?(node: Node, index: number, grad: Tensor): Tensor | undefined;
+  /** Whether the walk ends at an output of a record. */
+  ends?(node: Node, index: number): boolean;
+  /** The only tensors whose gradients matter; everything when undefined. */
+  readonly wanted?: readonly Tensor[];
 }
 
 /** What the walk in progress does with leaves. */
 let activeSink: Sink | undefined;
 
+/** Gathers the gradients of some tensors. */
+class Collector {
+  readonly found: (Tensor | undefined)[];
+
+  constructor(readonly inputs: readonly Tensor[]) {
+    this.found = inputs.map(() => undefined);
+  }
+
+  add(i: number, grad: Tensor): Tensor {
+    const before = this.found[i];
+    return this.found[i] = before === undefined
+      ? handle(grad)
+      : arithmetic!.add(before, grad);
+  }
+
+  output(node: Node, index: number, grad: Tensor): Tensor | undefined {
+    const i = outputIn(this.inputs, node, index);
+    return i < 0 ? undefined : this.add(i, grad);
+  }
+}
+
 /**
  * A walk inside a gradient formula, over a tape that the formula has just
- * recorded: gradients of `inputs` are returned, those of other leaves go where
- * the outer walk sends them.
+ * recorded and that ends at `inputs`: their gradients are returned, those of
+ * other leaves go where the outer walk sends them.
  */
 export function innerGradients(
   root: Tensor,
@@ -267,25 +320,16 @@ export function innerGradients(
   options: BackwardOptions = {},
 ): (Tensor | undefined)[] {
   const outer = activeSink;
-  const found: (Tensor | undefined)[] = inputs.map(() => undefined);
-  const { add } = arithmetic!;
-  const collect = (i: number, grad: Tensor): Tensor => {
-    const before = found[i];
-    return found[i] = before === undefined ? handle(grad) : add(before, grad);
-  };
+  const collector = new Collector(inputs);
   propagate(root, options, {
     leaf(leaf, grad) {
       const i = inputs.indexOf(leaf);
-      return i >= 0 ? collect(i, grad) : outer?.leaf(leaf, grad);
+      return i >= 0 ? collector.add(i, grad) : outer?.leaf(leaf, grad);
     },
-    output(node, index, grad) {
-      const i = inputs.findIndex((t) =>
-        t.node === node && t.outputIndex === index
-      );
-      return i < 0 ? undefined : collect(i, grad);
-    },
+    output: (node, index, grad) => collector.output(node, index, grad),
+    ends: (node, index) => outputIn(inputs, node, index) >= 0,
   });
-  return found;
+  return collector.found;
 }
 
 function propagate(root: Tensor, options: BackwardOptions, sink: Sink): void {
@@ -319,7 +363,9 @@ function walkTape(root: Tensor, options: BackwardOptions, sink: Sink): void {
     const start: (Tensor | undefined)[] = [];
     start[root.outputIndex] = first;
     incoming.set(root.node, start);
-    for (const node of tapeFrom(root.node)) {
+    const tape = tapeFrom(root.node, sink);
+    const leading = sink.wanted && leadingTo(sink.wanted, tape);
+    for (const node of tape) {
       const grads = incoming.get(node);
       if (grads === undefined) continue;
       incoming.delete(node);
@@ -335,12 +381,18 @@ function walkTape(root: Tensor, options: BackwardOptions, sink: Sink): void {
           });
         }
         const kept: Tensor[] = [];
-        const computed = node.backward(grads);
+        const computed = leading === undefined || leading.has(node)
+          ? node.backward(grads)
+          : [];
         node.edges.forEach((edge, i) => {
           const result = computed[i];
           if (edge === undefined || result === undefined) return;
           if (edge.node === undefined) {
             deliver(sink.leaf(edge.leaf!, result));
+            return;
+          }
+          if (sink.ends?.(edge.node, edge.index)) {
+            deliver(sink.output!(edge.node, edge.index, result));
             return;
           }
           let slots = incoming.get(edge.node);
@@ -405,13 +457,16 @@ export function gradients(
   inputs: readonly Tensor[],
   options: BackwardOptions = {},
 ): (Tensor | undefined)[] {
-  const before = activeSink;
-  activeSink = { leaf: () => undefined };
-  try {
-    return innerGradients(result, inputs, options);
-  } finally {
-    activeSink = before;
-  }
+  const collector = new Collector(inputs);
+  propagate(result, options, {
+    leaf(leaf, grad) {
+      const i = inputs.indexOf(leaf);
+      return i < 0 ? undefined : collector.add(i, grad);
+    },
+    output: (node, index, grad) => collector.output(node, index, grad),
+    wanted: inputs,
+  });
+  return collector.found;
 }
 
 /** Another handle of the same value and place on the tape. */

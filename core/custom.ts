@@ -125,7 +125,12 @@ export function recompute<Result extends Tensor | Tensor[]>(
     });
     defaultGenerator().restore(now);
     if (total === undefined || !total.requiresGrad) return [];
-    return innerGradients(total, again, { createGraph });
+    // The arriving gradients have a past of their own, in which the walk must not get lost.
+    const arriving = grads.filter((g) => g !== undefined);
+    const found = innerGradients(total, [...again, ...arriving], {
+      createGraph,
+    });
+    return found.slice(0, again.length);
   });
   return result;
 }

@@ -54,11 +54,15 @@ export class Scope implements Disposable {
     collect(result, kept);
     if (kept.size === 0) return result;
     const outer = stack[stack.indexOf(this) - 1];
-    this.#tensors = this.#tensors.filter((t) => !kept.has(t));
+    const own = this.#tensors;
+    this.#tensors = own.filter((t) => !kept.has(t));
+    // Only what this scope owns is handed on: the rest has an owner already.
+    if (this.#tensors.length < own.length) {
+      for (const tensor of own) if (kept.has(tensor)) hand(tensor, outer);
+    }
     const reached = new Set<Node>();
     for (const tensor of kept) {
       if (tensor.node !== undefined) reach(tensor.node, reached);
-      hand(tensor, outer);
     }
     if (reached.size > 0) {
       this.#nodes = this.#nodes.filter((n) => {

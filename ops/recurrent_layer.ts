@@ -6,7 +6,7 @@
  * @module
  */
 
-import { gradEnabled, gradients } from "../core/autograd.ts";
+import { gradEnabled, innerGradients } from "../core/autograd.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { contiguous, materialize, runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
@@ -736,7 +736,11 @@ function throughDefinition(
   });
   if (total === undefined) return [];
   const wanted = inputs.filter((x) => x?.requiresGrad);
-  const found = gradients(total, wanted, { createGraph: true });
+  // The arriving gradients have a past of their own, in which the walk must not get lost.
+  const arriving = grads.filter((g) => g !== undefined);
+  const found = innerGradients(total, [...wanted, ...arriving], {
+    createGraph: true,
+  });
   return inputs.map((x) =>
     x?.requiresGrad ? found[wanted.indexOf(x)] : undefined
   );
