@@ -34,7 +34,7 @@ import {
 } from "./winograd_tiles.ts";
 
 const pointCount = points * points;
-/** Bytes of transformed tiles that are made before they are used. */
+/** Bytes of transformed tiles that are made before they are used, unless the filters take more. */
 const tilesBytes = 2 ** 21;
 /** Elements worth a hand-over to another thread. */
 const worthSharing = 2 ** 13;
@@ -72,7 +72,7 @@ function pays(spec: ConvSpec, height: number, width: number): boolean {
   const filters = inChannels * outChannels;
   const direct = batch * height * width * filters * size * size / 8;
   const here = tiles * (filters * pointCount / 8 + 50 * inChannels +
-        40 * outChannels) + 60 * filters;
+        40 * outChannels) + 120 * filters;
   return here * 1.2 < direct;
 }
 
@@ -99,7 +99,9 @@ interface Tiling {
 function imagesPerRound(spec: ConvSpec, tilesPerImage: number): number {
   const channels = spec.inChannels + spec.outChannels;
   const bytes = channels * tilesPerImage * pointCount * 4;
-  return Math.max(1, Math.min(spec.batch, Math.floor(tilesBytes / bytes)));
+  const filters = spec.inChannels * spec.outChannels * pointCount * 4;
+  const most = Math.floor(Math.max(tilesBytes, filters) / bytes);
+  return Math.max(1, Math.min(spec.batch, most));
 }
 
 /**
