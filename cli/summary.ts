@@ -20,7 +20,8 @@ function count(value: number): string {
 }
 
 function nameOf({ recipe, values }: TrainingPlan): string {
-  return `${values.model} on ${values.data || recipe.name}`;
+  const { title } = recipe.models[values.model as string];
+  return `${title} on ${values.data || recipe.title}`;
 }
 
 /** Says what is about to be trained. */

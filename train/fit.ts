@@ -90,7 +90,7 @@ async function runEpoch(training: Training): Promise<number> {
           loader.dataset.length,
         ),
         batchExamples: batch.inputs.shape[0],
-        loss,
+        batch: { ...training.lastNumbers(), loss },
         learningRate,
         metrics: () => valuesOf(training.metrics),
       });

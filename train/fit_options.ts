@@ -40,8 +40,8 @@ export interface StepReport extends StartReport {
   readonly examples: number;
   /** Examples of this step. */
   readonly batchExamples: number;
-  /** Loss of this step. */
-  readonly loss: number;
+  /** The loss of this step, and the metrics of its examples alone. */
+  readonly batch: Numbers & { readonly loss: number };
   /** Learning rate of this step. */
   readonly learningRate: number;
   /** The metrics over the epoch so far. */

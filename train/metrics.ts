@@ -15,6 +15,8 @@ export interface Metric {
   update(output: Tensor, target: Tensor, loss: number): void;
   /** The number over everything since the last reset. */
   value(): number;
+  /** The number of the last batch alone, where there is such a thing. */
+  last?(): number;
   /** Forgets everything. */
   reset(): void;
   /** What was gathered, as plain data. */
@@ -88,14 +90,16 @@ function ratio(
   finish: (mean: number) => number = (mean) => mean,
 ): Metric {
   let sum = 0, count = 0;
+  let part = { sum: NaN, count: 1 };
   return {
     name,
     update(output, target, loss) {
-      const part = measure(output, target, loss);
+      part = measure(output, target, loss);
       sum += part.sum;
       count += part.count;
     },
     value: () => finish(count === 0 ? NaN : sum / count),
+    last: () => finish(part.sum / part.count),
     reset() {
       sum = 0;
       count = 0;

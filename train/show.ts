@@ -86,19 +86,37 @@ export function numbersText(numbers: Numbers): string {
   ).join(", ");
 }
 
-/** Logs numbers into a run folder: of every few steps, and of each epoch. */
+/** Logs numbers into a run folder: means over every few steps, and each test. */
 export function logging(log: RunLog, every = 10): Callback {
+  let sums: Record<string, number> = {};
+  let steps = 0;
   return {
-    step({ step, loss, learningRate, metrics }) {
-      if (step % every !== 0 && step !== 1) return;
-      const { loss: _, ...others } = metrics();
+    name: "log",
+    step({ step, totalSteps, batch, learningRate }) {
+      steps++;
+      for (const [name, value] of Object.entries(batch)) {
+        sums[name] = (sums[name] ?? 0) + value;
+      }
+      if (step % every !== 0 && step !== 1 && step !== totalSteps) return;
+      const means = Object.entries(sums).map(([name, sum]) =>
+        [name, sum / steps] as const
+      );
       log.write(step, {
-        ...withPrefix("train/", { loss, ...others }),
+        ...withPrefix("train/", Object.fromEntries(means)),
         learningRate,
       });
+      sums = {};
+      steps = 0;
     },
     epoch({ step, epoch, test }) {
       log.write(step, { epoch: epoch + 1, ...withPrefix("test/", test ?? {}) });
+    },
+    state: () => ({ sums, steps }),
+    restore(state) {
+      ({ sums, steps } = state as {
+        sums: Record<string, number>;
+        steps: number;
+      });
     },
   };
 }

@@ -150,6 +150,13 @@ export class Training {
     }
   }
 
+  /** The metrics of the last batch alone. */
+  lastNumbers(): Record<string, number> {
+    return Object.fromEntries(
+      this.metrics.flatMap((m) => m.last ? [[m.name, m.last()]] : []),
+    );
+  }
+
   /** One step; returns its loss. */
   take(batch: Batch): number {
     const { model, options } = this;

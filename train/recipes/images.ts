@@ -40,6 +40,7 @@ interface ImageFacts {
 }
 
 const lenetModel: RecipeModel<Settings, ImageFacts> = {
+  title: "LeNet",
   help: "two convolutions and two affine maps",
   settings: {},
   defaults: { epochs: 10, lr: 0.001, policy: "cosineAnnealing", batchSize: 32 },
@@ -48,6 +49,7 @@ const lenetModel: RecipeModel<Settings, ImageFacts> = {
 };
 
 const resnetModel: RecipeModel<Settings, ImageFacts> = {
+  title: "ResNet-18",
   help: "18 layers with shortcuts",
   settings: {},
   defaults: {

@@ -39,6 +39,7 @@ interface MnistFacts {
 }
 
 const lenetModel: RecipeModel<Settings, MnistFacts> = {
+  title: "LeNet",
   help: "two convolutions and two affine maps",
   settings: {},
   defaults: {
@@ -55,6 +56,7 @@ const mlpSettings = {
 };
 
 const mlpModel: RecipeModel<typeof mlpSettings, MnistFacts> = {
+  title: "Perceptron",
   help: "one hidden layer",
   settings: mlpSettings,
   defaults: { epochs: 5, lr: 0.002, policy: "oneCycle", batchSize: 128 },
@@ -90,6 +92,7 @@ function firstOf({ images, labels }: LabelledImages, count: number) {
 /** The `mnist` recipe. */
 export const mnistRecipe: Recipe = recipe({
   name: "mnist",
+  title: "MNIST",
   summary: "recognise handwritten digits (MNIST, 60,000 to learn from)",
   argument: "data",
   models: {

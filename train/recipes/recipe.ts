@@ -26,6 +26,8 @@ export interface Source<F = Facts> extends Disposable {
 
 /** A model that a recipe can train. */
 export interface RecipeModel<S extends Settings = Settings, F = Facts> {
+  /** Name in headings. */
+  readonly title: string;
   /** What it is. */
   readonly help: string;
   /** Settings of this model. */
@@ -78,6 +80,8 @@ export interface Recipe<
 > {
   /** Name on the command line. */
   readonly name: string;
+  /** The data in headings; its file or folder when omitted. */
+  readonly title?: string;
   /** What it does, in one sentence. */
   readonly summary: string;
   /** The setting that may stand without a flag on the command line. */

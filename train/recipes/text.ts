@@ -45,6 +45,7 @@ const rnnSettings = {
 };
 
 const rnnModel: RecipeModel<typeof rnnSettings, TextFacts> = {
+  title: "CharRnn",
   help: "an LSTM",
   settings: rnnSettings,
   defaults: {
@@ -72,6 +73,7 @@ const gptSettings = {
 };
 
 const gptModel: RecipeModel<typeof gptSettings, TextFacts> = {
+  title: "GPT",
   help: "a transformer",
   settings: gptSettings,
   defaults: {

@@ -1,0 +1,155 @@
+/**
+ * `explain`: shows what runs to compute an operator or an expression.
+ *
+ * @module
+ */
+
+import "../devices/cpu/device.ts";
+import "../ops/methods.ts";
+import { defaultDevice, registerDevice } from "../core/device.ts";
+import type { SampleTensor } from "../core/op.ts";
+import { Scope } from "../core/scope.ts";
+import { fromHost, Tensor } from "../core/tensor.ts";
+import { shapeText } from "../core/errors.ts";
+import { sizeOf } from "../core/shape.ts";
+import { cast } from "../ops/functions.ts";
+import { type Settings, settle } from "../train/settings.ts";
+import type { Command } from "./command.ts";
+import { type Expression, parseExpression } from "./expression.ts";
+import { exitCodes, UsageError } from "./failure.ts";
+import { fromFlags, readFlags, settingsHelp } from "./flags.ts";
+import { invocation } from "./invocation.ts";
+import { findOperator } from "./ops.ts";
+import { Recorder } from "./recorder.ts";
+import { bold } from "./terminal.ts";
+
+const settings = {
+  shapes: {
+    kind: "text",
+    default: "",
+    placeholder: "SHAPES",
+    help: "shapes of the names, as in x=64x128,w=128x32; 64x64 by default",
+  },
+} as const satisfies Settings;
+
+const device = "explained";
+
+/** The `explain` command. */
+export const command: Command = {
+  summary: "show the kernels that compute an operator or an expression",
+  usage: "OPERATOR | EXPRESSION [FLAGS]",
+  run(args) {
+    const flags = readFlags(args, settings);
+    if (flags.help) {
+      console.log(`${bold("explain")}: ${command.summary}
+
+${invocation()} explain ${command.usage}
+
+An operator runs on the first sample of its declaration. In an expression such
+as "gelu(add(mul(x, w), b))", names that are no operators are f32 tensors.
+
+${settingsHelp({ Flags: settings })}`);
+      return Promise.resolve(exitCodes.done);
+    }
+    const [text, ...more] = flags.rest;
+    if (text === undefined || more.length > 0) {
+      throw new UsageError(
+        `explain takes one operator or expression in quotes, and was given ${flags.rest.length}`,
+      );
+    }
+    const { shapes } = settle(settings, [fromFlags(flags)]);
+    const recorder = new Recorder(device, defaultDevice());
+    registerDevice(device, () => recorder);
+    using _explaining = new Scope();
+    const expression = parseExpression(text);
+    const results = expression.kind === "name"
+      ? runSample(expression.name)
+      : runExpression(expression, parseShapes(shapes));
+    const tensors = [results].flat().filter((x) => x instanceof Tensor);
+    for (const tensor of tensors) tensor.materialize();
+    print(text, tensors, recorder);
+    return Promise.resolve(exitCodes.done);
+  },
+};
+
+function print(
+  text: string,
+  results: readonly Tensor[],
+  { work }: Recorder,
+): void {
+  const shapes = results.map((t) => `${t.dtype}${shapeText(t.shape)}`);
+  console.log(`${bold(text)} → ${shapes.join(", ")}`);
+  if (work.length === 0) console.log("\nNothing runs: the result is a view.");
+  for (const [i, { head, program }] of work.entries()) {
+    const lines = program?.split("\n").map((line) => `\n   ${line}`) ?? [];
+    console.log(`\n${i + 1}. ${head}${lines.join("")}`);
+  }
+}
+
+/** Runs an operator on the first sample of its declaration. */
+function runSample(name: string): unknown {
+  const { samples, call } = findOperator(name);
+  const real = (x: unknown): unknown => {
+    if (Array.isArray(x)) return x.map(real);
+    if (typeof x !== "object" || x === null) return x;
+    const sample = x as SampleTensor;
+    if (sample.sample) return sampleTensor(sample);
+    return Object.fromEntries(
+      Object.entries(x).map(([key, value]) => [key, real(value)]),
+    );
+  };
+  return call(...samples[0].map(real));
+}
+
+function sampleTensor({ data, shape, dtype }: SampleTensor): Tensor {
+  const host = fromHost(Float32Array.from(data), "f32", shape, { device });
+  return (dtype === "f32" ? host : cast(host, dtype)).materialize();
+}
+
+function runExpression(
+  expression: Expression,
+  shapes: ReadonlyMap<string, readonly number[]>,
+): unknown {
+  const inputs = new Map<string, Tensor>();
+  const input = (name: string) => {
+    const shape = shapes.get(name) ?? [64, 64];
+    const data = Float32Array.from(
+      { length: sizeOf(shape) },
+      (_, i) => (i * 0.618) % 1,
+    );
+    const made = inputs.get(name) ?? fromHost(data, "f32", shape, { device });
+    inputs.set(name, made);
+    return made;
+  };
+  const value = (e: Expression): unknown => {
+    switch (e.kind) {
+      case "name":
+        return input(e.name);
+      case "value":
+        return e.value;
+      case "array":
+        return e.items.map(value);
+      case "object":
+        return Object.fromEntries(e.entries.map(([k, v]) => [k, value(v)]));
+      case "call":
+        return findOperator(e.name).call(...e.args.map(value));
+      default:
+        return e satisfies never;
+    }
+  };
+  return value(expression);
+}
+
+function parseShapes(text: string): Map<string, number[]> {
+  const shapes = new Map<string, number[]>();
+  for (const part of text.split(",").filter((p) => p.trim() !== "")) {
+    const match = /^\s*(\w+)=(\d+(?:x\d+)*)?\s*$/.exec(part);
+    if (match === null) {
+      throw new UsageError(
+        `Cannot read the shape "${part}": write x=64x128, and several with commas between them`,
+      );
+    }
+    shapes.set(match[1], match[2]?.split("x").map(Number) ?? []);
+  }
+  return shapes;
+}
