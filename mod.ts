@@ -20,4 +20,10 @@ import "./ops/methods.ts";
 
 export * from "./core/mod.ts";
 export * from "./ops/functions.ts";
+export * from "./ops/creation.ts";
+export * from "./ops/random.ts";
+export * as nn from "./nn/mod.ts";
+export * as optim from "./optim/mod.ts";
+export * as data from "./data/mod.ts";
+export * as models from "./models/mod.ts";
 export type { TensorMethods } from "./ops/methods.ts";

@@ -218,7 +218,7 @@ export interface DeviceKernels {
   conv2dWeightGrad?(spec: ConvSpec, x: Block, dy: Block, dw: Block): void;
   /** Largest value of each window, with its flat position h·W + w in the plane (i64). */
   maxPool2d?(spec: ConvSpec, x: Block, y: Block, indices: Block): void;
-  /** Adds each gradient to the position that won its window; dx is overwritten. */
+  /** Adds each gradient to the position in its plane that `indices` says; dx is overwritten. Only the spec's extents count. */
   maxPool2dGrad?(spec: ConvSpec, dy: Block, indices: Block, dx: Block): void;
 }
 

@@ -36,3 +36,10 @@ export {
   type TensorOptions,
 } from "./tensor.ts";
 export { operators, type OpInfo } from "./op.ts";
+export {
+  type CustomContext,
+  type CustomFunction,
+  customFunction,
+  recompute,
+} from "./custom.ts";
+export { assign } from "./update.ts";

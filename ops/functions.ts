@@ -52,7 +52,18 @@ export * from "./rounding.ts";
 export * from "./trigonometry.ts";
 export * from "./selection.ts";
 export * from "./indexing.ts";
-export * from "./pooling.ts";
+export {
+  adaptiveAvgPool,
+  adaptiveMaxPool,
+  type AveragePool,
+  type AveragePoolOptions,
+  avgPool,
+  lpPool,
+  maxPool,
+  maxPoolWithIndices,
+  type PoolOptions,
+  type PoolWithIndices,
+} from "./pooling.ts";
 export * from "./einsum.ts";
 export * from "./interpolation.ts";
 export * from "./activation.ts";
@@ -64,3 +75,10 @@ export {
   type RecurrentLayer,
   recurrentLayer,
 } from "./recurrent_layer.ts";
+export * from "./masks.ts";
+export * from "./counting.ts";
+export * from "./embedding.ts";
+export * from "./sorting.ts";
+export * from "./scan.ts";
+export * from "./likes.ts";
+export * from "./sampling.ts";

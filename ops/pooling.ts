@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { DeviceKernels } from "../core/device.ts";
+import type { ConvSpec, DeviceKernels } from "../core/device.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { contiguous, runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
@@ -187,7 +187,8 @@ function maximum(x: Tensor, g: Geometry): [Tensor, Tensor] {
   return [new Tensor(y), new Tensor(indices)];
 }
 
-type PoolWithIndices = (
+/** Signature of {@linkcode maxPoolWithIndices}. */
+export type PoolWithIndices = (
   x: Tensor,
   kernel: PerAxis,
   options?: PoolOptions,
@@ -302,6 +303,22 @@ export const placeAt: (x: Tensor, indices: Tensor, spatial: Shape) => Tensor =
         // Halves are added in f32.
         return cast(placeAt(cast(x, "f32"), indices, spatial), x.dtype);
       }
+      const shape = [n, c, ...spatial];
+      const kernel: DeviceKernels["maxPool2dGrad"] = x.dtype === "f32"
+        ? x.device.kernels.maxPool2dGrad
+        : undefined;
+      if (kernel !== undefined && x.size > 0) {
+        return withBlocks([x.value, indices.value], (values, places) => {
+          const result = Value.empty(x.device, x.dtype, shape);
+          kernel(
+            planesSpec(n, c, plane, x.size / (n * c)),
+            values,
+            places,
+            result,
+          );
+          return new Tensor(result);
+        });
+      }
       const target = filled(x, [n * c, plane]);
       if (x.size > 0) {
         withBlocks([x.value, indices.value], (source, index) => {
@@ -319,7 +336,6 @@ export const placeAt: (x: Tensor, indices: Tensor, spatial: Shape) => Tensor =
           });
         });
       }
-      const shape = [n, c, ...spatial];
       const result = target.view(shape, contiguousStrides(shape), 0);
       target.release();
       return new Tensor(result);
@@ -332,6 +348,33 @@ export const placeAt: (x: Tensor, indices: Tensor, spatial: Shape) => Tensor =
       [2, 3],
     ]],
   });
+
+/** Planes of `size` cells and `count` positions in each, as a window geometry. */
+function planesSpec(
+  batch: number,
+  channels: number,
+  size: number,
+  count: number,
+): ConvSpec {
+  return {
+    batch,
+    inChannels: channels,
+    outChannels: channels,
+    inHeight: 1,
+    inWidth: size,
+    outHeight: 1,
+    outWidth: count,
+    kernelHeight: 1,
+    kernelWidth: 1,
+    strideHeight: 1,
+    strideWidth: 1,
+    padTop: 0,
+    padLeft: 0,
+    dilationHeight: 1,
+    dilationWidth: 1,
+    groups: channels,
+  };
+}
 
 function filled(like: Tensor, shape: Shape): Value {
   const [zeros] = runRows(like.device, {
@@ -438,7 +481,8 @@ function divisor(
   return k.cast(counts.reduce((a, b) => k.mul(a, b)), type);
 }
 
-type AveragePool = (
+/** Signature of {@linkcode avgPool}. */
+export type AveragePool = (
   x: Tensor,
   kernel: PerAxis,
   options?: AveragePoolOptions,

@@ -23,13 +23,19 @@ import { conv2d, conv2dInputGrad, conv2dWeightGrad } from "./conv.ts";
 import { matmul } from "./gemm.ts";
 import { launch } from "./launch.ts";
 import { allocate, heap, memoryStats, release } from "./memory.ts";
+import { maxPool2d, maxPool2dGrad } from "./pool2d.ts";
 import { scan } from "./scan.ts";
 import { scatter } from "./scatter.ts";
 import { sort } from "./sort.ts";
 
+/** Address of the first element of a block. */
+function addressOf(block: Block, elementBytes: number): number {
+  return block.storage.address + elementBytes * block.offset;
+}
+
 /** Address of the first element of a block of f32. */
 function at(block: Block): number {
-  return block.storage.address + 4 * block.offset;
+  return addressOf(block, 4);
 }
 
 /** The device named `cpu`. */
@@ -44,6 +50,10 @@ export class CpuDevice implements Device {
       conv2dInputGrad(spec, at(dy), at(w), at(dx)),
     conv2dWeightGrad: (spec, x, dy, dw) =>
       conv2dWeightGrad(spec, at(x), at(dy), at(dw)),
+    maxPool2d: (spec, x, y, indices) =>
+      maxPool2d(spec, at(x), at(y), addressOf(indices, 8)),
+    maxPool2dGrad: (spec, dy, indices, dx) =>
+      maxPool2dGrad(spec, at(dy), addressOf(indices, 8), at(dx)),
   };
 
   /** Takes memory; its contents are whatever was there. */
