@@ -60,6 +60,7 @@ interface Case {
   repeatB?: number[];
   accumulate?: boolean;
   bias?: "row" | "column";
+  biasStride?: number;
 }
 type Layout = "row" | "column" | "gaps" | "padded";
 
@@ -200,7 +201,7 @@ function check(test: Case): number[] {
   fill(a, m, k);
   fill(b, k, n);
   if (accumulate) fill(c, m, n);
-  const biasStride = 3;
+  const { biasStride = 3 } = test;
   const biasMatrix = matrix(dtype, 1, biasStride * (m + n), "row", [], []);
   if (test.bias) {
     for (let i = 0; i < m + n; i++) {
@@ -325,6 +326,13 @@ Deno.test("skinny and long products, beyond one block in each direction", () => 
     for (const layout of layouts) {
       check({ dtype, m: 1, n: 300, k: 500, b: layout });
       check({ dtype, m: 300, n: 1, k: 500, a: layout });
+      const start = { accumulate: true, biasStride: 1 };
+      for (const bias of ["row", "column"] as const) {
+        check({ dtype, m: 1, n: 77, k: 50, b: layout, bias, biasStride: 1 });
+        check({ dtype, m: 77, n: 1, k: 50, a: layout, bias, biasStride: 1 });
+      }
+      check({ dtype, m: 1, n: 77, k: 50, b: layout, ...start });
+      check({ dtype, m: 77, n: 1, k: 50, a: layout, ...start });
       check({ dtype, m: 3, n: 70, k: 1000, a: layout, b: layout });
       check({ dtype, m: 100, n: 300, k: 1, a: layout });
     }

@@ -11,6 +11,7 @@
 
 import { fromBf16Bits, fromF16Bits } from "../../core/dtype.ts";
 import { type Elements, elements, type FloatDType } from "./elements.ts";
+import { offsets, resolveBatch, type Slots } from "./gemm_batch.ts";
 import {
   productKernel,
   productParameters,
@@ -26,6 +27,7 @@ import {
   packKernel,
   packParameters,
 } from "./gemm_pack.ts";
+import { multiplyRow } from "./gemv.ts";
 import { allocate, allocatePermanent, heap, release } from "./memory.ts";
 import { cachedKernel, maxThreads, runKernel } from "./pool.ts";
 import { ParameterBlock, Scratch } from "./scratch.ts";
@@ -91,7 +93,7 @@ const packBlock = new ParameterBlock(packParameters.length);
 const productBlock = new ParameterBlock(productParameters.length);
 const convertBlock = new ParameterBlock(convertParameters.length);
 const panelsA = new Scratch(), panelsB = new Scratch();
-const tables = new Scratch(), biasRoom = new Scratch();
+const convertTable = new Scratch(), biasRoom = new Scratch();
 const tiles = allocatePermanent(maxThreads * tileBytes);
 
 /** Computes a matrix product, or a batch of them; sizes of 0 are fine. */
@@ -100,10 +102,35 @@ export function matmul(spec: MatmulSpec): void {
   const shape = spec.batchShape ?? [];
   const count = shape.reduce((x, y) => x * y, 1);
   if (m === 0 || n === 0 || count === 0) return;
-  if (dtype === "f16" || dtype === "bf16") matmulHalf(spec, dtype, count);
-  else if (c.columnStride !== 1 && c.rowStride === 1) {
-    multiply(transposed(spec), elements[dtype]);
-  } else multiply(spec, elements[dtype]);
+  if (dtype === "f16" || dtype === "bf16") {
+    matmulHalf(spec, dtype, count);
+    return;
+  }
+  const swap = c.rowStride === 1 && (c.columnStride !== 1 || n === 1);
+  const upright = swap ? transposed(spec) : spec;
+  if (dtype === "f32" && count === 1 && rowProduct(upright)) return;
+  multiply(upright, elements[dtype]);
+}
+
+/** Multiplies a single row by a matrix if it all lies suitably; says whether it did. */
+function rowProduct(spec: MatmulSpec): boolean {
+  const { m, n, k, a, b, c, bias } = spec;
+  const fits = m === 1 && (c.columnStride === 1 || n === 1) &&
+    (a.columnStride === 1 || k === 1) &&
+    (bias === undefined || (bias.per === "column" && bias.stride === 1));
+  if (!fits || (b.rowStride !== 1 && b.columnStride !== 1)) return false;
+  const along = b.rowStride === 1 ? "k" : "n";
+  multiplyRow({
+    x: a.address,
+    b: b.address,
+    pitch: along === "k" ? b.columnStride : b.rowStride,
+    along,
+    y: c.address,
+    start: spec.accumulate ? c.address : bias?.address ?? 0,
+    k,
+    n,
+  });
+  return true;
 }
 
 /** Cᵀ = Bᵀ·Aᵀ, where the columns of Cᵀ lie side by side. */
@@ -137,10 +164,10 @@ function matmulHalf(
   );
   const table = offsets(batchShape, c.batchStrides, 2, c.address);
   function convert(direction: "narrow" | "widen"): void {
-    const convertTable = tables.at(4 * count);
-    heap.i32.set(table, convertTable >>> 2);
+    const tableAddress = convertTable.at(4 * count);
+    heap.i32.set(table, tableAddress >>> 2);
     const block = convertBlock.fill(
-      convertTable,
+      tableAddress,
       c.rowStride * 2,
       c.columnStride * 2,
       dense,
@@ -169,26 +196,6 @@ function matmulHalf(
   }, elements[dtype]);
   convert("narrow");
   release(dense);
-}
-
-/** Byte addresses of the matrices of an operand over all batch indices. */
-function offsets(
-  shape: readonly number[],
-  strides: readonly number[] | undefined,
-  bytes: number,
-  base: number,
-): number[] {
-  let list = [base];
-  shape.forEach((extent, axis) => {
-    const stride = (strides?.[axis] ?? 0) * bytes;
-    const next = new Array<number>(list.length * extent);
-    let at = 0;
-    for (const start of list) {
-      for (let i = 0; i < extent; i++) next[at++] = start + i * stride;
-    }
-    list = next;
-  });
-  return list;
 }
 
 /** Multiplies; elements of A, B and bias are `e`'s, those of C its lanes. */
@@ -284,53 +291,6 @@ function multiply(spec: MatmulSpec, e: Elements): void {
       }
     }
   }
-}
-
-/** The distinct matrices of an operand in a batch: a table of their addresses. */
-interface Slots {
-  readonly table: number;
-  readonly count: number;
-}
-
-/** Writes the tables of a batch: addresses of A and of B, and the triples of the product kernel. */
-function resolveBatch(
-  as: readonly number[],
-  bs: readonly number[],
-  cs: readonly number[],
-  first: number,
-  last: number,
-): { a: Slots; b: Slots; products: number } {
-  const count = last - first;
-  const base = tables.at(count * 20);
-  const products = base, tableA = base + count * 12;
-  const tableB = tableA + count * 4;
-  const slotsA = new Map<number, number>(), slotsB = new Map<number, number>();
-  const words = heap.i32;
-  for (let i = 0; i < count; i++) {
-    const at = (products >>> 2) + 3 * i;
-    words[at] = slot(slotsA, as[first + i], tableA);
-    words[at + 1] = slot(slotsB, bs[first + i], tableB);
-    words[at + 2] = cs[first + i];
-  }
-  return {
-    a: { table: tableA, count: slotsA.size },
-    b: { table: tableB, count: slotsB.size },
-    products,
-  };
-}
-
-function slot(
-  slots: Map<number, number>,
-  address: number,
-  table: number,
-): number {
-  let index = slots.get(address);
-  if (index === undefined) {
-    index = slots.size;
-    slots.set(address, index);
-    heap.i32[(table >>> 2) + index] = address;
-  }
-  return index;
 }
 
 /** What part of the matrices to pack; strides and offset in bytes. */
