@@ -90,7 +90,8 @@ export interface ElementwiseDeclaration {
   readonly samples: readonly Sample[];
 }
 
-type Definition = (operands: readonly k.Expr[]) => k.Expr;
+/** An expression of the operands. */
+export type Definition = (operands: readonly k.Expr[]) => k.Expr;
 
 interface Specialised {
   readonly template: Template;
@@ -136,10 +137,15 @@ export class Elementwise {
    * @param constant Whether the result has no gradient.
    */
   constructor(
+    /** Name, for messages. */
     readonly name: string,
+    /** Number of operands. */
     readonly count: number,
+    /** The expression. */
     readonly define: Definition,
+    /** Rule for the dtype of the result. */
     readonly result: "promote" | "float" | "bool",
+    /** Whether the result has no gradient. */
     readonly constant: boolean,
     /** Operands that are attributes: they take no part in promotion. */
     readonly attributes: number = 0,
