@@ -24,6 +24,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ["data"],
   ["train", "dist"],
   ["models"],
+  ["train/recipes"],
   ["cli"],
   ["mod.ts", "cli.ts"],
 ];
