@@ -44,15 +44,23 @@ export interface Sliding {
   readonly groups: number;
   /** Planes per group that a window reaches through. */
   readonly channels: number;
+  /** Rows of a plane. */
   readonly height: number;
+  /** Columns of a plane. */
   readonly width: number;
-  /** Zero rows above and columns to the left; may be negative. */
+  /** Zero rows above; may be negative. */
   readonly top: number;
+  /** Zero columns to the left; may be negative. */
   readonly left: number;
+  /** Rows from window to window. */
   readonly stepY: number;
+  /** Columns from window to window. */
   readonly stepX: number;
+  /** Elements of a window within a plane; rows and columns are not negative. */
   readonly taps: readonly Tap[];
+  /** Windows from top to bottom. */
   readonly outHeight: number;
+  /** Windows from left to right. */
   readonly outWidth: number;
 }
 
@@ -60,7 +68,9 @@ export interface Sliding {
 export interface Layout {
   /** Whether planes must be copied at all. */
   readonly copied: boolean;
+  /** Rows of a padded plane. */
   readonly rows: number;
+  /** Columns of a phase. */
   readonly pitch: number;
   /** Bytes of all phases of a plane. */
   readonly planeBytes: number;
@@ -85,6 +95,7 @@ export function table(key: string, make: () => number[]): number {
   return address;
 }
 
+/** The layout of padded planes for windows; computed once per geometry. */
 export function layoutOf(s: Sliding): Layout {
   const key = `${s.channels},${s.height},${s.width},${s.top},${s.left},` +
     `${s.stepY},${s.stepX},${s.outHeight},${s.outWidth},${s.taps.join(";")}`;
@@ -150,8 +161,11 @@ export function pad(
 
 /** Filters as a matrix per group: rows are channels of the result, columns elements of a window. Strides in bytes. */
 export interface Filters {
+  /** First element. */
   readonly address: number;
+  /** From group to group. */
   readonly groupStride: number;
+  /** From row to row. */
   readonly rowStride: number;
   /** Rows per group. */
   readonly rows: number;
@@ -161,9 +175,13 @@ export interface Filters {
 
 /** Where results go; strides in bytes, planes are dense. */
 export interface Target {
+  /** First element. */
   readonly address: number;
+  /** From image to image. */
   readonly imageStride: number;
+  /** From group to group. */
   readonly groupStride: number;
+  /** From channel to channel. */
   readonly rowStride: number;
 }
 

@@ -32,7 +32,9 @@ export function offsets(
 
 /** The distinct matrices of an operand in a batch: a table of their addresses. */
 export interface Slots {
+  /** Address of the table. */
   readonly table: number;
+  /** Matrices. */
   readonly count: number;
 }
 

@@ -34,7 +34,8 @@ export class KernelError extends Error {
   override name = "KernelError";
 }
 
-type MathFunction = (...values: number[]) => number;
+/** A function of numbers that kernels can import. */
+export type MathFunction = (...values: number[]) => number;
 
 // WebAssembly engines call the functions of Math directly when they are imported.
 const mathNames = [
@@ -248,7 +249,7 @@ function awaitWorkers(): void {
     if (active === 0) return;
     pause();
     // Long waits mean that a worker has no core: leave it this one for a while.
-    if (canWait && turn > 20000) {
+    if (canWait && turn > 8000) {
       Atomics.wait(words, control.active, active, 0.05);
     }
   }
