@@ -6,6 +6,7 @@
  */
 
 import { manualSeed } from "../core/random.ts";
+import { setThreads } from "../devices/cpu/pool.ts";
 import { DataLoader } from "../data/loader.ts";
 import type { AnyModule } from "../nn/mod.ts";
 import { ema, type Optimizer, type ParameterAverage } from "../optim/mod.ts";
@@ -56,6 +57,7 @@ export interface TrainingPlan {
 export async function runTraining(plan: TrainingPlan): Promise<number> {
   const { recipe, folder } = plan;
   const values = plan.values as Values & CommonValues & { model: string };
+  if (values.threads > 0) setThreads(values.threads);
   manualSeed(values.seed);
   using source = await recipe.open(values, plan.facts);
   const { split, facts } = source;
@@ -187,7 +189,7 @@ async function finish(finished: Finished): Promise<void> {
   average?.swap();
   trained.model.eval();
   await saveWeights(runFiles(folder).model, trained.model.stateDict());
-  const drawn = await drawCurve(plan);
+  const drawn = values.curve === true && await drawCurve(plan);
   const { words } = recipe.measure(values);
   const screen: Screen = {
     print: console.log,

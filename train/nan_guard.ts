@@ -113,9 +113,12 @@ function firstBadResult(
   bad: Bad,
 ): string | undefined {
   let found: string | undefined;
-  let call = 0;
+  let call = 0, depth = 0;
   const stop = intercept((name, given, _, next) => {
+    depth++;
     const result = next(given);
+    // Operators that others are made of would not tell the reader anything.
+    if (--depth > 0) return result;
     call++;
     for (const tensor of [result].flat()) {
       if (found !== undefined || !(tensor instanceof Tensor)) break;

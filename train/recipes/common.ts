@@ -96,6 +96,15 @@ export const commonSettings = {
   logEvery: numberSetting(10, "steps between lines of metrics.jsonl", {
     unit: "steps",
   }),
+  threads: numberSetting(0, "threads that compute; 0: one per core", {
+    range: countOrZero,
+    unit: "threads",
+  }),
+  curve: {
+    kind: "switch",
+    default: true,
+    help: "draws curve.svg and curve.png at the end",
+  },
   run: textSetting("FOLDER", "the run folder; runs/<time>_<model> by default"),
 } as const satisfies Settings;
 

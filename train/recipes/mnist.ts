@@ -43,7 +43,7 @@ const lenetModel: RecipeModel<Settings, MnistFacts> = {
   help: "two convolutions and two affine maps",
   settings: {},
   defaults: {
-    epochs: 2,
+    epochs: 1,
     lr: 0.002,
     policy: "oneCycle",
     batchSize: 64,
