@@ -22,11 +22,7 @@ export * from "./extrema.ts";
 export * from "./statistics.ts";
 export * from "./softmax.ts";
 export * from "./loss.ts";
-export * from "./loss_classes.ts";
-export * from "./loss_pairs.ts";
-export * from "./loss_ctc.ts";
 export * from "./normalization.ts";
-export * from "./response_norm.ts";
 export { fold, unfold, type UnfoldOptions } from "./windows.ts";
 export {
   conv,

@@ -26,7 +26,7 @@ import {
   withoutClasses,
 } from "./class_labels.ts";
 import { Elementwise } from "./engine.ts";
-import { cast, reshape, sum } from "./foundation.ts";
+import { reshape, sum } from "./foundation.ts";
 import { fused, type FusedContext, type FusedResults } from "./fused.ts";
 import {
   checkReduction,
@@ -34,7 +34,7 @@ import {
   type LossReduction,
   reduceLoss,
 } from "./loss_reduction.ts";
-import { requireFloat } from "./reduce_rows.ts";
+import { inDType, requireFloat } from "./reduce_rows.ts";
 import { t } from "./samples.ts";
 import { logSoftmax, softmax } from "./softmax.ts";
 
@@ -235,7 +235,7 @@ function computeLabelled(loss: Labelled): FusedResults {
   if (reduction === "mean") {
     [output, divisor] = weightedMean(losses, factors, x.dtype);
   } else {
-    output = cast(reduction === "sum" ? sum(losses) : losses, x.dtype);
+    output = inDType(reduction === "sum" ? sum(losses) : losses, x.dtype);
     divisor = factors;
   }
   const kept = logSums.map((s) => reshape(s, oneClass(x.shape)));
@@ -287,9 +287,9 @@ function gradientLabelled(
         value,
       })),
     })).map((value) => new Tensor(value));
-    if (!entropy) return cast(neg(mul(g, targets)), x.dtype);
+    if (!entropy) return inDType(neg(mul(g, targets)), x.dtype);
     const expected = mul(masses, softmax(x, classAxis(x.shape)));
-    return cast(mul(g, sub(expected, targets)), x.dtype);
+    return inDType(mul(g, sub(expected, targets)), x.dtype);
   }
   const rest = entropy ? [g, logSum] : [g];
   const [value] = runLabelled(loss, "gradient", false, rest, (e) => {

@@ -17,41 +17,26 @@ import { Elementwise } from "./engine.ts";
 import { minimum } from "./extremes.ts";
 import { reshape, sum } from "./foundation.ts";
 import {
+  formula,
   type LossOptions,
   type LossReduction,
   positive,
   reduceLoss,
   requireSameShape,
 } from "./loss_reduction.ts";
-import type { MarginOptions } from "./loss.ts";
+import type { MarginOptions } from "./loss_binary.ts";
 import { requireFloat } from "./reduce_rows.ts";
 import { t } from "./samples.ts";
 import { norm } from "./statistics.ts";
 
-function formula(
-  name: string,
-  count: number,
-  attributes: number,
-  define: (operands: readonly Expr[]) => Expr,
-): Elementwise {
-  return new Elementwise(
-    name,
-    count + attributes,
-    define,
-    "float",
-    false,
-    attributes,
-  );
-}
-
 // ---- cosines ----
 
 /** s / (max(√p, ε)·max(√q, ε)) from the inner product s and the squared lengths p, q. */
-const cosine = formula("cosine similarity", 3, 1, ([s, p, q, eps]) => {
+const cosine = formula("cosine similarity", 3, ([s, p, q, eps]) => {
   const atLeast = (x: Expr) => k.select(k.lt(x, eps), eps, x);
   const length = (squares: Expr) => atLeast(k.sqrt(squares));
   return k.div(s, k.mul(length(p), length(q)));
-});
+}, 1);
 
 /** Options of {@linkcode cosineSimilarity}. */
 export interface SimilarityOptions {
@@ -114,7 +99,6 @@ export const cosineSimilarity: (
 const cosineLoss = formula(
   "cosine embedding",
   4,
-  1,
   ([s, p, q, target, margin]) => {
     const eps = 1e-12;
     const cos = k.div(s, k.sqrt(k.mul(k.add(p, eps), k.add(q, eps))));
@@ -124,9 +108,11 @@ const cosineLoss = formula(
       k.select(k.eq(target, -1), positive(k.sub(cos, margin)), zero),
     );
   },
+  1,
 );
 
-type CosineInputs = (
+/** A loss of two tensors whose relation the target tells by 1 or −1. */
+export type ComparedLoss = (
   a: Tensor,
   b: Tensor,
   target: Tensor,
@@ -148,8 +134,8 @@ const signs = (data: readonly number[]) =>
  *
  * @throws {ShapeError} when the shapes do not fit.
  */
-export const cosineEmbeddingLoss: CosineInputs = operator<
-  CosineInputs,
+export const cosineEmbeddingLoss: ComparedLoss = operator<
+  ComparedLoss,
   MarginAttrs
 >({
   name: "cosineEmbeddingLoss",
@@ -197,9 +183,9 @@ export const cosineEmbeddingLoss: CosineInputs = operator<
 const ranking = formula(
   "margin ranking",
   3,
-  1,
   ([a, b, target, margin]) =>
     positive(k.add(k.mul(k.neg(target), k.sub(a, b)), margin)),
+  1,
 );
 
 /**
@@ -209,8 +195,8 @@ const ranking = formula(
  *
  * @throws {ShapeError} when the shapes differ.
  */
-export const marginRankingLoss: CosineInputs = operator<
-  CosineInputs,
+export const marginRankingLoss: ComparedLoss = operator<
+  ComparedLoss,
   MarginAttrs
 >({
   name: "marginRankingLoss",
@@ -239,8 +225,8 @@ export const marginRankingLoss: CosineInputs = operator<
 const shifted = formula(
   "distance",
   2,
-  1,
   ([a, b, eps]) => k.add(k.sub(a, b), eps),
+  1,
 );
 
 /** The p-norm of a − b + ε along the last axis. */
@@ -251,8 +237,8 @@ function distance(a: Tensor, b: Tensor, p: number, eps: number): Tensor {
 const triplet = formula(
   "triplet margin",
   2,
-  1,
   ([near, far, margin]) => positive(k.add(k.sub(near, far), margin)),
+  1,
 );
 
 /** Options of {@linkcode tripletMarginLoss}. */
@@ -265,7 +251,8 @@ export interface TripletOptions extends MarginOptions {
   swap?: boolean;
 }
 
-type TripletInputs = (
+/** A loss of vectors, others that should be near them, and others that should be far. */
+export type TripletLoss = (
   anchor: Tensor,
   positive: Tensor,
   negative: Tensor,
@@ -278,8 +265,8 @@ type TripletInputs = (
  *
  * @throws {ShapeError} when the shapes differ.
  */
-export const tripletMarginLoss: TripletInputs = operator<
-  TripletInputs,
+export const tripletMarginLoss: TripletLoss = operator<
+  TripletLoss,
   MarginAttrs & { p: number; eps: number; swap: boolean }
 >({
   name: "tripletMarginLoss",
@@ -319,20 +306,15 @@ export const tripletMarginLoss: TripletInputs = operator<
 
 /** max(0, margin − picked + x)ᵖ·w for the other classes. */
 function excess(square: boolean): Elementwise {
-  return formula(
-    "multi margin",
-    4,
-    1,
-    ([x, picked, w, other, margin]) => {
-      const over = positive(k.add(k.sub(margin, picked), x));
-      const loss = square ? k.mul(over, over) : over;
-      return k.select(
-        k.ne(other, 0),
-        k.mul(w, loss),
-        k.constant(0, x.type),
-      );
-    },
-  );
+  return formula("multi margin", 4, ([x, picked, w, other, margin]) => {
+    const over = positive(k.add(k.sub(margin, picked), x));
+    const loss = square ? k.mul(over, over) : over;
+    return k.select(
+      k.ne(other, 0),
+      k.mul(w, loss),
+      k.constant(0, x.type),
+    );
+  }, 1);
 }
 
 const excesses = { 1: excess(false), 2: excess(true) };
@@ -348,7 +330,6 @@ const differs = new Elementwise(
 const where = formula(
   "where",
   2,
-  0,
   ([omit, x]) => k.select(k.ne(omit, 0), k.constant(0, x.type), x),
 );
 
@@ -362,7 +343,8 @@ export interface MultiMarginOptions extends LossOptions {
   weight?: Tensor;
 }
 
-type MultiMarginInputs = (
+/** A loss of scores of classes with labels and a margin. */
+export type MultiMarginLoss = (
   x: Tensor,
   target: Tensor,
   options?: MultiMarginOptions,
@@ -375,8 +357,8 @@ type MultiMarginInputs = (
  * @throws {ShapeError} when the shapes do not fit.
  * @throws {IndexError} when a label is no class.
  */
-export const multiMarginLoss: MultiMarginInputs = operator<
-  MultiMarginInputs,
+export const multiMarginLoss: MultiMarginLoss = operator<
+  MultiMarginLoss,
   MarginAttrs & { p: 1 | 2 }
 >({
   name: "multiMarginLoss",

@@ -9,6 +9,7 @@ import { sameShape } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
 import type { Expr } from "../kernel/expr.ts";
 import * as k from "../kernel/expr.ts";
+import { Elementwise } from "./engine.ts";
 import { sum } from "./foundation.ts";
 import { mean } from "./reduction.ts";
 
@@ -72,4 +73,34 @@ export function softplus(x: Expr): Expr {
 /** max(x, 0), with derivative 0 at 0; NaN stays. */
 export function positive(x: Expr): Expr {
   return k.select(k.le(x, 0), k.constant(0, x.type), x);
+}
+
+/** A floating-point function of `count` tensors, then of `attributes` numbers. */
+export function formula(
+  name: string,
+  count: number,
+  define: (operands: readonly Expr[]) => Expr,
+  attributes = 0,
+): Elementwise {
+  return new Elementwise(
+    name,
+    count + attributes,
+    define,
+    "float",
+    false,
+    attributes,
+  );
+}
+
+/** A loss of predictions and targets of one shape. */
+export type PairLoss = (
+  x: Tensor,
+  target: Tensor,
+  options?: LossOptions,
+) => Tensor;
+
+/** Attributes of such a loss. */
+export interface PairAttrs {
+  /** What is returned. */
+  readonly reduction: LossReduction;
 }

@@ -1,245 +1,34 @@
 /**
- * Normalisations: over batches, layers, groups, instances, root mean squares,
- * neighbouring channels, and by a norm.
+ * Normalisations: over layers, root mean squares, groups, instances, and by a
+ * norm; batches and neighbouring channels have modules of their own.
  *
  * @module
  */
 
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
-import { sameShape, type Shape, sizeOf } from "../core/shape.ts";
+import { type Shape, sizeOf } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
-import { update } from "../core/update.ts";
 import * as k from "../kernel/expr.ts";
 import { Elementwise } from "./engine.ts";
 import { reshape } from "./foundation.ts";
-import { normalizeRows, type Statistics } from "./normalization_kernels.ts";
-import { requireFloat, rowSize } from "./reduce_rows.ts";
+import {
+  type NormalizationOptions,
+  optional,
+  requireChannels,
+  requireShape,
+} from "./normalization_checks.ts";
+import { normalizeRows } from "./normalization_kernels.ts";
+import { requireFloat } from "./reduce_rows.ts";
 import { t } from "./samples.ts";
 import { norm } from "./statistics.ts";
 
-/** Refuses parameters of another shape than `shape`. */
-function requireShape(
-  what: string,
-  x: Tensor,
-  shape: Shape,
-  parameters: Readonly<Record<string, Tensor | undefined>>,
-): void {
-  for (const [name, parameter] of Object.entries(parameters)) {
-    if (parameter === undefined || sameShape(parameter.shape, shape)) continue;
-    throw new ShapeError(
-      `Cannot take the ${what} of a tensor of shape ${
-        shapeText(x.shape)
-      } with a ${name} of shape ${shapeText(parameter.shape)}: it must be ${
-        shapeText(shape)
-      }`,
-    );
-  }
-}
-
-/** Refuses tensors without an axis of channels. */
-function requireChannels(what: string, x: Tensor, least = 2): number {
-  if (x.rank < least) {
-    throw new ShapeError(
-      `Cannot take the ${what} of a tensor of shape ${
-        shapeText(x.shape)
-      }: it needs at least ${least} axes, [batch, channels${
-        least > 2 ? ", position" : ""
-      }, …]`,
-    );
-  }
-  return x.shape[1];
-}
-
-/** A vector of one number per channel, to broadcast against x. */
-function perChannel(x: Tensor, vector: Tensor): Tensor {
-  return reshape(vector, x.shape.map((n, d) => d === 1 ? n : 1));
-}
-
-function optional(
-  tensor: Tensor | undefined,
-  f: (tensor: Tensor) => Tensor,
-): Tensor | undefined {
-  return tensor === undefined ? undefined : f(tensor);
-}
-
-/** Options of normalisations. */
-export interface NormalizationOptions {
-  /** Added to the variance before its root is taken. */
-  eps?: number;
-}
-
-// ---- batch ----
-
-/** Options of {@linkcode batchNorm}. */
-export interface BatchNormOptions extends NormalizationOptions {
-  /** Whether to normalise with the statistics of this batch (and to update the running ones); false when omitted. */
-  training?: boolean;
-  /** Share of the new batch in the running statistics; 0.1 when omitted. */
-  momentum?: number;
-}
-
-interface BatchNormAttrs {
-  readonly training: boolean;
-  readonly momentum: number;
-  readonly eps: number;
-}
-
-/** (x − m)·w/√(v + ε) + b */
-const withStatistics = new Elementwise(
-  "batchNorm",
-  6,
-  ([x, m, v, w, b, eps]) => {
-    const scale = k.mul(w, k.div(1, k.sqrt(k.add(v, eps))));
-    return k.add(k.mul(k.sub(x, m), scale), b);
-  },
-  "promote",
-  false,
-  1,
-);
-
-/** Moves running statistics towards those of the batch: r ← (1 − momentum)·r + momentum·factor·batch. */
-function updateRunning(
-  running: Tensor | undefined,
-  batch: Tensor,
-  momentum: number,
-  factor: number,
-): void {
-  if (running === undefined) return;
-  update({
-    name: "running statistics",
-    targets: [running],
-    operands: [reshape(batch, running.shape)],
-    scalars: [1 - momentum, momentum * factor],
-    define: ([running], [batch], [stay, move]) => [
-      k.add(k.mul(running, stay), k.mul(batch, move)),
-    ],
-  });
-}
-
-type BatchNormInputs = (
-  x: Tensor,
-  runningMean?: Tensor,
-  runningVar?: Tensor,
-  weight?: Tensor,
-  bias?: Tensor,
-  options?: BatchNormOptions,
-) => Tensor;
+export type { NormalizationOptions } from "./normalization_checks.ts";
+export * from "./batch_norm.ts";
+export * from "./response_norm.ts";
 
 const channels = (n: number, low = -1, options = {}) =>
   t([n], { low, high: low + 1.5, ...options });
-const running = (n: number) => [
-  channels(n, -1, { grad: false }),
-  channels(n, 0.5, { grad: false }),
-];
-
-/**
- * Batch normalisation of [batch, channels, …]: each channel is brought to mean
- * 0 and variance 1, with the statistics of the batch in training and the
- * running ones otherwise, then multiplied by its weight, plus its bias.
- * Training updates the running statistics in place, with the unbiased
- * variance: r ← (1 − momentum)·r + momentum·batch.
- *
- * @throws {ShapeError} when the shapes do not fit, or a batch in training has one value per channel.
- */
-export const batchNorm: BatchNormInputs = operator<
-  BatchNormInputs,
-  BatchNormAttrs
->({
-  name: "batchNorm",
-  family: "normalization",
-  inputs: ["x", "runningMean", "runningVar", "weight", "bias"],
-  attrs: { training: false, momentum: 0.1, eps: 1e-5 },
-  formula: "(x − mean) / √(variance + ε)·w + b",
-  torch: "F.batch_norm(x, runningMean, runningVar, weight, bias, training," +
-    " momentum, eps)",
-  onnx: "BatchNormalization",
-  caffe2: "SpatialBN",
-  run: ([x, runningMean, runningVar, weight, bias], attrs) => {
-    const { training, momentum, eps } = attrs;
-    const what = "batch normalisation";
-    requireFloat(`take the ${what} of`, x);
-    const count = requireChannels(what, x);
-    requireShape(what, x, [count], {
-      "running mean": runningMean,
-      "running variance": runningVar,
-      weight,
-      bias,
-    });
-    const [w, b] = [weight, bias].map((p) =>
-      optional(p, (p) => perChannel(x, p))
-    );
-    if (!training) {
-      if (runningMean === undefined || runningVar === undefined) {
-        throw new TypeError(
-          "Cannot take the batch normalisation without running statistics outside of training: give runningMean and runningVar, or { training: true }",
-        );
-      }
-      return withStatistics.apply([
-        x,
-        perChannel(x, runningMean),
-        perChannel(x, runningVar),
-        w ?? 1,
-        b ?? 0,
-        eps,
-      ]);
-    }
-    const axes = x.shape.map((_, d) => d).filter((d) => d !== 1);
-    const n = rowSize(x.shape, axes);
-    if (n === 1) {
-      throw new ShapeError(
-        `Cannot take the batch normalisation of a tensor of shape ${
-          shapeText(x.shape)
-        } in training: there is one value per channel, which has no variance; use a larger batch`,
-      );
-    }
-    const see = ({ mean, variance }: Statistics) => {
-      updateRunning(runningMean, mean, momentum, 1);
-      updateRunning(runningVar, variance, momentum, n / (n - 1));
-    };
-    const setting = { name: "batchNorm", axes, eps, centred: true };
-    return normalizeRows(setting, x, w, b, see);
-  },
-  samples: [
-    [
-      t([4, 3]),
-      undefined,
-      undefined,
-      channels(3, 0.5),
-      channels(3),
-      { training: true },
-    ],
-    [
-      t([2, 3, 2, 2]),
-      ...running(3),
-      channels(3, 0.5),
-      channels(3),
-      { training: true, momentum: 0.3 },
-    ],
-    [t([2, 3, 5]), ...running(3), undefined, undefined, {
-      training: true,
-      eps: 0.1,
-    }],
-    [t([2, 3, 5]), undefined, undefined, channels(3, 0.5), undefined, {
-      training: true,
-    }],
-    [t([3, 1, 4]), undefined, undefined, undefined, channels(1), {
-      training: true,
-    }],
-    [t([2, 3, 2]), ...running(3), channels(3, 0.5), channels(3)],
-    [t([2, 3]), ...running(3)],
-    [t([2, 3, 2]), ...running(3), undefined, channels(3), { eps: 0.1 }],
-    [
-      t([3, 2, 2], { dtype: "f64" }),
-      undefined,
-      undefined,
-      channels(2, 0.5, { dtype: "f64" }),
-      channels(2, -1, { dtype: "f64" }),
-      { training: true },
-    ],
-  ],
-});
-
 // ---- layer ----
 
 function asShape(shape: number | Shape): Shape {
@@ -261,7 +50,8 @@ function lastAxes(what: string, x: Tensor, shape: Shape): number[] {
   return shape.map((_, d) => first + d);
 }
 
-type LayerNormInputs = (
+/** A normalisation over the last axes. */
+export type LayerNormalization = (
   x: Tensor,
   normalizedShape: number | Shape,
   weight?: Tensor,
@@ -276,8 +66,8 @@ type LayerNormInputs = (
  *
  * @throws {ShapeError} when the shapes do not fit.
  */
-export const layerNorm: LayerNormInputs = operator<
-  LayerNormInputs,
+export const layerNorm: LayerNormalization = operator<
+  LayerNormalization,
   { normalizedShape: number | Shape; eps: number }
 >({
   name: "layerNorm",
@@ -319,7 +109,8 @@ export const layerNorm: LayerNormInputs = operator<
   ],
 });
 
-type RmsNormInputs = (
+/** A division by the root mean square over the last axes. */
+export type RmsNormalization = (
   x: Tensor,
   normalizedShape: number | Shape,
   weight?: Tensor,
@@ -333,8 +124,8 @@ type RmsNormInputs = (
  *
  * @throws {ShapeError} when the shapes do not fit.
  */
-export const rmsNorm: RmsNormInputs = operator<
-  RmsNormInputs,
+export const rmsNorm: RmsNormalization = operator<
+  RmsNormalization,
   { normalizedShape: number | Shape; eps: number | undefined }
 >({
   name: "rmsNorm",
@@ -372,7 +163,8 @@ export const rmsNorm: RmsNormInputs = operator<
 
 // ---- groups and instances ----
 
-type GroupNormInputs = (
+/** A normalisation over groups of channels. */
+export type GroupNormalization = (
   x: Tensor,
   groups: number,
   weight?: Tensor,
@@ -407,8 +199,8 @@ function normalizeGroups(
  *
  * @throws {ShapeError} when the shapes do not fit, or the groups do not divide the channels.
  */
-export const groupNorm: GroupNormInputs = operator<
-  GroupNormInputs,
+export const groupNorm: GroupNormalization = operator<
+  GroupNormalization,
   { groups: number; eps: number }
 >({
   name: "groupNorm",
@@ -444,7 +236,8 @@ export const groupNorm: GroupNormInputs = operator<
   ],
 });
 
-type InstanceNormInputs = (
+/** A normalisation over the positions of each channel. */
+export type InstanceNormalization = (
   x: Tensor,
   weight?: Tensor,
   bias?: Tensor,
@@ -458,8 +251,8 @@ type InstanceNormInputs = (
  *
  * @throws {ShapeError} when the shapes do not fit.
  */
-export const instanceNorm: InstanceNormInputs = operator<
-  InstanceNormInputs,
+export const instanceNorm: InstanceNormalization = operator<
+  InstanceNormalization,
   { eps: number }
 >({
   name: "instanceNorm",

@@ -16,9 +16,9 @@ import type { Expr, ScalarType } from "../kernel/expr.ts";
 import type { Output, Stage } from "../kernel/program.ts";
 import { mul, sub } from "./arithmetic.ts";
 import { Elementwise } from "./engine.ts";
-import { cast, reducedShape, reshape, sumTo } from "./foundation.ts";
+import { reducedShape, reshape, sumTo } from "./foundation.ts";
 import { fused, type FusedContext } from "./fused.ts";
-import { rowSize } from "./reduce_rows.ts";
+import { inDType, rowSize } from "./reduce_rows.ts";
 import { mean } from "./reduction.ts";
 
 /** What is normalised and how. */
@@ -211,8 +211,8 @@ function fusedGradient(
   if (affine !== undefined && (needs(1) || needs(2))) {
     sums ??= partial("sums", false, false);
     const shaped = sums.map((s) => reshape(s, affine.shape));
-    if (weight !== undefined) result[1] = cast(shaped[0], weight.dtype);
-    if (bias !== undefined) result[2] = cast(shaped[1], bias.dtype);
+    if (weight !== undefined) result[1] = inDType(shaped[0], weight.dtype);
+    if (bias !== undefined) result[2] = inDType(shaped[1], bias.dtype);
   }
   return result;
 }
@@ -241,8 +241,8 @@ function composedGradient(
   // ∂x: scale·(g·w − mean(g·w) − x̂·mean(g·w·x̂));  ∂w: Σ g·x̂;  ∂b: Σ g
   return [
     mul(scale, sub(off, mul(normal, along))),
-    weight && cast(sumTo(mul(grad, normal), weight.shape), weight.dtype),
-    bias && cast(sumTo(grad, bias.shape), bias.dtype),
+    weight && inDType(sumTo(mul(grad, normal), weight.shape), weight.dtype),
+    bias && inDType(sumTo(grad, bias.shape), bias.dtype),
   ];
 }
 

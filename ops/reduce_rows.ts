@@ -14,7 +14,7 @@ import type { Value } from "../core/value.ts";
 import * as k from "../kernel/expr.ts";
 import type { Expr } from "../kernel/expr.ts";
 import type { Stage } from "../kernel/program.ts";
-import { type Axes, reducedShape, reshape } from "./foundation.ts";
+import { type Axes, cast, reducedShape, reshape } from "./foundation.ts";
 
 /** Options of reductions. */
 export interface ReduceOptions {
@@ -96,6 +96,11 @@ export function reduceRows(
       };
     },
   });
+}
+
+/** x in another dtype; x itself when it has it. */
+export function inDType(x: Tensor, dtype: DType): Tensor {
+  return x.dtype === dtype ? x : cast(x, dtype);
 }
 
 /** Number of elements in each row. */

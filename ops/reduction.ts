@@ -12,10 +12,11 @@ import * as k from "../kernel/expr.ts";
 import type { Expr } from "../kernel/expr.ts";
 import { div, mul } from "./arithmetic.ts";
 import { Elementwise } from "./engine.ts";
-import { cast, expand, sum, withKeptAxes } from "./foundation.ts";
+import { expand, sum, withKeptAxes } from "./foundation.ts";
 import {
   alongside,
   bindReduction,
+  inDType,
   type ReduceAttrs,
   reduceRows,
   type Reduction,
@@ -74,7 +75,7 @@ export const mean: Reduction = operator<Reduction, ReduceAttrs>({
   gradient: ({ shapes: [shape], dtypes: [dtype], grad, attrs: { axes } }) => {
     const which = normalizeAxes(axes, shape.length, "take the mean");
     const share = div(alongside(grad, shape, which), rowSize(shape, which));
-    return [expand(cast(share, dtype), shape)];
+    return [expand(inDType(share, dtype), shape)];
   },
   samples: [
     ...floatCalls,

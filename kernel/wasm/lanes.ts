@@ -67,6 +67,8 @@ export class LaneEmitter {
   #uses = new Map<Expr, number>();
 
   /**
+   * Writes into `f`.
+   *
    * @param f Function that gets the code.
    * @param wide Whether lanes are 64 bits wide.
    * @param imports Finds functions for what has no instruction.

@@ -1,0 +1,62 @@
+/**
+ * Checks and shapes that the normalisations share.
+ *
+ * @module
+ */
+
+import { ShapeError, shapeText } from "../core/errors.ts";
+import { sameShape, type Shape } from "../core/shape.ts";
+import type { Tensor } from "../core/tensor.ts";
+import { reshape } from "./foundation.ts";
+
+/** Options of normalisations. */
+export interface NormalizationOptions {
+  /** Added to the variance before its root is taken. */
+  eps?: number;
+}
+
+/** Refuses parameters of another shape than `shape`. */
+export function requireShape(
+  what: string,
+  x: Tensor,
+  shape: Shape,
+  parameters: Readonly<Record<string, Tensor | undefined>>,
+): void {
+  for (const [name, parameter] of Object.entries(parameters)) {
+    if (parameter === undefined || sameShape(parameter.shape, shape)) continue;
+    throw new ShapeError(
+      `Cannot take the ${what} of a tensor of shape ${
+        shapeText(x.shape)
+      } with a ${name} of shape ${shapeText(parameter.shape)}: it must be ${
+        shapeText(shape)
+      }`,
+    );
+  }
+}
+
+/** Refuses tensors without an axis of channels. */
+export function requireChannels(what: string, x: Tensor, least = 2): number {
+  if (x.rank < least) {
+    throw new ShapeError(
+      `Cannot take the ${what} of a tensor of shape ${
+        shapeText(x.shape)
+      }: it needs at least ${least} axes, [batch, channels${
+        least > 2 ? ", position" : ""
+      }, …]`,
+    );
+  }
+  return x.shape[1];
+}
+
+/** A vector of one number per channel, to broadcast against x. */
+export function perChannel(x: Tensor, vector: Tensor): Tensor {
+  return reshape(vector, x.shape.map((n, d) => d === 1 ? n : 1));
+}
+
+/** f of a tensor, or nothing of nothing. */
+export function optional(
+  tensor: Tensor | undefined,
+  f: (tensor: Tensor) => Tensor,
+): Tensor | undefined {
+  return tensor === undefined ? undefined : f(tensor);
+}
