@@ -10,7 +10,7 @@ import { setThreads } from "../devices/cpu/pool.ts";
 import { DataLoader } from "../data/loader.ts";
 import type { AnyModule } from "../nn/mod.ts";
 import { ema, type Optimizer, type ParameterAverage } from "../optim/mod.ts";
-import { writeFileAtomic } from "../train/atomic_file.ts";
+import { removeLeftovers, writeFileAtomic } from "../train/atomic_file.ts";
 import { loadProgress, saveWeights } from "../train/checkpoint.ts";
 import { earlyStopping } from "../train/early_stopping.ts";
 import { fit } from "../train/fit.ts";
@@ -129,6 +129,9 @@ async function openLog(
   if (!resume) return await RunLog.create(folder, config);
   const { checkpoint, model, config: path } = runFiles(folder);
   await writeFileAtomic(path, `${JSON.stringify(config, null, 2)}\n`);
+  // A killed process leaves the file it was writing, under another name.
+  await removeLeftovers(checkpoint);
+  await removeLeftovers(model);
   // Weights of an earlier end would be taken for those of this one.
   if (await exists(model, "isFile")) await Deno.remove(model);
   const step = await exists(checkpoint, "isFile")
