@@ -91,7 +91,7 @@ export async function writeText(path: string, length: number): Promise<void> {
   const words = ["the", "coffee", "is", "hot", "and", "has", "no", "caffeine"];
   let text = "";
   for (let i = 0; text.length < length; i++) {
-    const word = words[(i * i + 3 * i) % words.length];
+    const word = words[(i * 5 + Math.floor(i / 9)) % words.length];
     text += i % 7 === 6 ? `${word}.\n` : `${word} `;
   }
   await Deno.writeTextFile(path, text.slice(0, length));
