@@ -13,8 +13,8 @@ import {
   filterGradientKernel,
   filterGradientParameters,
   packGradientKernel,
-  scratchTile,
-} from "./conv_kernels.ts";
+} from "./conv_gradient_kernels.ts";
+import { scratchTile } from "./conv_kernels.ts";
 import {
   ceilTo,
   depthAtOnce,

@@ -14,42 +14,35 @@
  */
 
 import type { ConvSpec } from "../../core/device.ts";
-import { padPlanes } from "./conv_pad.ts";
 import { matmul } from "./gemm.ts";
 import { cachedKernel, runKernel, threads } from "./pool.ts";
 import { ParameterBlock, Scratch } from "./scratch.ts";
 import { points } from "./winograd_algebra.ts";
+import { filterResultKernel } from "./winograd_filters.ts";
 import {
-  filterKernel,
-  filterParameters,
-  filterResultKernel,
-} from "./winograd_filters.ts";
+  filterBlock,
+  imagesPerRound,
+  type Planes,
+  pointCount,
+  scratchOfThreads,
+  spread,
+  stepFor,
+  tileBlock,
+  transformedFilters,
+  transformFilters,
+  transformTiles,
+  worthSharing,
+} from "./winograd_steps.ts";
 import {
   overlapKernel,
   overlapParameters,
   resultKernel,
-  tileKernel,
-  tileParameters,
-  tileScratchBytes,
 } from "./winograd_tiles.ts";
 
-const pointCount = points * points;
-/** Bytes of transformed tiles that are made before they are used, unless the filters take more. */
-const tilesBytes = 2 ** 21;
-/** Elements worth a hand-over to another thread. */
-const worthSharing = 2 ** 13;
-
-const tileBlock = new ParameterBlock(tileParameters.length);
 const overlapBlock = new ParameterBlock(overlapParameters.length);
-const filterBlock = new ParameterBlock(filterParameters.length);
 const paddedInput = new Scratch(), paddedGradient = new Scratch();
 const transformedInput = new Scratch(), transformedOther = new Scratch();
-const transformedFilters = new Scratch(), threadRoom = new Scratch();
-
-/** Results per tile and axis for a filter, and whether it pays. */
-function stepFor(size: number): 2 | 4 {
-  return size === 3 ? 4 : 2;
-}
+const planeRoom = new Scratch();
 
 /**
  * Whether a convolution with `height`×`width` results is faster by minimal
@@ -84,121 +77,6 @@ export function forwardPays(spec: ConvSpec): boolean {
 /** Whether `winogradInputGrad` is worth while. */
 export function inputGradPays(spec: ConvSpec): boolean {
   return pays(spec, spec.inHeight, spec.inWidth) || forwardPays(spec);
-}
-
-/** Tiles of `images` images of one size. */
-interface Tiling {
-  readonly step: 2 | 4;
-  readonly down: number;
-  readonly across: number;
-  /** Tiles of all images of a round. */
-  readonly count: number;
-}
-
-/** Images per round such that transformed tiles of all channels keep to their room. */
-function imagesPerRound(spec: ConvSpec, tilesPerImage: number): number {
-  const channels = spec.inChannels + spec.outChannels;
-  const bytes = channels * tilesPerImage * pointCount * 4;
-  const filters = spec.inChannels * spec.outChannels * pointCount * 4;
-  const most = Math.floor(Math.max(tilesBytes, filters) / bytes);
-  return Math.max(1, Math.min(spec.batch, most));
-}
-
-/**
- * Elements from point to point for `size` elements each. The 36 places where a
- * tile's points lie must not fall into the same sets of the cache, as they
- * would with a distance near a multiple of 4 KiB.
- */
-function spread(size: number): number {
-  return Math.ceil(size / 1024) * 1024 + 80;
-}
-
-function scratchOfThreads(): number {
-  return threadRoom.at(threads() * tileScratchBytes);
-}
-
-/** Planes whose tiles are to be transformed. */
-interface Planes {
-  readonly source: number;
-  readonly images: number;
-  readonly channels: number;
-  readonly height: number;
-  readonly width: number;
-  readonly top: number;
-  readonly left: number;
-}
-
-/** Pads planes and transforms their tiles; returns the address of [points, channels, tiles]. */
-function transformTiles(
-  kind: "input" | "gradient",
-  p: Planes,
-  t: Tiling,
-  padded: Scratch,
-  transformed: Scratch,
-): number {
-  // What windows reach beyond the tiles themselves.
-  const reach = kind === "input" ? points - t.step : 0;
-  const rows = t.down * t.step + reach;
-  const pitch = t.across + Math.ceil(reach / t.step);
-  const planes = padPlanes({
-    source: p.source,
-    planes: p.images * p.channels,
-    height: p.height,
-    width: p.width,
-    rows,
-    pitch,
-    top: p.top,
-    left: p.left,
-    phases: t.step,
-  }, padded);
-  const channelBytes = t.count * 4;
-  const pointBytes = 4 * spread(p.channels * t.count);
-  const target = transformed.at(pointCount * pointBytes);
-  runKernel(
-    cachedKernel(`winograd ${kind} ${t.step}`, () => tileKernel(kind, t.step)),
-    tileBlock.fill(
-      planes,
-      pitch,
-      rows,
-      target,
-      pointBytes,
-      channelBytes,
-      p.channels,
-      t.down,
-      t.across,
-    ),
-    p.images * p.channels,
-    Math.ceil(worthSharing / (t.down * t.across * pointCount)),
-  );
-  return target;
-}
-
-/** Transforms filters, flipped or not; returns the address of [points, outChannels, pitch]. */
-function transformFilters(
-  spec: ConvSpec,
-  w: number,
-  flipped: boolean,
-): { address: number; pitch: number; pointStride: number } {
-  const { inChannels, outChannels } = spec;
-  const size = spec.kernelHeight as 3 | 5;
-  const pitch = Math.ceil(inChannels / 4) * 4;
-  const pointStride = spread(outChannels * pitch);
-  const address = transformedFilters.at(pointCount * pointStride * 4);
-  runKernel(
-    cachedKernel(`winograd filter ${size}`, () => filterKernel(size)),
-    filterBlock.fill(
-      flipped ? w + (size * size - 1) * 4 : w,
-      flipped ? -4 : 4,
-      inChannels,
-      address,
-      pointStride * 4,
-      pitch * 4,
-      0,
-    ),
-    outChannels,
-    Math.ceil(worthSharing / (pitch * pointCount)),
-  );
-  return { address, pitch, pointStride };
 }
 
 /** Transformed filters as a matrix per point: strides in elements. */
@@ -411,7 +289,7 @@ function overlapInputGrad(
         inWidth,
         spec.padTop,
         spec.padLeft,
-        threadRoom.at(threads() * planeBytes),
+        planeRoom.at(threads() * planeBytes),
         planeBytes,
         rows,
         phasePitch,
