@@ -184,18 +184,21 @@ function matmulHalf(
       Math.ceil(worthPacking / n),
     );
   }
-  if (spec.accumulate) convert("widen");
-  multiply({
-    ...spec,
-    c: {
-      address: dense,
-      rowStride: n,
-      columnStride: 1,
-      batchStrides: strides,
-    },
-  }, elements[dtype]);
-  convert("narrow");
-  release(dense);
+  try {
+    if (spec.accumulate) convert("widen");
+    multiply({
+      ...spec,
+      c: {
+        address: dense,
+        rowStride: n,
+        columnStride: 1,
+        batchStrides: strides,
+      },
+    }, elements[dtype]);
+    convert("narrow");
+  } finally {
+    release(dense);
+  }
 }
 
 /** Multiplies; elements of A, B and bias are `e`'s, those of C its lanes. */
