@@ -9,11 +9,15 @@ import "../devices/cpu/device.ts";
 import { nearest } from "../core/errors.ts";
 import { Scope } from "../core/scope.ts";
 import { loadWeights } from "../train/checkpoint.ts";
-import { allSettings, type Picks } from "../train/recipes/common.ts";
+import {
+  allSettings,
+  type Picks,
+  pickSettings,
+} from "../train/recipes/common.ts";
 import { recipes } from "../train/recipes/mod.ts";
 import type { Facts, Recipe, Trained } from "../train/recipes/recipe.ts";
 import { readConfig } from "../train/run_log.ts";
-import { settle, type Values } from "../train/settings.ts";
+import { type Settings, settle, type Values } from "../train/settings.ts";
 import { UsageError } from "./failure.ts";
 
 /** The files of a run folder. */
@@ -66,19 +70,37 @@ export async function openRun(path: string | undefined): Promise<Run> {
   if (!isObject(values) || !isObject(facts) || typeof decaf !== "string") {
     throw damaged('it needs "decaf", "values" and "facts"');
   }
-  const { model, optimizer, policy } = values as unknown as Picks;
-  if (!(model in recipe.models)) {
-    throw damaged(
-      `its model ${JSON.stringify(model)} is none of ${
-        Object.keys(recipe.models).join(", ")
-      }`,
-    );
+  try {
+    return {
+      folder,
+      recipe,
+      values: settleRun(recipe, values),
+      facts,
+      weights,
+    };
+  } catch (error) {
+    throw damaged((error as Error).message);
   }
-  const table = allSettings(recipe, { model, optimizer, policy });
-  const where = `in ${folder}/config.json`;
-  const write = (name: string) => name;
-  const settled = settle(table, [{ where, write, values }]);
-  return { folder, recipe, values: settled, facts, weights };
+}
+
+/** Checks all settings of a run, those first that decide which others there are. */
+function settleRun(
+  recipe: Recipe,
+  values: Readonly<Record<string, unknown>>,
+): Values {
+  const given = (table: Settings) => ({
+    where: "there",
+    write: (name: string) => name,
+    values: Object.fromEntries(
+      Object.entries(values).filter(([name]) => name in table),
+    ),
+  });
+  const { model: choice } = pickSettings(recipe);
+  const { model } = settle({ model: choice }, [given({ model: choice })]);
+  const table = pickSettings(recipe, model as string);
+  const picks = settle(table, [given(table)]) as unknown as Picks;
+  const all = allSettings(recipe, picks);
+  return settle(all, [{ ...given(all), values }]);
 }
 
 function isObject(x: unknown): x is Record<string, unknown> {

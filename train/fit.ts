@@ -72,8 +72,7 @@ export async function fit(
 /** The rest of the current epoch, or until the signal; returns the seconds it took. */
 async function runEpoch(training: Training): Promise<number> {
   const { loader, callbacks, options } = training;
-  const { batchSize = 64, checkpoint, checkpointEvery, signal } = options;
-  const { epoch } = loader;
+  const { checkpoint, checkpointEvery, signal } = options;
   let seconds = 0;
   for (let from = performance.now();; from = performance.now()) {
     const batch = await loader.next();
@@ -84,12 +83,6 @@ async function runEpoch(training: Training): Promise<number> {
     for (const callback of callbacks) {
       await callback.step?.({
         ...training.report(),
-        epoch,
-        examples: Math.min(
-          loader.position * batchSize,
-          loader.dataset.length,
-        ),
-        batchExamples: batch.inputs.shape[0],
         batch: { ...training.lastNumbers(), loss },
         learningRate,
         metrics: () => valuesOf(training.metrics),

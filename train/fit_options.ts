@@ -20,26 +20,24 @@ export interface Split {
 /** Numbers by name. */
 export type Numbers = Readonly<Record<string, number>>;
 
-/** What callbacks are told before the first step. */
+/** Where a training stands. */
 export interface StartReport {
-  /** Optimizer steps taken, before a resume. */
+  /** Optimizer steps taken. */
   readonly step: number;
   /** Steps that the whole training takes. */
   readonly totalSteps: number;
   /** Epochs that the whole training takes. */
   readonly epochs: number;
+  /** The epoch, from 0. */
+  readonly epoch: number;
   /** Examples in one epoch. */
   readonly epochExamples: number;
+  /** Examples of them that were seen. */
+  readonly examples: number;
 }
 
 /** What callbacks are told after a step. */
 export interface StepReport extends StartReport {
-  /** Epoch, from 0. */
-  readonly epoch: number;
-  /** Examples seen in this epoch, this step's included. */
-  readonly examples: number;
-  /** Examples of this step. */
-  readonly batchExamples: number;
   /** The loss of this step, and the metrics of its examples alone. */
   readonly batch: Numbers & { readonly loss: number };
   /** Learning rate of this step. */
@@ -50,8 +48,6 @@ export interface StepReport extends StartReport {
 
 /** What callbacks are told after an epoch. */
 export interface EpochReport extends StartReport {
-  /** Epoch, from 0. */
-  readonly epoch: number;
   /** Metrics over the epoch. */
   readonly train: Numbers;
   /** Metrics on the test part, when there is one. */

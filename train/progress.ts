@@ -96,6 +96,11 @@ export class Progress implements Disposable {
     if (!terminal) this.#shownAt = this.#started;
   }
 
+  /** Whether anything was done since the start. */
+  get started(): boolean {
+    return this.#done > this.#before;
+  }
+
   /** Says that `done` of the total is done, and what the numbers are. */
   update(done: number, metrics: ProgressMetrics = {}): void {
     if (this.#finished) return;

@@ -135,12 +135,20 @@ export class RunLog implements Disposable {
       }
       this.#bytes += bytes.length;
     } catch (error) {
-      // Take back the part of the line that was written.
-      this.#metrics.truncateSync(this.#bytes);
+      this.#takeBack();
       const path = metricsPath(this.folder);
       throw describeWriteError(error, path, this.#bytes + bytes.length);
     }
     this.#events?.write(step, values);
+  }
+
+  /** Takes back the part of a line that was written. */
+  #takeBack(): void {
+    try {
+      this.#metrics.truncateSync(this.#bytes);
+    } catch {
+      // No file on a disk; the first error is the one to tell.
+    }
   }
 
   /** Closes the files. */

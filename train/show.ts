@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Callback, Numbers } from "./fit_options.ts";
+import type { Callback, Numbers, StartReport } from "./fit_options.ts";
 import { Progress, type ProgressOptions } from "./progress.ts";
 import type { RunLog } from "./run_log.ts";
 
@@ -37,16 +37,21 @@ export function progressDisplay(
   const write = options.write ?? writeToStderr;
   const print = (text: string) =>
     bar === undefined ? write(`${text}\n`) : bar.print(text);
+  // The bar of an epoch starts before its first step, so that it measures it.
+  const open = (r: StartReport) => {
+    if (r.epoch >= r.epochs) return;
+    bar = new Progress(r.epochExamples * perExample, {
+      ...display,
+      label: epochLabel(r),
+      done: r.examples * perExample,
+    });
+  };
   return {
+    start: open,
     step(r) {
-      bar ??= new Progress(r.epochExamples * perExample, {
-        ...display,
-        label: epochLabel(r),
-        done: (r.examples - r.batchExamples) * perExample,
-      });
-      bar.update(r.examples * perExample, r.metrics());
+      bar?.update(r.examples * perExample, r.metrics());
       if (r.examples < r.epochExamples) return;
-      bar.finish();
+      bar?.finish();
       bar = undefined;
     },
     test(examples, total) {
@@ -60,10 +65,12 @@ export function progressDisplay(
       if (test !== undefined) {
         print(`${epochLabel(report)}: test ${words(test)}`);
       }
+      open({ ...report, epoch: report.epoch + 1, examples: 0 });
     },
     print,
     close() {
-      bar?.finish();
+      if (bar?.started) bar.finish();
+      else bar?.clear();
       bar = undefined;
     },
   };

@@ -80,15 +80,20 @@ export class Training {
     this.callbacks = options.callbacks ?? [];
   }
 
-  /** What every report begins with. */
+  /** Where the training stands. */
   report(): StartReport {
     const { epochs = 1, batchSize = 64, dropLast = true } = this.options;
-    const { batchesPerEpoch, dataset } = this.loader;
+    const { batchesPerEpoch, dataset, epoch, position } = this.loader;
+    const epochExamples = dropLast
+      ? batchesPerEpoch * batchSize
+      : dataset.length;
     return {
       step: this.step,
       totalSteps: epochs * batchesPerEpoch,
       epochs,
-      epochExamples: dropLast ? batchesPerEpoch * batchSize : dataset.length,
+      epoch,
+      epochExamples,
+      examples: Math.min(position * batchSize, epochExamples),
     };
   }
 
