@@ -48,29 +48,14 @@ export * from "./rounding.ts";
 export * from "./trigonometry.ts";
 export * from "./selection.ts";
 export * from "./indexing.ts";
-export {
-  adaptiveAvgPool,
-  adaptiveMaxPool,
-  type AveragePool,
-  type AveragePoolOptions,
-  avgPool,
-  lpPool,
-  maxPool,
-  maxPoolWithIndices,
-  type PoolOptions,
-  type PoolWithIndices,
-} from "./pooling.ts";
+export * from "./pooling.ts";
 export * from "./einsum.ts";
 export * from "./interpolation.ts";
 export * from "./activation.ts";
 export * from "./attention.ts";
 export * from "./recurrent.ts";
-export {
-  type CellKind,
-  type LayerAttrs,
-  type RecurrentLayer,
-  recurrentLayer,
-} from "./recurrent_layer.ts";
+export type { CellKind, LayerAttrs } from "./recurrent_cells.ts";
+export { type RecurrentLayer, recurrentLayer } from "./recurrent_layer.ts";
 export * from "./masks.ts";
 export * from "./counting.ts";
 export * from "./embedding.ts";

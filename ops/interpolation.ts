@@ -12,7 +12,7 @@ import { add, mul } from "./arithmetic.ts";
 import { Elementwise } from "./engine.ts";
 import { cast, expand, reshape } from "./foundation.ts";
 import { gather } from "./indexing.ts";
-import { alongAxis } from "./pooling.ts";
+import { alongAxis } from "./adaptive_pooling.ts";
 import { t } from "./samples.ts";
 import { select } from "./slicing.ts";
 import { type PerAxis, perAxis } from "./windows.ts";

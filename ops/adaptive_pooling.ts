@@ -1,0 +1,183 @@
+/**
+ * Pooling into a given number of parts, and global pooling.
+ *
+ * @module
+ */
+
+import { contiguous, runRows } from "../core/fuse.ts";
+import { operator } from "../core/op.ts";
+import { fromHost, Tensor } from "../core/tensor.ts";
+import * as k from "../kernel/expr.ts";
+import type { Expr } from "../kernel/expr.ts";
+import { mul } from "./arithmetic.ts";
+import { cast, reshape } from "./foundation.ts";
+import { batchMatmul } from "./matmul.ts";
+import { t } from "./samples.ts";
+import { allOf, offsetOf, type PerAxis, perAxis } from "./windows.ts";
+import { lowest } from "./pool_windows.ts";
+import { pickAt } from "./plane_positions.ts";
+import { maximum } from "./max_pooling.ts";
+import { avgPool } from "./average_pooling.ts";
+
+/** Each row averages the cells of one window of adaptive pooling. */
+function adaptiveMatrix(from: number, to: number): Float64Array {
+  const matrix = new Float64Array(to * from);
+  for (let i = 0; i < to; i++) {
+    const start = Math.floor(i * from / to),
+      end = Math.ceil((i + 1) * from / to);
+    matrix.fill(1 / (end - start), i * from + start, i * from + end);
+  }
+  return matrix;
+}
+
+/**
+ * Applies a matrix [to, from] along one axis of a tensor.
+ */
+export function alongAxis(
+  x: Tensor,
+  axis: number,
+  matrix: Float64Array,
+  to: number,
+): Tensor {
+  const from = x.shape[axis];
+  const host = fromHost(matrix, "f64", [to, from], { device: x.device.name });
+  const weights = cast(host, x.dtype);
+  const inner = x.shape.slice(axis + 1).reduce((a, b) => a * b, 1);
+  const shape = [...x.shape.slice(0, axis), to, ...x.shape.slice(axis + 1)];
+  if (inner === 1) {
+    const rows = reshape(x, [-1, from]);
+    return reshape(batchMatmul(rows, weights, { transposeB: true }), shape);
+  }
+  return reshape(batchMatmul(weights, reshape(x, [-1, from, inner])), shape);
+}
+
+/**
+ * Mean over windows that divide the input into the given number of parts.
+ *
+ * @param x Tensor [N, C, spatial…].
+ * @param size Spatial extents of the result; 1 is global average pooling.
+ * @returns Tensor [N, C, size…].
+ */
+export const adaptiveAvgPool: (x: Tensor, size: PerAxis) => Tensor = operator<
+  (x: Tensor, size: PerAxis) => Tensor,
+  { size: PerAxis }
+>({
+  name: "adaptiveAvgPool",
+  family: "pooling",
+  inputs: ["x"],
+  attrs: { size: 1 },
+  bind: (x, size) => ({ inputs: [x], attrs: { size } }),
+  torch:
+    "[F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d][x.dim() - 3](x, size)",
+  onnx: "GlobalAveragePool",
+  run: ([x], { size }) => {
+    const rank = x.rank - 2;
+    const target = perAxis(size, rank, "size");
+    const spatial = x.shape.slice(2);
+    if (spatial.every((n, d) => n % target[d] === 0)) {
+      return avgPool(x, spatial.map((n, d) => n / target[d]));
+    }
+    return target.reduce(
+      (y, to, d) => alongAxis(y, 2 + d, adaptiveMatrix(y.shape[2 + d], to), to),
+      x,
+    );
+  },
+  samples: [
+    [t([1, 2, 4, 6]), [2, 3]],
+    [t([1, 2, 5, 7]), 3],
+    [t([2, 3, 5]), 1],
+    [t([1, 1, 3, 4, 5]), 2],
+  ],
+});
+
+/**
+ * Largest value of each of the windows that divide the input into the given number of parts.
+ *
+ * @param x Tensor [N, C, spatial…].
+ * @param size Spatial extents of the result; 1 is global maximum pooling.
+ * @returns Tensor [N, C, size…].
+ */
+export const adaptiveMaxPool: (x: Tensor, size: PerAxis) => Tensor = operator<
+  (x: Tensor, size: PerAxis) => Tensor,
+  { size: PerAxis }
+>({
+  name: "adaptiveMaxPool",
+  family: "pooling",
+  inputs: ["x"],
+  attrs: { size: 1 },
+  bind: (x, size) => ({ inputs: [x], attrs: { size } }),
+  torch:
+    "[F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d][x.dim() - 3](x, size)",
+  onnx: "GlobalMaxPool",
+  run: ([x], { size }) =>
+    pickAt(x, adaptiveMaxIndices(x, perAxis(size, x.rank - 2, "size"))),
+  samples: [[t([1, 2, 4, 6]), [2, 3]], [t([1, 2, 5, 7]), 3], [t([2, 3, 5]), 1]],
+});
+
+/** Row-major position of the largest value of each adaptive window (i64). */
+export const adaptiveMaxIndices: (
+  x: Tensor,
+  size: readonly number[],
+) => Tensor = operator<
+  (x: Tensor, size: readonly number[]) => Tensor,
+  { size: readonly number[] }
+>({
+  name: "adaptiveMaxIndices",
+  family: "pooling",
+  inputs: ["x"],
+  attrs: { size: [] },
+  bind: (x, size) => ({ inputs: [x], attrs: { size } }),
+  torch:
+    "[F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d][x.dim() - 3](x, size, return_indices=True)[1]",
+  constant: true,
+  run: ([x], { size }) => {
+    const [n, c, ...spatial] = x.shape;
+    const rank = spatial.length;
+    const longest = spatial.map((from, d) => Math.ceil(from / size[d]) + 1);
+    const table = contiguous(x.value);
+    const [indices] = runRows(x.device, {
+      name: "adaptiveMax",
+      space: [n, c, ...size, ...longest],
+      axes: size.map((_, d) => 2 + rank + d),
+      streams: [],
+      tables: [table],
+      scalars: [...spatial, ...size, ...longest, c],
+      scalarTypes: Array(3 * rank + 1).fill("i32"),
+      passes: 1,
+      build: ({ scalars: s, coord, load }) => {
+        const from = s.slice(0, rank),
+          to = s.slice(rank, 2 * rank),
+          taps = s.slice(2 * rank, 3 * rank);
+        const start = from.map((extent, d) =>
+          k.div(k.mul(coord(2 + d), extent), to[d])
+        );
+        const end = from.map((extent, d) =>
+          k.div(
+            k.add(k.mul(k.add(coord(2 + d), 1), extent), k.sub(to[d], 1)),
+            to[d],
+          )
+        );
+        const at = start.map((p, d) => k.add(p, coord(2 + rank + d)));
+        const plane = k.add(k.mul(coord(0), s[3 * rank]), coord(1));
+        const element = load(0, offsetOf([plane, ...at], [plane, ...from]));
+        const inside = allOf(at.map((p, d) => k.lt(p, end[d])));
+        let rest: Expr = k.stage(0, "i32");
+        const place: Expr[] = [];
+        for (let d = rank - 1; d >= 0; d--) {
+          place[d] = k.add(start[d], k.rem(rest, taps[d]));
+          rest = k.div(rest, taps[d]);
+        }
+        return {
+          stages: [{
+            op: "argmax",
+            value: k.select(inside, element, lowest(element.type)),
+          }],
+          outputs: [{ dtype: "i64", per: "row", value: offsetOf(place, from) }],
+        };
+      },
+    });
+    table.release();
+    return new Tensor(indices);
+  },
+  samples: [[t([1, 2, 4, 6]), [2, 3]], [t([1, 2, 5, 7]), [3, 3]]],
+});

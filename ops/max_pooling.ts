@@ -1,0 +1,202 @@
+/**
+ * Maximum pooling over one to three spatial axes.
+ *
+ * @module
+ */
+
+import type { DeviceKernels } from "../core/device.ts";
+import { ShapeError } from "../core/errors.ts";
+import { contiguous, runRows } from "../core/fuse.ts";
+import { operator } from "../core/op.ts";
+import { Tensor } from "../core/tensor.ts";
+import { Value } from "../core/value.ts";
+import * as k from "../kernel/expr.ts";
+import type { Expr } from "../kernel/expr.ts";
+import { mul } from "./arithmetic.ts";
+import { convSpec, withBlocks } from "./convolution.ts";
+import { t } from "./samples.ts";
+import {
+  type Geometry,
+  offsetOf,
+  type PerAxis,
+  windowExprs,
+  windowScalars,
+} from "./windows.ts";
+import { lowest, poolGeometry, tap } from "./pool_windows.ts";
+import { placeAt } from "./plane_positions.ts";
+
+/** Options of pooling. */
+export interface PoolOptions {
+  /** Step from window to window; the kernel's extent by default. */
+  stride?: PerAxis;
+  /** Cells around the input that take no part in the maximum. */
+  padding?: PerAxis;
+  /** Distance of the cells of a window. */
+  dilation?: PerAxis;
+  /** Whether windows that reach over the end are kept. */
+  ceilMode?: boolean;
+}
+
+/** Attributes of maximum pooling. */
+export interface Attrs {
+  kernel: PerAxis;
+  stride: PerAxis | undefined;
+  padding: PerAxis;
+  dilation: PerAxis;
+  ceilMode: boolean;
+}
+
+const defaults: Attrs = {
+  kernel: 1,
+  stride: undefined,
+  padding: 0,
+  dilation: 1,
+  ceilMode: false,
+};
+
+/** Largest values and their places. */
+export function maximum(x: Tensor, g: Geometry): [Tensor, Tensor] {
+  const rank = g.input.length;
+  const [n, c] = x.shape;
+  const kernel: DeviceKernels["maxPool2d"] = x.dtype === "f32" && rank <= 2
+    ? x.device.kernels.maxPool2d
+    : undefined;
+  const shape = [n, c, ...g.output];
+  if (kernel !== undefined && x.size > 0) {
+    return withBlocks([x.value], (xs) => {
+      const y = Value.empty(x.device, x.dtype, shape);
+      const indices = Value.empty(x.device, "i64", shape);
+      kernel(convSpec(n, c, c, g, c), xs, y, indices);
+      return [new Tensor(y), new Tensor(indices)];
+    });
+  }
+  const table = contiguous(x.value);
+  const { scalars, types } = windowScalars(g);
+  const [y, indices] = runRows(x.device, {
+    name: "maxPool",
+    space: [n, c, ...g.output, ...g.kernel],
+    axes: g.kernel.map((_, d) => 2 + rank + d),
+    streams: [],
+    tables: [table],
+    scalars: [...scalars, c],
+    scalarTypes: [...types, "i32"],
+    passes: 2,
+    build: ({ scalars: s, coord, load }) => {
+      const w = windowExprs(s, rank);
+      const window = w.input.map((_, d) => coord(2 + d));
+      const plane = k.add(k.mul(coord(0), s[s.length - 1]), coord(1));
+      const { at, inside } = tap(
+        w,
+        window,
+        window.map((_, d) => coord(2 + rank + d)),
+      );
+      const element = load(0, offsetOf([plane, ...at], [plane, ...w.input]));
+      const value = k.select(inside, element, lowest(element.type));
+      // The winner's tap gives its place in the plane.
+      let rest: Expr = k.stage(1, "i32");
+      const taps: Expr[] = [];
+      for (let d = rank - 1; d >= 0; d--) {
+        taps[d] = k.rem(rest, w.kernel[d]);
+        rest = k.div(rest, w.kernel[d]);
+      }
+      return {
+        stages: [{ op: "max", value }, { op: "argmax", value }],
+        outputs: [
+          { dtype: x.dtype, per: "row", value: k.stage(0, element.type) },
+          {
+            dtype: "i64",
+            per: "row",
+            value: offsetOf(tap(w, window, taps).at, w.input),
+          },
+        ],
+      };
+    },
+  });
+  table.release();
+  return [new Tensor(y), new Tensor(indices)];
+}
+
+/** Signature of {@linkcode maxPoolWithIndices}. */
+export type PoolWithIndices = (
+  x: Tensor,
+  kernel: PerAxis,
+  options?: PoolOptions,
+) => [Tensor, Tensor];
+
+/**
+ * Largest value of each window, and its row-major position in the input plane (i64).
+ * The first of equal values wins; NaN wins over numbers.
+ *
+ * @param x Tensor [N, C, spatial…].
+ * @param kernel Extents of the windows.
+ * @returns Two tensors [N, C, output…].
+ * @throws {ShapeError} when a window does not fit.
+ */
+export const maxPoolWithIndices: PoolWithIndices = operator<
+  PoolWithIndices,
+  Attrs
+>({
+  name: "maxPoolWithIndices",
+  family: "pooling",
+  inputs: ["x"],
+  attrs: defaults,
+  bind: (x, kernel, options) => ({
+    inputs: [x],
+    attrs: { kernel, ...options },
+  }),
+  torch:
+    "[F.max_pool1d, F.max_pool2d, F.max_pool3d][x.dim() - 3](x, kernel, stride, padding, dilation, ceilMode, return_indices=True)",
+  onnx: "MaxPool",
+  caffe2: "MaxPoolWithIndex",
+  saves: [],
+  savesOutputs: true,
+  run: ([x], attrs) => maximum(x, poolGeometry(x.shape, attrs)),
+  // ∂max: the gradient goes to the winner
+  gradient: ({ outputs: [, indices], shapes: [shape], grads: [grad] }) => [
+    grad === undefined ? undefined : placeAt(grad, indices, shape.slice(2)),
+  ],
+  samples: [
+    [t([1, 2, 4, 6]), 2],
+    [t([1, 1, 5, 5]), 3, { stride: 2, padding: 1 }],
+    [t([1, 2, 7]), 3, { stride: 2, ceilMode: true }],
+    [t([1, 1, 5, 6]), 2, { dilation: 2, stride: 1 }],
+    [t([1, 1, 3, 4, 3]), 2, { stride: 1 }],
+    [t([1, 1, 2, 4], { data: [1, NaN, 3, 3, 2, 5, 3, 3], grad: false }), 2],
+    [t([2, 1, 4, 4], { dtype: "f16" }), 2],
+  ],
+});
+
+/**
+ * Largest value of each window.
+ *
+ * @param x Tensor [N, C, spatial…].
+ * @param kernel Extents of the windows.
+ * @returns Tensor [N, C, output…].
+ * @throws {ShapeError} when a window does not fit.
+ */
+export const maxPool: (
+  x: Tensor,
+  kernel: PerAxis,
+  options?: PoolOptions,
+) => Tensor = operator<
+  (x: Tensor, kernel: PerAxis, options?: PoolOptions) => Tensor,
+  Attrs
+>({
+  name: "maxPool",
+  family: "pooling",
+  inputs: ["x"],
+  attrs: defaults,
+  bind: (x, kernel, options) => ({
+    inputs: [x],
+    attrs: { kernel, ...options },
+  }),
+  torch:
+    "[F.max_pool1d, F.max_pool2d, F.max_pool3d][x.dim() - 3](x, kernel, stride, padding, dilation, ceilMode)",
+  onnx: "MaxPool",
+  caffe2: "MaxPool",
+  run: ([x], { kernel, ...options }) =>
+    maxPoolWithIndices(x, kernel, options)[0],
+  samples: [[t([1, 2, 4, 6]), 2], [t([1, 1, 5, 5]), [2, 3], {
+    stride: [1, 2],
+  }]],
+});

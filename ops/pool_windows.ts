@@ -1,0 +1,77 @@
+/**
+ * Windows of pooling: geometry, and where a tap lies.
+ *
+ * @module
+ */
+
+import { ShapeError, shapeText } from "../core/errors.ts";
+import { type Shape } from "../core/shape.ts";
+import * as k from "../kernel/expr.ts";
+import type { Expr } from "../kernel/expr.ts";
+import { mul } from "./arithmetic.ts";
+import {
+  allOf,
+  type Geometry,
+  geometry,
+  type PerAxis,
+  perAxis,
+  windowExprs,
+} from "./windows.ts";
+import { type Attrs } from "./max_pooling.ts";
+
+/** The windows of a pooling. */
+export function poolGeometry(
+  x: Shape,
+  a: Omit<Attrs, "dilation"> & { dilation?: PerAxis },
+): Geometry {
+  const spatial = x.slice(2);
+  if (spatial.length < 1 || spatial.length > 3) {
+    throw new ShapeError(
+      `Cannot pool a tensor of shape ${
+        shapeText(x)
+      }: it must be [N, C, spatial…] with one to three spatial axes`,
+    );
+  }
+  const kernel = perAxis(a.kernel, spatial.length, "kernel");
+  const padding = perAxis(a.padding, spatial.length, "padding");
+  padding.forEach((n, d) => {
+    if (2 * n > kernel[d]) {
+      throw new RangeError(
+        `Cannot pool with kernel ${shapeText(kernel)} and padding ${
+          shapeText(padding)
+        }: padding must be at most half of the kernel`,
+      );
+    }
+  });
+  return geometry("pool", spatial, kernel, {
+    ...a,
+    padding,
+    stride: a.stride ?? a.kernel,
+  });
+}
+
+/** Coordinates in the input of the tap at hand, and whether it lies inside. */
+export function tap(
+  w: ReturnType<typeof windowExprs>,
+  window: readonly Expr[],
+  taps: readonly Expr[],
+): { at: Expr[]; inside: Expr } {
+  const at = taps.map((c, d) =>
+    k.add(
+      k.sub(k.mul(window[d], w.stride[d]), w.before[d]),
+      k.mul(c, w.dilation[d]),
+    )
+  );
+  return {
+    at,
+    inside: allOf(at.map((p, d) => k.and(k.ge(p, 0), k.lt(p, w.input[d])))),
+  };
+}
+
+/** The smallest value of a type. */
+export function lowest(type: k.ScalarType): Expr {
+  return k.constant(
+    type === "i32" ? -(2 ** 31) : type === "i64" ? -(2n ** 63n) : -Infinity,
+    type,
+  );
+}
