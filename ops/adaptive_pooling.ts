@@ -9,14 +9,12 @@ import { operator } from "../core/op.ts";
 import { fromHost, Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";
 import type { Expr } from "../kernel/expr.ts";
-import { mul } from "./arithmetic.ts";
 import { cast, reshape } from "./foundation.ts";
 import { batchMatmul } from "./matmul.ts";
 import { t } from "./samples.ts";
 import { allOf, offsetOf, type PerAxis, perAxis } from "./windows.ts";
 import { lowest } from "./pool_windows.ts";
 import { pickAt } from "./plane_positions.ts";
-import { maximum } from "./max_pooling.ts";
 import { avgPool } from "./average_pooling.ts";
 
 /** Each row averages the cells of one window of adaptive pooling. */

@@ -105,9 +105,7 @@ export const scaledDotProductAttention: Attention = operator<Attention, Attrs>({
         : add(scores, mask);
     }
     const weights = softmax(scores, -1);
-    const kept = share > 0 && training
-      ? dropout(weights, share)
-      : weights;
+    const kept = share > 0 && training ? dropout(weights, share) : weights;
     return batchMatmul(kept, values);
   },
   samples: [

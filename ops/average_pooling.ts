@@ -4,17 +4,15 @@
  * @module
  */
 
-import { ShapeError } from "../core/errors.ts";
 import { contiguous, runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
-import { type Shape } from "../core/shape.ts";
+import type { Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";
 import type { Expr } from "../kernel/expr.ts";
 import { abs } from "./arithmetic.ts";
 import { pow } from "./powers.ts";
 import { mul } from "./arithmetic.ts";
-import { cast } from "./foundation.ts";
 import { t } from "./samples.ts";
 import {
   allOf,

@@ -6,13 +6,14 @@
 
 import type { Block, MatrixOperand } from "../core/device.ts";
 import { type DType, isFloat, promote } from "../core/dtype.ts";
-import { ShapeError, shapeText } from "../core/errors.ts";
+import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
 import { contiguous, materialize, runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
 import {
   broadcastShapes,
   broadcastStrides,
   type Shape,
+  sizeOf,
 } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import { Value } from "../core/value.ts";
@@ -57,6 +58,20 @@ function multiply(
   { transposeA, transposeB }: Transposition,
   bias?: Value,
 ): Value {
+  if (a.dtype !== b.dtype) {
+    throw new DTypeError(
+      `Cannot multiply matrices of dtypes ${a.dtype} and ${b.dtype}: both must have one dtype; convert one with cast(x, "${
+        promote(a.dtype, b.dtype)
+      }")`,
+    );
+  }
+  if (a.shape.length < 2 || b.shape.length < 2) {
+    throw new ShapeError(
+      `Cannot multiply matrices of shapes ${shapeText(a.shape)} and ${
+        shapeText(b.shape)
+      }: both need at least two axes; matmul also takes vectors`,
+    );
+  }
   materialize(a);
   materialize(b);
   const rows = (v: Value, swap: boolean) =>
@@ -203,6 +218,7 @@ export const batchMatmul: BatchMatmul = operator<BatchMatmul, Transposition>({
     [t([0, 3]), t([3, 2])],
     [t([2, 3], { dtype: "i32" }), t([3, 2], { dtype: "i32" })],
     [t([7, 9], { dtype: "bf16" }), t([9, 5], { dtype: "bf16" })],
+    [t([2, 0]), t([0, 3])],
   ],
 });
 
@@ -240,7 +256,7 @@ export const matmul: (a: Tensor, b: Tensor) => Tensor = operator<
     let result: Tensor;
     if (left.rank > 2 && right.rank === 2) {
       // One large product instead of a batch of small ones.
-      const flat = reshape(left, [-1, left.shape[left.rank - 1]]);
+      const flat = asRows(left);
       result = reshape(batchMatmul(flat, right), [
         ...left.shape.slice(0, -1),
         right.shape[1],
@@ -262,6 +278,11 @@ export const matmul: (a: Tensor, b: Tensor) => Tensor = operator<
     [t([3], { dtype: "f64" }), t([3, 2])],
   ].filter((s) => s[0].dtype === s[1].dtype),
 });
+
+/** The tensor as a matrix whose columns are its last axis. */
+function asRows(x: Tensor): Tensor {
+  return reshape(x, [sizeOf(x.shape.slice(0, -1)), x.shape[x.rank - 1]]);
+}
 
 function sameType(a: Tensor, b: Tensor): [Tensor, Tensor] {
   if (a.dtype === b.dtype) return [a, b];
@@ -313,7 +334,7 @@ export const linear: (x: Tensor, w: Tensor, b?: Tensor) => Tensor = operator<
         }]`,
       );
     }
-    const flat = reshape(x, [-1, depth]);
+    const flat = asRows(x);
     if (
       !isFloat(x.dtype) || x.dtype !== w.dtype ||
       (b !== undefined && b.dtype !== x.dtype)
@@ -332,11 +353,11 @@ export const linear: (x: Tensor, w: Tensor, b?: Tensor) => Tensor = operator<
   },
   // ∂linear: dx = g·w, dw = gᵀ·x, db = Σ g
   gradient: ({ inputs: [x, w], shapes, grad, needs }) => {
-    const g = reshape(grad, [-1, shapes[1][0]]);
+    const g = asRows(grad);
     return [
       needs(0) ? reshape(batchMatmul(g, w), shapes[0]) : undefined,
       needs(1)
-        ? batchMatmul(g, reshape(x, [-1, shapes[1][1]]), { transposeA: true })
+        ? batchMatmul(g, asRows(x), { transposeA: true })
         : undefined,
       needs(2) ? sum(g, 0) : undefined,
     ];
@@ -347,6 +368,7 @@ export const linear: (x: Tensor, w: Tensor, b?: Tensor) => Tensor = operator<
     [t([2, 2, 3]), t([4, 3]), t([4])],
     [t([3]), t([2, 3]), t([2])],
     [t([0, 3]), t([2, 3]), t([2])],
+    [t([2, 2, 0]), t([3, 0]), t([3])],
     [
       t([4, 3], { dtype: "f16" }),
       t([2, 3], { dtype: "f16" }),
@@ -448,11 +470,14 @@ export const bilinear: (
     }
     const [out, in1, in2] = w.shape;
     const lead = a.shape.slice(0, -1);
-    const x = reshape(a, [-1, in1]), y = reshape(b, [-1, in2]);
+    const x = asRows(a), y = asRows(b), rows = x.shape[0];
     // Every product aᵢ·bⱼ, then one linear map of those.
-    const pairs = mul(reshape(x, [-1, in1, 1]), reshape(y, [-1, 1, in2]));
+    const pairs = mul(
+      reshape(x, [rows, in1, 1]),
+      reshape(y, [rows, 1, in2]),
+    );
     const result = linear(
-      reshape(pairs, [-1, in1 * in2]),
+      reshape(pairs, [rows, in1 * in2]),
       reshape(w, [out, in1 * in2]),
       bias,
     );

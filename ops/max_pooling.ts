@@ -5,14 +5,12 @@
  */
 
 import type { DeviceKernels } from "../core/device.ts";
-import { ShapeError } from "../core/errors.ts";
 import { contiguous, runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
 import { Tensor } from "../core/tensor.ts";
 import { Value } from "../core/value.ts";
 import * as k from "../kernel/expr.ts";
 import type { Expr } from "../kernel/expr.ts";
-import { mul } from "./arithmetic.ts";
 import { convSpec, withBlocks } from "./convolution.ts";
 import { t } from "./samples.ts";
 import {
@@ -22,7 +20,13 @@ import {
   windowExprs,
   windowScalars,
 } from "./windows.ts";
-import { lowest, poolGeometry, tap } from "./pool_windows.ts";
+import {
+  lowest,
+  type PoolAttrs,
+  poolDefaults,
+  poolGeometry,
+  tap,
+} from "./pool_windows.ts";
 import { placeAt } from "./plane_positions.ts";
 
 /** Options of pooling. */
@@ -36,23 +40,6 @@ export interface PoolOptions {
   /** Whether windows that reach over the end are kept. */
   ceilMode?: boolean;
 }
-
-/** Attributes of maximum pooling. */
-export interface Attrs {
-  kernel: PerAxis;
-  stride: PerAxis | undefined;
-  padding: PerAxis;
-  dilation: PerAxis;
-  ceilMode: boolean;
-}
-
-const defaults: Attrs = {
-  kernel: 1,
-  stride: undefined,
-  padding: 0,
-  dilation: 1,
-  ceilMode: false,
-};
 
 /** Largest values and their places. */
 export function maximum(x: Tensor, g: Geometry): [Tensor, Tensor] {
@@ -134,12 +121,12 @@ export type PoolWithIndices = (
  */
 export const maxPoolWithIndices: PoolWithIndices = operator<
   PoolWithIndices,
-  Attrs
+  PoolAttrs
 >({
   name: "maxPoolWithIndices",
   family: "pooling",
   inputs: ["x"],
-  attrs: defaults,
+  attrs: poolDefaults,
   bind: (x, kernel, options) => ({
     inputs: [x],
     attrs: { kernel, ...options },
@@ -180,12 +167,12 @@ export const maxPool: (
   options?: PoolOptions,
 ) => Tensor = operator<
   (x: Tensor, kernel: PerAxis, options?: PoolOptions) => Tensor,
-  Attrs
+  PoolAttrs
 >({
   name: "maxPool",
   family: "pooling",
   inputs: ["x"],
-  attrs: defaults,
+  attrs: poolDefaults,
   bind: (x, kernel, options) => ({
     inputs: [x],
     attrs: { kernel, ...options },

@@ -11,11 +11,9 @@ import { contiguousStrides, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import { Value } from "../core/value.ts";
 import * as k from "../kernel/expr.ts";
-import { mul } from "./arithmetic.ts";
 import { withBlocks } from "./convolution.ts";
-import { cast, reshape } from "./foundation.ts";
+import { cast } from "./foundation.ts";
 import { t } from "./samples.ts";
-import { geometry } from "./windows.ts";
 
 /**
  * Adds values to the given positions of zero planes: the adjoint of {@linkcode pickAt}.

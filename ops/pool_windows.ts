@@ -5,24 +5,40 @@
  */
 
 import { ShapeError, shapeText } from "../core/errors.ts";
-import { type Shape } from "../core/shape.ts";
+import type { Shape } from "../core/shape.ts";
 import * as k from "../kernel/expr.ts";
 import type { Expr } from "../kernel/expr.ts";
-import { mul } from "./arithmetic.ts";
 import {
   allOf,
   type Geometry,
   geometry,
   type PerAxis,
   perAxis,
-  windowExprs,
+  type windowExprs,
 } from "./windows.ts";
-import { type Attrs } from "./max_pooling.ts";
+
+/** Attributes of maximum pooling. */
+export interface PoolAttrs {
+  kernel: PerAxis;
+  stride: PerAxis | undefined;
+  padding: PerAxis;
+  dilation: PerAxis;
+  ceilMode: boolean;
+}
+
+/** Defaults of maximum pooling. */
+export const poolDefaults: PoolAttrs = {
+  kernel: 1,
+  stride: undefined,
+  padding: 0,
+  dilation: 1,
+  ceilMode: false,
+};
 
 /** The windows of a pooling. */
 export function poolGeometry(
   x: Shape,
-  a: Omit<Attrs, "dilation"> & { dilation?: PerAxis },
+  a: Omit<PoolAttrs, "dilation"> & { dilation?: PerAxis },
 ): Geometry {
   const spatial = x.slice(2);
   if (spatial.length < 1 || spatial.length > 3) {

@@ -6,8 +6,6 @@
 
 import * as k from "../kernel/expr.ts";
 import type { Expr } from "../kernel/expr.ts";
-import { add, mul } from "./arithmetic.ts";
-import { select } from "./slicing.ts";
 
 /** Kinds of recurrent cells. */
 export type CellKind = "lstm" | "gru" | "tanh" | "relu";

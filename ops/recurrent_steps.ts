@@ -6,15 +6,10 @@
  */
 
 import { runRows } from "../core/fuse.ts";
-import { operator } from "../core/op.ts";
 import { Value } from "../core/value.ts";
 import { differentiate } from "../kernel/differentiate.ts";
 import * as k from "../kernel/expr.ts";
 import type { Expr } from "../kernel/expr.ts";
-import { add } from "./arithmetic.ts";
-import { sum } from "./foundation.ts";
-import { t } from "./samples.ts";
-import { select } from "./slicing.ts";
 import { type Cell, cells, type LayerAttrs } from "./recurrent_cells.ts";
 
 /** Step t of [T, B, …] data, gate `g` of `gates`, as [B, H]. */
