@@ -1,5 +1,5 @@
 /**
- * Times Decaf's benches the way the peers are timed, for `deno bench` reports no
+ * Times bench/rows_bench.ts the way the peers are timed, for `deno bench` reports no
  * medians. Prints a line of JSON for each bench whose name is a row of
  * bench/peers/rows.ts.
  *
@@ -8,7 +8,6 @@
 
 import { measure, type TimedRun } from "../bench/peers/measure.ts";
 import { rows } from "../bench/peers/rows.ts";
-import { filesBelow } from "./files.ts";
 
 type Body = (context: Deno.BenchContext) => unknown;
 
@@ -32,7 +31,7 @@ function timedBench(name: string, body: Body): TimedRun {
   };
 }
 
-/** Collects what the bench modules hand to Deno.bench instead of running it. */
+/** Collects what bench/rows_bench.ts hands to Deno.bench instead of running it. */
 async function collect(): Promise<Map<string, Body>> {
   const benches = new Map<string, Body>();
   const register = (...args: unknown[]) => {
@@ -49,9 +48,7 @@ async function collect(): Promise<Map<string, Body>> {
     if (!options?.ignore) benches.set(name ?? options?.name ?? fn.name, fn);
   };
   Object.defineProperty(Deno, "bench", { value: register, configurable: true });
-  for (const path of filesBelow("bench", ["_bench.ts"])) {
-    await import(new URL(`../${path}`, import.meta.url).href);
-  }
+  await import("../bench/rows_bench.ts");
   return benches;
 }
 

@@ -2,8 +2,9 @@
  * Times Decaf and its peers one after the other on this machine, and prints one
  * table in Markdown. A peer that cannot be installed is listed with the reason.
  *
- * Run: `deno task bench:peers [--install] [--only=decaf,PyTorch,…]`
- * `--install` may put PyTorch (about 5 GB) into the user's cache folder.
+ * Run: `deno task bench:peers [--install] [--least] [--only=decaf,PyTorch,…]`
+ * `--install` may put PyTorch (about 5 GB) into the user's cache folder;
+ * `--least` shows the least times instead of the medians, for a busy machine.
  */
 
 import { parseArgs } from "@std/cli";
@@ -73,26 +74,30 @@ function digits(value: number): string {
   return value >= 100 ? value.toFixed(0) : value.toPrecision(3);
 }
 
-function cell(row: Row, column: Column, decaf: Column): string {
+/** Which of a line's times is shown. */
+type Time = "ms_median" | "ms_min";
+
+function cell(row: Row, column: Column, decaf: Column, shown: Time): string {
   const line = column.lines.get(row.name);
   if (!line || "absent" in line) return "–";
-  const time = digits(line.ms_median);
+  const time = digits(line[shown]);
   if (column === decaf) {
     return row.flops === undefined
       ? time
-      : `${time} (${(row.flops / line.ms_median / 1e6).toFixed(0)} GFLOP/s)`;
+      : `${time} (${(row.flops / line[shown] / 1e6).toFixed(0)} GFLOP/s)`;
   }
   const own = decaf.lines.get(row.name);
   if (!own || "absent" in own) return time;
-  return `${time} (${digits(line.ms_median / own.ms_median)}×)`;
+  return `${time} (${digits(line[shown] / own[shown])}×)`;
 }
 
-function table(columns: Column[]): string {
+function table(columns: Column[], shown: Time): string {
   const decaf = columns.find(({ name }) => name === "Decaf") ?? columns[0];
-  const head = ["ms, median", "must", "aim", ...columns.map((c) => c.name)];
+  const unit = shown === "ms_min" ? "ms, least" : "ms, median";
+  const head = [unit, "must", "aim", ...columns.map((c) => c.name)];
   const text = [head, head.map((_, i) => i === 0 ? "---" : "--:")];
   for (const row of rows) {
-    const cells = columns.map((column) => cell(row, column, decaf));
+    const cells = columns.map((column) => cell(row, column, decaf, shown));
     text.push([row.name, digits(row.must), digits(row.aim), ...cells]);
   }
   return text.map((cells) => `| ${cells.join(" | ")} |`).join("\n");
@@ -100,7 +105,7 @@ function table(columns: Column[]): string {
 
 async function main(): Promise<void> {
   const flags = parseArgs(Deno.args, {
-    boolean: ["install"],
+    boolean: ["install", "least"],
     string: ["only"],
   });
   const only: string[] | undefined = flags.only?.toLowerCase().split(",");
@@ -119,7 +124,7 @@ async function main(): Promise<void> {
     `Deno ${Deno.version.deno}, ${Deno.build.target}, ${cores} cores.`,
     "In brackets: how many times as fast as the peer Decaf is.\n",
   );
-  console.log(table(columns));
+  console.log(table(columns, flags.least ? "ms_min" : "ms_median"));
   const notes = columns.flatMap(({ name, lines, absent }) => [
     ...(absent ? [`${name}: ${absent}`] : []),
     ...[...lines.values()].flatMap((line) =>
