@@ -12,7 +12,7 @@ import { exitCodes, UsageError } from "./failure.ts";
 import { fromFlags, readFlags, settingsHelp } from "./flags.ts";
 import { invocation } from "./invocation.ts";
 import { loadTrained, openRun } from "./run_folder.ts";
-import { bold, columns, wantsColor } from "./terminal.ts";
+import { bold, columns, hasAllColors } from "./terminal.ts";
 
 /** The flags of all recipes, to tell their values from inputs. */
 function everyFlag(): Settings {
@@ -44,7 +44,7 @@ export const command: Command = {
     const screen: Screen = {
       print: console.log,
       columns: columns(),
-      color: wantsColor(),
+      color: hasAllColors(),
     };
     const trained = await loadTrained(run);
     for (const input of inputs) {

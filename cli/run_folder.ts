@@ -21,7 +21,9 @@ import { type Settings, settle, type Values } from "../train/settings.ts";
 import { UsageError } from "./failure.ts";
 
 /** The files of a run folder. */
-export function runFiles(folder: string) {
+export function runFiles(
+  folder: string,
+): Record<"config" | "metrics" | "checkpoint" | "model" | "curve", string> {
   return {
     config: `${folder}/config.json`,
     metrics: `${folder}/metrics.jsonl`,

@@ -36,7 +36,7 @@ import {
   sayHowToGoOn,
   sayWhatWasMade,
 } from "./summary.ts";
-import { columns, wantsColor } from "./terminal.ts";
+import { columns, hasAllColors } from "./terminal.ts";
 import { version } from "./version.ts";
 
 /** What to train, and where. */
@@ -77,7 +77,7 @@ export async function runTraining(plan: TrainingPlan): Promise<number> {
   const screen: Screen = {
     print: display.print,
     columns: columns(),
-    color: wantsColor(),
+    color: hasAllColors(),
   };
   const trained: Trained = { model, values, facts };
   announce(plan, { source, model, steps });
@@ -197,7 +197,7 @@ async function finish(finished: Finished): Promise<void> {
   const screen: Screen = {
     print: console.log,
     columns: columns(),
-    color: wantsColor(),
+    color: hasAllColors(),
   };
   console.log();
   await recipe.show?.(trained, source, screen);

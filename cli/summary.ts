@@ -89,8 +89,7 @@ export function sayWhatWasMade({ plan, result, words, drawn }: {
     : `test ${words(test)}`;
   const me = invocation();
   const more = (values.epochs as number) + 1;
-  console.log(`
-${bold(numbers)}${seconds > 0 ? `, after ${time}` : ""}
+  console.log(`${bold(numbers)}${seconds > 0 ? `, after ${time}` : ""}
 
 ${bold(folder)} holds
 ${

@@ -9,6 +9,14 @@ export function wantsColor(): boolean {
   return Deno.stdout.isTerminal() && !Deno.noColor;
 }
 
+/** Whether the terminal says that it has all colours, as pictures need them. */
+export function hasAllColors(): boolean {
+  const variable = "COLORTERM";
+  const { state } = Deno.permissions.querySync({ name: "env", variable });
+  return wantsColor() && state === "granted" &&
+    ["truecolor", "24bit"].includes(Deno.env.get(variable) ?? "");
+}
+
 /** Characters per line; 80 where nothing is known. */
 export function columns(): number {
   try {

@@ -67,9 +67,9 @@ Deno.test("cli: train, eval, predict and resume digits", async () => {
     assertMatch(trained.stdout, /^Decaf: LeNet on .*digits, [\d,]+ parameters/);
     assertMatch(trained.stdout, /240 digits to learn from, 60 to test on/);
     assertMatch(trained.stderr, /^epoch 1\/2: 100 %, loss [\d.]+, accuracy/m);
-    assertMatch(trained.stderr, /^epoch 2\/2: test loss [\d.]+, accuracy/m);
+    assertMatch(trained.stderr, /^epoch 2\/2: test accuracy [\d.]+ %, loss/m);
     assertMatch(trained.stdout, /█/);
-    assertMatch(trained.stdout, /test loss .* after [\d.]+ s of training/);
+    assertMatch(trained.stdout, /test accuracy .* after [\d.]+ s of training/);
     const files = [...Deno.readDirSync(run)].map((e) => e.name).sort();
     assertEquals(files.filter((name) => !name.startsWith("events.")), [
       "checkpoint.safetensors",
@@ -112,14 +112,14 @@ Deno.test("cli: train, eval, predict and resume digits", async () => {
 
     const longer = await decaf(["resume", run, "--epochs", "3"]);
     assertDone(longer);
-    assertMatch(longer.stderr, /^epoch 3\/3: test loss/m);
+    assertMatch(longer.stderr, /^epoch 3\/3: test accuracy/m);
     assert(!longer.stderr.includes("epoch 2/3"), longer.stderr);
     const config = JSON.parse(await Deno.readTextFile(`${run}/config.json`));
     assertEquals(config.values.epochs, 3);
     const again = await decaf(["resume", run]);
     assertDone(again);
     assert(!again.stderr.includes("epoch"), again.stderr);
-    assertMatch(again.stdout, /test loss/);
+    assertMatch(again.stdout, /test accuracy/);
   });
 });
 

@@ -1,17 +1,31 @@
 /**
- * Training: the loop, metrics, checkpoints, callbacks, run folders, progress.
+ * Training: the loop, what watches it, checkpoints, metrics and run folders.
  *
  * @module
  */
 
+export {
+  asciiImage,
+  type AsciiImageOptions,
+  asciiImageRow,
+  type GreyPixels,
+  type ImageRowOptions,
+} from "./ascii_image.ts";
 export { toRecord, toTensor } from "./arrays.ts";
-export { asciiImage, asciiImageRow } from "./ascii_image.ts";
-export { writeFileAtomic } from "./atomic_file.ts";
-export { renderChartSvg, runChart, saveChart } from "./chart.ts";
+export {
+  type Chart,
+  type ChartPanel,
+  type ChartSeries,
+  renderChartSvg,
+  runChart,
+  saveChart,
+} from "./chart.ts";
 export {
   type Checkpoint,
   loadCheckpoint,
+  loadProgress,
   loadWeights,
+  type Progress as CheckpointProgress,
   saveCheckpoint,
   saveWeights,
 } from "./checkpoint.ts";
@@ -40,6 +54,33 @@ export {
 } from "./metrics.ts";
 export type { Model } from "./model.ts";
 export { BadLossError } from "./nan_guard.ts";
-export { Progress } from "./progress.ts";
-export { newRunFolder, readConfig, readMetrics, RunLog } from "./run_log.ts";
-export { logging, progressDisplay } from "./show.ts";
+export {
+  Progress,
+  type ProgressMetrics,
+  type ProgressOptions,
+} from "./progress.ts";
+export {
+  type MetricsLine,
+  newRunFolder,
+  readConfig,
+  readMetrics,
+  type RunConfig,
+  RunLog,
+  type RunLogOptions,
+} from "./run_log.ts";
+export {
+  makePolicy,
+  type Observer,
+  observes,
+  type Schedule,
+  type ScheduleName,
+  schedules,
+} from "./schedule.ts";
+export {
+  logging,
+  numbersText,
+  type ProgressDisplay,
+  progressDisplay,
+  type ProgressDisplayOptions,
+} from "./show.ts";
+export { EventWriter, type EventWriterOptions } from "./tensorboard.ts";

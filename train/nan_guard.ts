@@ -19,6 +19,8 @@ export class BadLossError extends Error {
   override name = "BadLossError";
 
   /**
+   * Makes the error of a step.
+   *
    * @param message Sentence for the user.
    * @param step Step at which it happened, from 0.
    */

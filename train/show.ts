@@ -84,9 +84,11 @@ function writeToStderr(text: string): void {
   Deno.stderr.writeSync(new TextEncoder().encode(text));
 }
 
-/** `loss 0.1234, accuracy 98.50 %`. */
+/** `accuracy 98.50 %, loss 0.1234`: the loss last. */
 export function numbersText(numbers: Numbers): string {
-  return Object.entries(numbers).map(([name, value]) =>
+  const { loss, ...others } = numbers;
+  const all = loss === undefined ? others : { ...others, loss };
+  return Object.entries(all).map(([name, value]) =>
     name === "accuracy"
       ? `accuracy ${(100 * value).toFixed(2)} %`
       : `${name} ${value.toFixed(4)}`

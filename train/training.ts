@@ -59,6 +59,8 @@ export class Training {
   test: Numbers | undefined;
 
   /**
+   * Prepares a training; nothing is computed yet.
+   *
    * @param model What learns.
    * @param data What from.
    * @param options How.

@@ -208,16 +208,21 @@ function drawAnswers(
   const right = answers.filter((a) => a.says === a.label).slice(0, perRow);
   const wrong = answers.filter((a) => a.says !== a.label).slice(0, perRow);
   const caption = ({ says, label, scores }: Answer) =>
-    says === label
-      ? `${says} ✓ ${percent(scores[says])}`
-      : `${says} ✗ is a ${label} ${percent(scores[says])}`;
-  for (const group of [right, wrong]) {
+    `${says} (${percent(scores[says])})${
+      says === label ? "" : `, is ${label}`
+    }`;
+  const groups = [
+    { heading: "The first test digits that it recognises:", group: right },
+    { heading: "The first ones that it takes for others:", group: wrong },
+  ];
+  for (const { heading, group } of groups) {
     if (group.length === 0) continue;
+    print(heading);
     const pictures = group.map((a) => ({
       ...greyOf(a.pixels, size, crop),
       caption: caption(a),
     }));
-    print(asciiImageRow(pictures, { columns, color, white: 1 }));
+    print(`${asciiImageRow(pictures, { columns, color, white: 1 })}\n`);
   }
 }
 
