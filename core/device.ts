@@ -16,13 +16,18 @@ export class Storage {
   guarded = false;
 
   /**
+   * Describes a block that the device has reserved.
+   *
    * @param device Device that owns the memory.
    * @param address Byte address on the device.
    * @param bytes Size in bytes.
    */
   constructor(
+    /** Device that owns the memory. */
     readonly device: Device,
+    /** Byte address on the device. */
     public address: number,
+    /** Size in bytes. */
     readonly bytes: number,
   ) {}
 

@@ -14,7 +14,8 @@ import {
 import type { Expr, ExprOp, ScalarType } from "./expr.ts";
 import { specialFunctions as special } from "./special.ts";
 
-type Value = number | bigint;
+/** A number of any scalar type; i64 as a bigint, truth values as 1 and 0. */
+export type Value = number | bigint;
 type Evaluator = (e: Expr, a: Value, b: Value, c: Value) => Value;
 
 const view = new DataView(new ArrayBuffer(8));

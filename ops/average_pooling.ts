@@ -161,7 +161,8 @@ export const avgPool: AveragePool = operator<AveragePool, AverageAttrs>({
   ],
 });
 
-type AveragePoolGrad = (
+/** Signature of {@linkcode avgPoolGrad}. */
+export type AveragePoolGrad = (
   g: Tensor,
   spatial: Shape,
   kernel: PerAxis,

@@ -130,6 +130,8 @@ export class Elementwise {
   readonly #gradients: (Gradient | undefined)[] = [];
 
   /**
+   * Takes the definition; nothing is built before the first call.
+   *
    * @param name Name, for messages.
    * @param count Number of operands.
    * @param define The expression.

@@ -320,6 +320,7 @@ export const choose = new Elementwise(
   "promote",
   false,
 );
+/** a / b of two operands. */
 export const quotient = new Elementwise(
   "quotient",
   2,

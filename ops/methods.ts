@@ -9,7 +9,7 @@ import { Tensor } from "../core/tensor.ts";
 import * as functions from "./functions.ts";
 
 /** Functions that are no methods: their first parameter is no tensor. */
-type NotMethod =
+export type NotMethod =
   | "concat"
   | "einsum"
   | "gradEnabled"
@@ -33,8 +33,8 @@ const notMethods: Readonly<Record<NotMethod, true>> = {
 };
 
 /** A function without its first parameter. */
-type Method<F> = F extends (first: never, ...rest: infer R) => infer Result
-  ? (...rest: R) => Result
+export type Method<F> = F extends
+  (first: never, ...rest: infer R) => infer Result ? (...rest: R) => Result
   : never;
 
 /** The operators as methods. */

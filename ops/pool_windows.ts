@@ -19,10 +19,15 @@ import {
 
 /** Attributes of maximum pooling. */
 export interface PoolAttrs {
+  /** Extents of the windows. */
   kernel: PerAxis;
+  /** Steps from window to window; the kernel's extents when undefined. */
   stride: PerAxis | undefined;
+  /** Cells around the input. */
   padding: PerAxis;
+  /** Distance of the cells of a window. */
   dilation: PerAxis;
+  /** Whether windows that reach over the end are kept. */
   ceilMode: boolean;
 }
 

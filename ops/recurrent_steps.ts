@@ -69,7 +69,7 @@ function choose(condition: Expr | undefined, a: Expr, b: Expr): Expr {
 }
 
 /** All results of a forward pass that the backward pass reads. */
-interface Trace {
+export interface Trace {
   /** Recurrent gates [T, B, G·H]. */
   readonly recurrent: Value;
   /** Hidden states before each step, [T, B, H]. */
@@ -78,9 +78,13 @@ interface Trace {
   readonly cell: Value | undefined;
 }
 
-interface Forward extends Trace {
+/** All results of a forward pass. */
+export interface Forward extends Trace {
+  /** Outputs [T, B, H]. */
   readonly y: Value;
+  /** Last hidden state [B, H]. */
   readonly lastHidden: Value;
+  /** Last cell state. */
   readonly lastCell: Value | undefined;
 }
 
@@ -244,10 +248,14 @@ function copyInto(target: Value, source: Value): void {
 }
 
 /** Gradients of the gates (of input and recurrence) at all steps, and of the first states. */
-interface Backward {
+export interface Backward {
+  /** Of the input's gates [T, B, G·H]. */
   readonly dx: Value;
+  /** Of the recurrent gates. */
   readonly dr: Value;
+  /** Of the first hidden state [B, H]. */
   readonly dh0: Value;
+  /** Of the first cell state. */
   readonly dc0: Value | undefined;
 }
 

@@ -18,6 +18,8 @@ export type Step = "zero" | "unit" | { readonly stride: number };
 /** Loads and stores for one function. */
 export class Elements {
   /**
+   * Prepares to write into a function.
+   *
    * @param f Function that gets the code.
    * @param wide Whether lanes are 64 bits wide.
    */
