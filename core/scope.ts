@@ -19,12 +19,12 @@ const stack: Scope[] = [];
  * ```ts
  * import { memory, ones, Scope } from "@decaf/decaf";
  *
- * const before = memory().cpu.tensors;
+ * const before = memory().tensors;
  * {
  *   using _step = new Scope();
  *   ones([2, 2]).add(1).data();
  * }
- * if (memory().cpu.tensors !== before) throw new Error("leak");
+ * if (memory().tensors !== before) throw new Error("leak");
  * ```
  */
 export class Scope implements Disposable {
