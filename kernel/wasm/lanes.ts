@@ -148,12 +148,7 @@ export class LaneEmitter {
         this.leaf(e, this.toLocal(e.args[0]));
         return;
       case "select":
-        if (this.#selectsExtremum(e)) return;
-        this.emit(e.args[1]);
-        this.emit(e.args[2]);
-        this.emit(e.args[0]);
-        if (this.wide && is32(e.type)) this.#packLow();
-        f.op("v128.bitselect");
+        if (!this.#selectsExtremum(e)) this.#select(e);
         return;
       case "cast":
         this.#cast(e);
@@ -255,6 +250,32 @@ export class LaneEmitter {
         return;
       default:
         this.#lanewise(e, e.op);
+    }
+  }
+
+  /** `c ? a : b`, where c is a mask of whole lanes: against 0 a single instruction. */
+  #select(e: Expr): void {
+    const { f } = this;
+    const [condition, a, b] = e.args;
+    const mask = () => {
+      this.emit(condition);
+      if (this.wide && is32(e.type)) this.#packLow();
+    };
+    if (isZero(b)) {
+      this.emit(a);
+      mask();
+      f.op("v128.and");
+    } else if (isZero(a)) {
+      this.emit(b);
+      mask();
+      f.op("v128.andnot");
+    } else {
+      this.emit(a);
+      this.emit(b);
+      mask();
+      if (!relaxed) f.op("v128.bitselect");
+      else if (this.wide && !is32(e.type)) f.op("i64x2.relaxed_laneselect");
+      else f.op("i32x4.relaxed_laneselect");
     }
   }
 
@@ -454,6 +475,11 @@ const conversions: Record<string, PlainOp | undefined> = {
   "f64>i32": "i32x4.trunc_sat_f64x2_s_zero",
   "i32>i64": "i64x2.extend_low_i32x4_s",
 };
+
+/** Whether all bits of a literal are 0. */
+function isZero(e: Expr): boolean {
+  return e.op === "const" && Number(e.value) === 0 && !Object.is(e.value, -0);
+}
 
 function is32(type: ScalarType): boolean {
   return type === "f32" || type === "i32";

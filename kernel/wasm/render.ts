@@ -489,9 +489,17 @@ class Renderer {
       const operands = this.#operandsOf(exprs, perElement);
       this.#startPass();
       this.#nest(leading, operands, pointers, (p) => {
-        this.#vectorLoop(operands, p, exprs, 1, flat, (emitter, copy, q) => {
-          this.#storeElements(perElement, emitter, copy, q);
-        });
+        const copies = this.#unrollOf(exprs, operands, false);
+        this.#vectorLoop(
+          operands,
+          p,
+          exprs,
+          copies,
+          flat,
+          (emitter, copy, q) => {
+            this.#storeElements(perElement, emitter, copy, q);
+          },
+        );
       });
     }
   }
@@ -546,6 +554,10 @@ class Renderer {
     copy: Copy,
     pointers: readonly number[],
   ): void {
+    // All values before the first store: an output may overwrite an operand of another.
+    if (which.length > 1) {
+      for (const i of which) emitter.toLocal(this.#outputs[i].value);
+    }
     for (const i of which) {
       this.#store(i, this.#outputs[i].value, emitter, copy, pointers);
     }
@@ -579,7 +591,7 @@ class Renderer {
     if (this.#usesPosition) this.#f.i32(0).set(this.#innerPosition);
   }
 
-  /** Independent copies of the body that hide the latency of an accumulation. */
+  /** Copies of the body that are computed in lockstep. */
   #unrollOf(
     exprs: readonly Expr[],
     operands: readonly number[],
@@ -588,11 +600,13 @@ class Renderer {
     let nodes = 0;
     let gathers = false;
     k.traverse(exprs, (e) => {
-      nodes++;
+      if (e.op !== "const") nodes++;
       if (e.op === "load") gathers = true;
     });
     const strided = operands.some((i) => this.#variant.steps[i] === "any");
-    return nodes <= 12 && !gathers && !strided && !arg ? 4 : 1;
+    if (gathers || strided || arg) return 1;
+    const fitting = unrolls.find((copies) => copies * nodes <= unrolledNodes);
+    return fitting ?? 1;
   }
 
   /** Walks the vector axis: whole vectors (unrolled, then one by one), then single elements; `fold` is called now and then. */
@@ -651,12 +665,12 @@ class Renderer {
         f.loop((again) => {
           f.get(j).i32(elements).op("i32.add").get(limit).op("i32.gt_s");
           f.brIf(done);
-          for (let u = 0; u < copies; u++) {
-            const copy = { unroll: u, single };
-            const emitter = this.#emitter(copy, moving, fixed);
-            emitter.plan(exprs);
-            body(emitter, copy, moving);
-          }
+          const emitters = Array.from({ length: copies }, (_, unroll) => {
+            const copy = { unroll, single };
+            return { copy, emitter: this.#emitter(copy, moving, fixed) };
+          });
+          inLockstep(exprs, emitters.map(({ emitter }) => emitter));
+          for (const { emitter, copy } of emitters) body(emitter, copy, moving);
           advance(elements);
           f.br(again);
         });
@@ -857,12 +871,12 @@ class Renderer {
       known: readonly ReadonlyMap<Expr, number>[],
       body: (emitter: LaneEmitter, copy: Copy) => void,
     ) => {
-      for (let u = 0; u < copies; u++) {
-        const copy = { unroll: u, single };
-        const emitter = this.#emitter(copy, p, known[u]);
-        emitter.plan(exprs);
-        body(emitter, copy);
-      }
+      const emitters = Array.from({ length: copies }, (_, unroll) => {
+        const copy = { unroll, single };
+        return { copy, emitter: this.#emitter(copy, p, known[unroll]) };
+      });
+      inLockstep(exprs, emitters.map(({ emitter }) => emitter));
+      for (const { emitter, copy } of emitters) body(emitter, copy);
     };
     for (const pass of this.#passes) {
       const { exprs, operands, stages } = this.#contents(pass);
@@ -927,7 +941,31 @@ class Renderer {
   }
 }
 
+/**
+ * Computes expressions in several copies of a loop body, each node for all
+ * copies before the next: a constant that had to leave the registers is then
+ * fetched once for all, and the copies hide each other's latency.
+ */
+function inLockstep(
+  exprs: readonly Expr[],
+  emitters: readonly LaneEmitter[],
+): void {
+  for (const emitter of emitters) emitter.plan(exprs);
+  if (emitters.length === 1) return;
+  const [first] = emitters;
+  const walk = (e: Expr) => {
+    if (first.memo.has(e)) return;
+    e.args.forEach(walk);
+    if (e.op === "const") return;
+    for (const emitter of emitters) emitter.toLocal(e);
+  };
+  exprs.forEach(walk);
+}
+
 const params = 0, begin = 1, end = 2;
+
+/** Numbers of copies that are tried, and how many nodes they may have together. */
+const unrolls = [4, 2], unrolledNodes = 1024;
 
 /** Elements of a row, and rows of a column, after which running sums are added to the totals. */
 const foldLength = 2048, foldRows = 128;
