@@ -79,7 +79,11 @@ function canShare(): boolean {
     typeof Worker === "function" && isolated !== false;
 }
 
-function reserve(): { memory: WebAssembly.Memory; shared: boolean } {
+function reserve(): {
+  memory: WebAssembly.Memory;
+  pages: number;
+  shared: boolean;
+} {
   let failure: unknown;
   for (const shared of canShare() ? [true, false] : [false]) {
     for (let pages = 65536; pages >= 256; pages /= 2) {
@@ -89,7 +93,7 @@ function reserve(): { memory: WebAssembly.Memory; shared: boolean } {
           maximum: pages,
           shared,
         });
-        return { memory, shared };
+        return { memory, pages, shared };
       } catch (error) {
         failure = error;
       }
@@ -108,12 +112,16 @@ export const memory: WebAssembly.Memory = reserved.memory;
 /** Whether workers can share the memory; when not, there is only the main thread. */
 export const sharedMemory: boolean = reserved.shared;
 
-/** The limits with which a kernel must import `env.memory`. */
+/**
+ * The limits with which a kernel must import `env.memory`. They are exact: V8
+ * checks every access, and reads the size again for each unless it knows that
+ * the memory cannot grow.
+ */
 export const memoryLimits: {
   readonly min: number;
   readonly max: number;
   readonly shared: boolean;
-} = { min: 1, max: 65536, shared: reserved.shared };
+} = { min: reserved.pages, max: reserved.pages, shared: reserved.shared };
 
 const buffer = memory.buffer;
 
