@@ -4,12 +4,14 @@
  * @module
  */
 
+import { detach } from "../core/autograd.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
 import { fromHost, type Tensor } from "../core/tensor.ts";
 import { add, mul } from "./arithmetic.ts";
-import { where } from "./comparison.ts";
-import { expand, reshape } from "./foundation.ts";
+import { eq, where } from "./comparison.ts";
+import { max } from "./extrema.ts";
+import { cast, expand, reshape } from "./foundation.ts";
 import { batchMatmul } from "./matmul.ts";
 import { dropout } from "./random.ts";
 import { t } from "./samples.ts";
@@ -102,9 +104,11 @@ export const scaledDotProductAttention: Attention = operator<Attention, Attrs>({
     if (mask !== undefined) {
       scores = mask.dtype === "bool"
         ? where(mask, scores, -Infinity)
-        : add(scores, mask);
+        : add(scores, cast(mask, scores.dtype));
     }
-    const weights = softmax(scores, -1);
+    const weights = mask === undefined || columns === 0
+      ? softmax(scores, -1)
+      : safeSoftmax(scores);
     const kept = share > 0 && training ? dropout(weights, share) : weights;
     return batchMatmul(kept, values);
   },
@@ -119,8 +123,17 @@ export const scaledDotProductAttention: Attention = operator<Attention, Attrs>({
       }),
     }],
     [t([2, 3, 4]), t([2, 5, 4]), t([2, 5, 3]), { mask: t([3, 5]) }],
+    [t([2, 2]), t([3, 2]), t([3, 2]), {
+      mask: t([2, 3], { dtype: "bool", data: [0, 0, 0, 0, 1, 1] }),
+    }],
   ],
 });
+
+/** Softmax along the last axis; rows of which everything is hidden weigh nothing, as in PyTorch. */
+function safeSoftmax(scores: Tensor): Tensor {
+  const hidden = eq(max(detach(scores), -1, { keepDim: true }), -Infinity);
+  return where(hidden, 0, softmax(where(hidden, 0, scores), -1));
+}
 
 /** Repeats each head of `x` as often as `q` has more of them. */
 function repeatHeads(x: Tensor, q: Tensor): Tensor {

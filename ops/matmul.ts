@@ -12,6 +12,7 @@ import { operator } from "../core/op.ts";
 import {
   broadcastShapes,
   broadcastStrides,
+  sameShape,
   type Shape,
   sizeOf,
 } from "../core/shape.ts";
@@ -356,9 +357,7 @@ export const linear: (x: Tensor, w: Tensor, b?: Tensor) => Tensor = operator<
     const g = asRows(grad);
     return [
       needs(0) ? reshape(batchMatmul(g, w), shapes[0]) : undefined,
-      needs(1)
-        ? batchMatmul(g, asRows(x), { transposeA: true })
-        : undefined,
+      needs(1) ? batchMatmul(g, asRows(x), { transposeA: true }) : undefined,
       needs(2) ? sum(g, 0) : undefined,
     ];
   },
@@ -458,14 +457,15 @@ export const bilinear: (
   run: ([a, b, w, bias]) => {
     if (
       w.rank !== 3 || w.shape[1] !== a.shape[a.rank - 1] ||
-      w.shape[2] !== b.shape[b.rank - 1]
+      w.shape[2] !== b.shape[b.rank - 1] ||
+      !sameShape(a.shape.slice(0, -1), b.shape.slice(0, -1))
     ) {
       throw new ShapeError(
         `Cannot apply a bilinear map with weights of shape ${
           shapeText(w.shape)
         } to tensors of shapes ${shapeText(a.shape)} and ${
           shapeText(b.shape)
-        }: weights are [out, in1, in2]`,
+        }: weights are [out, in1, in2], and the tensors [..., in1] and [..., in2] with equal leading axes`,
       );
     }
     const [out, in1, in2] = w.shape;

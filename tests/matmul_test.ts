@@ -1,0 +1,79 @@
+/** Products of matrices: what is refused, and extents of zero. */
+
+import { assertEquals, assertThrows } from "@std/assert";
+import {
+  batchMatmul,
+  bilinear,
+  cast,
+  DTypeError,
+  einsum,
+  linear,
+  matmul,
+  ones,
+  scaledDotProductAttention,
+  ShapeError,
+  tensor,
+  zeros,
+} from "../mod.ts";
+
+Deno.test("factors of two dtypes: matmul converts them, others refuse", () => {
+  const narrow = ones([2, 2]), wide = cast(ones([2, 2]), "f64");
+  assertEquals(matmul(narrow, wide).toArray(), [[2, 2], [2, 2]]);
+  assertEquals(matmul(narrow, wide).dtype, "f64");
+  for (
+    const product of [
+      () => batchMatmul(narrow, wide),
+      () => batchMatmul(cast(narrow, "i32"), narrow),
+      () => einsum("ij,jk->ik", [wide, narrow]),
+      () => scaledDotProductAttention(narrow, wide, narrow),
+      () => scaledDotProductAttention(narrow, narrow, wide),
+    ]
+  ) {
+    assertThrows(product, DTypeError, "both must have one dtype");
+  }
+});
+
+Deno.test("a product of vectors is refused where matrices are needed", () => {
+  assertThrows(
+    () => batchMatmul(ones([2]), ones([2, 2])),
+    ShapeError,
+    "shapes [2] and [2, 2]: both need at least two axes",
+  );
+});
+
+Deno.test("sums over no products are zero", () => {
+  assertEquals(
+    linear(zeros([2, 2, 0]), zeros([1, 0]), ones([1])).toArray(),
+    [[[1], [1]], [[1], [1]]],
+  );
+  assertEquals(
+    matmul(zeros([2, 1, 0]), zeros([0, 2])).toArray(),
+    [[[0, 0]], [[0, 0]]],
+  );
+});
+
+Deno.test("bilinear maps need equal leading axes", () => {
+  assertThrows(
+    () => bilinear(ones([2, 3, 1]), ones([3, 2, 1]), ones([1, 1, 1])),
+    ShapeError,
+    "equal leading axes",
+  );
+});
+
+Deno.test("queries that may see nothing get zeros, and no gradient", () => {
+  const q = tensor([[1, 2], [3, 4]], { dtype: "f32", requiresGrad: true });
+  const mask = cast(tensor([[1, 0], [0, 0]]), "bool");
+  for (
+    const hiding of [
+      mask,
+      tensor([[0, -Infinity], [-Infinity, -Infinity]], { dtype: "f64" }),
+    ]
+  ) {
+    const y = scaledDotProductAttention(q, q, q, { mask: hiding });
+    assertEquals(y.dtype, "f32");
+    assertEquals(y.toArray(), [[1, 2], [0, 0]]);
+    y.sum().backward();
+    assertEquals(q.grad!.toArray(), [[1, 1], [0, 0]]);
+    q.grad = undefined;
+  }
+});
