@@ -1,6 +1,6 @@
 /**
- * Reverse-mode differentiation: operator calls leave records on a tape;
- * `backward` walks them from the newest to the oldest.
+ * Reverse-mode differentiation: walks the tape from the newest record to the
+ * oldest.
  *
  * @module
  */
@@ -8,43 +8,24 @@
 import { GradientError, shapeText } from "./errors.ts";
 import { isFloat } from "./dtype.ts";
 import { materialize } from "./fuse.ts";
-import { currentScope, persist, Scope } from "./scope.ts";
+import { persist, Scope } from "./scope.ts";
 import { sameShape } from "./shape.ts";
-import { type Edge, type GradientHook, type Node, Tensor } from "./tensor.ts";
-import type { Value } from "./value.ts";
+import { handle, leafOf, withGrad } from "./tape.ts";
+import type { GradientHook, Node, Tensor } from "./tensor.ts";
 
-let recording = true;
-let sequence = 0;
-
-/** Whether operator calls are recorded. */
-export function gradEnabled(): boolean {
-  return recording;
-}
-
-/** Runs `body` with recording set to `enabled`; a promise restores it when it settles. */
-export function withGrad<T>(enabled: boolean, body: () => T): T {
-  const before = recording;
-  recording = enabled;
-  let result: T;
-  try {
-    result = body();
-  } catch (error) {
-    recording = before;
-    throw error;
-  }
-  if (result instanceof Promise) {
-    return result.finally(() => {
-      recording = before;
-    }) as T;
-  }
-  recording = before;
-  return result;
-}
-
-/** Runs `body` without recording: nothing in it can be differentiated. */
-export function noGrad<T>(body: () => T): T {
-  return withGrad(false, body);
-}
+export {
+  detach,
+  edgeOf,
+  gradEnabled,
+  handle,
+  noGrad,
+  record,
+  registerHook,
+  revive,
+  save,
+  type Saved,
+  withGrad,
+} from "./tape.ts";
 
 /** Operators that differentiation itself needs; `ops/` provides them. */
 export interface Arithmetic {
@@ -68,127 +49,6 @@ export function provideArithmetic(provided: Arithmetic): void {
 /** The operators that differentiation was given. */
 export function arithmeticOperators(): Arithmetic {
   return arithmetic!;
-}
-
-/** A tensor saved for the backward pass, with its place on the tape. */
-export interface Saved {
-  /** Data, retained. */
-  readonly value: Value;
-  /** Record that computed it. */
-  readonly node: Node | undefined;
-  /** Output of the record. */
-  readonly index: number;
-  /** The leaf itself, when it is one that requires a gradient. */
-  readonly leaf: Tensor | undefined;
-}
-
-/** Saves a tensor for the backward pass. */
-export function save(tensor: Tensor): Saved {
-  const leaf = tensor.requiresGrad && tensor.node === undefined
-    ? tensor
-    : undefined;
-  return {
-    value: tensor.value.retain(),
-    node: tensor.node,
-    index: tensor.outputIndex,
-    leaf,
-  };
-}
-
-/** A fresh handle of a saved tensor, linked to the tape as the original was. */
-export function revive(saved: Saved): Tensor {
-  if (
-    saved.leaf !== undefined && !saved.leaf.disposed &&
-    saved.leaf.value === saved.value
-  ) {
-    return saved.leaf;
-  }
-  const tensor = new Tensor(saved.value.retain());
-  tensor.node = saved.node;
-  tensor.outputIndex = saved.index;
-  tensor.requiresGrad = saved.node !== undefined || saved.leaf !== undefined;
-  return tensor;
-}
-
-/** Where the gradient of `tensor` goes. */
-export function edgeOf(tensor: Tensor): Edge | undefined {
-  if (!tensor.requiresGrad) return undefined;
-  return {
-    node: tensor.node,
-    index: tensor.outputIndex,
-    leaf: tensor.node === undefined ? tensor : undefined,
-  };
-}
-
-class Record implements Node {
-  readonly sequence = sequence++;
-  #released = false;
-  hooks: Node["hooks"];
-
-  constructor(
-    readonly name: string,
-    readonly edges: readonly (Edge | undefined)[],
-    readonly outputs: Node["outputs"],
-    readonly saved: Saved[],
-    readonly formula: (
-      grads: readonly (Tensor | undefined)[],
-    ) => (Tensor | undefined)[],
-  ) {}
-
-  get released(): boolean {
-    return this.#released;
-  }
-
-  backward(grads: readonly (Tensor | undefined)[]): (Tensor | undefined)[] {
-    if (this.#released) {
-      throw new GradientError(
-        `Cannot differentiate ${this.name} a second time: the tape was freed by an earlier backward; pass { retainGraph: true } to it`,
-      );
-    }
-    return this.formula(grads);
-  }
-
-  release(): void {
-    if (this.#released) return;
-    this.#released = true;
-    for (const saved of this.saved) saved.value.release();
-    this.saved.length = 0;
-  }
-}
-
-/**
- * Puts an operator call on the tape.
- *
- * @param name Name of the operator, for messages.
- * @param inputs Operands, in the order in which `formula` returns gradients.
- * @param outputs Results; they become differentiable.
- * @param saved What the formula needs; released after its use.
- * @param formula Gradients of the inputs from those of the outputs.
- */
-export function record(
-  name: string,
-  inputs: readonly (Tensor | undefined)[],
-  outputs: readonly Tensor[],
-  saved: Saved[],
-  formula: (grads: readonly (Tensor | undefined)[]) => (Tensor | undefined)[],
-): void {
-  const edges = inputs.map((input) =>
-    input === undefined ? undefined : edgeOf(input)
-  );
-  const node = new Record(
-    name,
-    edges,
-    outputs.map(({ shape, dtype, device }) => ({ shape, dtype, device })),
-    saved,
-    formula,
-  );
-  currentScope()?.trackNode(node);
-  outputs.forEach((output, i) => {
-    if (!isFloat(output.dtype)) return;
-    output.node = node;
-    output.outputIndex = i;
-    output.requiresGrad = true;
-  });
 }
 
 /** Options of {@linkcode backward} and {@linkcode gradients}. */
@@ -228,6 +88,10 @@ function checkSeed(root: Tensor, seed: Tensor | undefined): void {
         shapeText(seed.shape)
       }: the shapes must be equal`,
     );
+  } else if (seed.dtype !== root.dtype) {
+    throw new GradientError(
+      `Cannot start backward from a tensor of dtype ${root.dtype} with a seed of dtype ${seed.dtype}: convert the seed with .cast("${root.dtype}")`,
+    );
   }
 }
 
@@ -253,7 +117,7 @@ function leadingTo(
 ): ReadonlySet<Node> {
   const leading = new Set<Node>();
   for (let i = tape.length - 1; i >= 0; i--) {
-    const leads = tape[i].edges.some((edge) => {
+    const leads = tape[i].reachesMore || tape[i].edges.some((edge) => {
       if (edge === undefined) return false;
       if (edge.node === undefined) return wanted.includes(edge.leaf!);
       return leading.has(edge.node) ||
@@ -279,14 +143,42 @@ interface Sink {
   leaf(leaf: Tensor, grad: Tensor): Tensor | undefined;
   /** Gets the gradient of an output of a record: complete, or in parts where the walk ends. */
   output?(node: Node, index: number, grad: Tensor): Tensor | undefined;
+  /** Called when every gradient has arrived; returns what must outlive the walk. */
+  finish?(): readonly (Tensor | undefined)[];
   /** Whether the walk ends at an output of a record. */
   ends?(node: Node, index: number): boolean;
   /** The only tensors whose gradients matter; everything when undefined. */
   readonly wanted?: readonly Tensor[];
+  /** Records older than this stay on the tape: an outer walk may still need them. */
+  readonly since?: number;
 }
 
-/** What the walk in progress does with leaves. */
-let activeSink: Sink | undefined;
+/** A walk in progress: its sink, and what must outlive it. */
+class Walk {
+  readonly results: Tensor[] = [];
+
+  constructor(readonly sink: Sink) {}
+
+  leaf(leaf: Tensor, grad: Tensor): Tensor | undefined {
+    return this.#keep(this.sink.leaf(leaf, grad));
+  }
+
+  output(node: Node, index: number, grad: Tensor): Tensor | undefined {
+    return this.#keep(this.sink.output?.(node, index, grad));
+  }
+
+  finish(): void {
+    this.sink.finish?.().forEach((result) => this.#keep(result));
+  }
+
+  #keep(result: Tensor | undefined): Tensor | undefined {
+    if (result !== undefined) this.results.push(result);
+    return result;
+  }
+}
+
+/** The innermost walk in progress: formulas may start walks of their own. */
+let activeWalk: Walk | undefined;
 
 /** Gathers the gradients of some tensors. */
 class Collector {
@@ -297,16 +189,68 @@ class Collector {
   }
 
   add(i: number, grad: Tensor): Tensor {
-    const before = this.found[i];
-    return this.found[i] = before === undefined
-      ? handle(grad)
-      : arithmetic!.add(before, grad);
+    return this.found[i] = total(this.found[i], grad);
   }
 
   output(node: Node, index: number, grad: Tensor): Tensor | undefined {
     const i = outputIn(this.inputs, node, index);
     return i < 0 ? undefined : this.add(i, grad);
   }
+}
+
+/** A sum of gradients with one more; the sum so far is freed. */
+function total(sum: Tensor | undefined, grad: Tensor): Tensor {
+  if (sum === undefined) return handle(grad);
+  const result = arithmetic!.add(sum, grad);
+  sum.dispose();
+  return result;
+}
+
+/** Passes gradients of leaves on: at once, or complete and through the hooks of leaves that have some. */
+class LeafGradients {
+  readonly #waiting = new Map<Tensor, Tensor>();
+
+  constructor(
+    readonly deliver: (leaf: Tensor, grad: Tensor) => Tensor | undefined,
+  ) {}
+
+  add(leaf: Tensor, grad: Tensor): Tensor | undefined {
+    if (!leaf.hooks?.length) return this.deliver(leaf, grad);
+    const sum = total(this.#waiting.get(leaf), grad);
+    this.#waiting.set(leaf, sum);
+    return sum;
+  }
+
+  finish(): (Tensor | undefined)[] {
+    return Array.from(this.#waiting, ([leaf, sum]) => {
+      const seen = (leaf.hooks ?? []).reduce(callHook, sum);
+      const result = this.deliver(leaf, seen);
+      if (!sum.persistent) sum.dispose();
+      return result;
+    });
+  }
+}
+
+/** The gradient after a hook has seen and perhaps replaced it. */
+function callHook(grad: Tensor, hook: GradientHook): Tensor {
+  const other = hook(grad);
+  if (other === undefined) return grad;
+  if (!sameShape(other.shape, grad.shape) || other.dtype !== grad.dtype) {
+    throw new GradientError(
+      `Cannot replace a gradient of ${grad.dtype} ${
+        shapeText(grad.shape)
+      } by one of ${other.dtype} ${
+        shapeText(other.shape)
+      }: what a hook returns must have the shape and dtype of what it got`,
+    );
+  }
+  return other;
+}
+
+/** Options of {@linkcode innerGradients}. */
+export interface InnerOptions extends BackwardOptions {
+  /** Records older than this sequence number are not freed. */
+  since?: number;
 }
 
 /**
@@ -317,101 +261,140 @@ class Collector {
 export function innerGradients(
   root: Tensor,
   inputs: readonly Tensor[],
-  options: BackwardOptions = {},
+  options: InnerOptions = {},
 ): (Tensor | undefined)[] {
-  const outer = activeSink;
+  const outer = activeWalk;
   const collector = new Collector(inputs);
   propagate(root, options, {
     leaf(leaf, grad) {
       const i = inputs.indexOf(leaf);
       return i >= 0 ? collector.add(i, grad) : outer?.leaf(leaf, grad);
     },
-    output: (node, index, grad) => collector.output(node, index, grad),
+    output: (node, index, grad) =>
+      collector.output(node, index, grad) ?? outer?.output(node, index, grad),
     ends: (node, index) => outputIn(inputs, node, index) >= 0,
+    since: options.since,
   });
   return collector.found;
 }
 
 function propagate(root: Tensor, options: BackwardOptions, sink: Sink): void {
-  const before = activeSink;
-  activeSink = sink;
+  const { seed, createGraph = false, retainGraph = createGraph } = options;
+  checkSeed(root, seed);
+  const outer = activeWalk;
+  const walk = activeWalk = new Walk(sink);
   try {
-    walkTape(root, options, sink);
+    withGrad(createGraph, () => {
+      using own = new Scope();
+      const first = handle(seed ?? arithmetic!.onesLike(root));
+      if (root.node === undefined) walk.leaf(leafOf(root), first);
+      else walkTape(root.node, root.outputIndex, first, walk, retainGraph);
+      walk.finish();
+      own.keep(walk.results);
+    });
   } finally {
-    activeSink = before;
+    activeWalk = outer;
   }
 }
 
-function walkTape(root: Tensor, options: BackwardOptions, sink: Sink): void {
-  const { seed, createGraph = false } = options;
-  const retain = createGraph || (options.retainGraph ?? false);
-  checkSeed(root, seed);
-  const { add, onesLike } = arithmetic!;
-  withGrad(createGraph, () => {
-    using walk = new Scope();
-    const first = handle(seed ?? onesLike(root));
-    const results: Tensor[] = [];
-    const deliver = (result: Tensor | undefined) => {
-      if (result !== undefined) results.push(result);
-    };
-    if (root.node === undefined) {
-      deliver(sink.leaf(root, first));
-      walk.keep(results);
+function walkTape(
+  root: Node,
+  index: number,
+  seed: Tensor,
+  walk: Walk,
+  retain: boolean,
+): void {
+  const { sink } = walk;
+  const tape = tapeFrom(root, sink);
+  const leading = sink.wanted && leadingTo(sink.wanted, tape);
+  checkTape(tape, leading);
+  const incoming = new Map<Node, (Tensor | undefined)[]>();
+  const start: (Tensor | undefined)[] = [];
+  start[index] = seed;
+  incoming.set(root, start);
+  for (const node of tape) {
+    const grads = incoming.get(node);
+    if (grads === undefined) continue;
+    incoming.delete(node);
+    const leads = leading === undefined || leading.has(node);
+    visit(node, grads, leads, incoming, walk);
+    const shared = node.sequence < (sink.since ?? 0);
+    if (!retain && !shared) node.release();
+    for (const grad of grads) if (!grad?.persistent) grad?.dispose();
+  }
+}
+
+/** Computes one record's gradients and sends them on. */
+function visit(
+  node: Node,
+  grads: readonly (Tensor | undefined)[],
+  leads: boolean,
+  incoming: Map<Node, (Tensor | undefined)[]>,
+  walk: Walk,
+): void {
+  using step = new Scope();
+  const before = walk.results.length;
+  const seen = [...grads];
+  for (const { index, hook } of node.hooks ?? []) {
+    const grad = seen[index];
+    if (grad !== undefined) seen[index] = callHook(grad, hook);
+  }
+  seen.forEach((grad, index) => {
+    if (grad !== undefined) walk.output(node, index, grad);
+  });
+  const kept: Tensor[] = [];
+  const computed = leads ? node.backward(seen) : [];
+  node.edges.forEach((edge, i) => {
+    const result = computed[i];
+    if (edge === undefined || result === undefined) return;
+    if (edge.node === undefined) {
+      walk.leaf(edge.leaf!, result);
       return;
     }
-    const incoming = new Map<Node, (Tensor | undefined)[]>();
-    const start: (Tensor | undefined)[] = [];
-    start[root.outputIndex] = first;
-    incoming.set(root.node, start);
-    const tape = tapeFrom(root.node, sink);
-    const leading = sink.wanted && leadingTo(sink.wanted, tape);
-    for (const node of tape) {
-      const grads = incoming.get(node);
-      if (grads === undefined) continue;
-      incoming.delete(node);
-      {
-        using step = new Scope();
-        for (const { index, hook } of node.hooks ?? []) {
-          const grad = grads[index];
-          if (grad !== undefined) grads[index] = hook(grad) ?? grad;
-        }
-        if (sink.output !== undefined) {
-          grads.forEach((grad, index) => {
-            if (grad !== undefined) deliver(sink.output!(node, index, grad));
-          });
-        }
-        const kept: Tensor[] = [];
-        const computed = leading === undefined || leading.has(node)
-          ? node.backward(grads)
-          : [];
-        node.edges.forEach((edge, i) => {
-          const result = computed[i];
-          if (edge === undefined || result === undefined) return;
-          if (edge.node === undefined) {
-            deliver(sink.leaf(edge.leaf!, result));
-            return;
-          }
-          if (sink.ends?.(edge.node, edge.index)) {
-            deliver(sink.output!(edge.node, edge.index, result));
-            return;
-          }
-          let slots = incoming.get(edge.node);
-          if (slots === undefined) incoming.set(edge.node, slots = []);
-          const before = slots[edge.index];
-          // A handle of its own: a formula may return one tensor for several inputs.
-          const total = before === undefined
-            ? handle(result)
-            : add(before, result);
-          slots[edge.index] = total;
-          kept.push(total);
-        });
-        step.keep([kept, results]);
-      }
-      if (!retain) node.release();
-      for (const grad of grads) grad?.dispose();
+    if (walk.sink.ends?.(edge.node, edge.index)) {
+      walk.output(edge.node, edge.index, result);
+      return;
     }
-    walk.keep(results);
+    let slots = incoming.get(edge.node);
+    if (slots === undefined) incoming.set(edge.node, slots = []);
+    // A handle of its own: a formula may return one tensor for several inputs.
+    kept.push(slots[edge.index] = total(slots[edge.index], result));
   });
+  step.keep([kept, walk.results.slice(before)]);
+}
+
+/** Refuses a tape whose saved values were freed. */
+function checkTape(
+  tape: readonly Node[],
+  leading: ReadonlySet<Node> | undefined,
+): void {
+  const freed = tape.find((node) =>
+    node.released && (leading === undefined || leading.has(node))
+  );
+  if (freed === undefined) return;
+  throw new GradientError(
+    `Cannot differentiate ${freed.name}: its part of the tape was freed, by an earlier backward (pass { retainGraph: true } to that one) or at the end of its scope (return the result from the scope)`,
+  );
+}
+
+/** Adds to the gradient of a leaf; whoever holds the old gradient sees the new one. */
+function accumulate(leaf: Tensor, grad: Tensor, createGraph: boolean): void {
+  if (leaf.disposed) return;
+  const before = leaf.grad?.disposed ? undefined : leaf.grad;
+  const sum = before === undefined
+    ? handle(grad)
+    : arithmetic!.add(before, grad);
+  if (!createGraph) materialize(sum.value);
+  if (before === undefined) {
+    leaf.grad = persist(sum);
+    return;
+  }
+  sum.value.loosen();
+  before.setValue(sum.value.retain());
+  before.node = sum.node;
+  before.outputIndex = sum.outputIndex;
+  before.requiresGrad = sum.requiresGrad;
+  sum.dispose();
 }
 
 /**
@@ -422,25 +405,24 @@ function walkTape(root: Tensor, options: BackwardOptions, sink: Sink): void {
  * is no single element and has no seed, or the tape was freed.
  */
 export function backward(result: Tensor, options: BackwardOptions = {}): void {
-  const { add } = arithmetic!;
+  const { createGraph = false } = options;
+  const gathered = new LeafGradients((leaf, grad) => {
+    accumulate(leaf, grad, createGraph);
+    // Gradients outlive every scope; records of a recorded backward must follow them.
+    return createGraph ? leaf.grad : undefined;
+  });
   propagate(result, options, {
-    leaf(leaf, grad) {
-      for (const hook of leaf.hooks ?? []) grad = hook(grad) ?? grad;
-      const before = leaf.grad;
-      const total = persist(
-        before === undefined ? handle(grad) : add(before, grad),
-      );
-      if (!options.createGraph) materialize(total.value);
-      leaf.grad = total;
-      before?.dispose();
-      return total;
-    },
+    leaf: (leaf, grad) => gathered.add(leaf, grad),
+    finish: () => gathered.finish(),
   });
 }
 
 /**
  * The gradients of `result` with respect to `inputs`, without touching any
  * `grad`; undefined for inputs that the result does not depend on.
+ *
+ * @throws {GradientError} as {@linkcode backward} does, and when an input
+ * requires no gradient.
  *
  * @example
  * ```ts
@@ -457,42 +439,28 @@ export function gradients(
   inputs: readonly Tensor[],
   options: BackwardOptions = {},
 ): (Tensor | undefined)[] {
-  const collector = new Collector(inputs);
+  inputs.forEach(checkInput);
+  const wanted = inputs.map(leafOf);
+  const collector = new Collector(wanted);
+  const gathered = new LeafGradients((leaf, grad) =>
+    collector.add(wanted.indexOf(leaf), grad)
+  );
   propagate(result, options, {
-    leaf(leaf, grad) {
-      const i = inputs.indexOf(leaf);
-      return i < 0 ? undefined : collector.add(i, grad);
-    },
+    leaf: (leaf, grad) =>
+      wanted.includes(leaf) ? gathered.add(leaf, grad) : undefined,
     output: (node, index, grad) => collector.output(node, index, grad),
-    wanted: inputs,
+    finish: () => gathered.finish(),
+    wanted,
   });
-  return collector.found;
+  return wanted.map((input) => collector.found[wanted.indexOf(input)]);
 }
 
-/** Another handle of the same value and place on the tape. */
-export function handle(tensor: Tensor): Tensor {
-  const other = new Tensor(tensor.value.retain());
-  other.node = tensor.node;
-  other.outputIndex = tensor.outputIndex;
-  other.requiresGrad = tensor.requiresGrad;
-  return other;
-}
-
-/**
- * Calls `hook` with the gradient of `tensor` when it is computed; what the
- * hook returns replaces the gradient.
- */
-export function registerHook(tensor: Tensor, hook: GradientHook): void {
-  if (!tensor.requiresGrad) {
-    throw new GradientError(
-      "Cannot hook the gradient of a tensor that requires none: set requiresGrad first",
-    );
-  }
-  if (tensor.node === undefined) (tensor.hooks ??= []).push(hook);
-  else (tensor.node.hooks ??= []).push({ index: tensor.outputIndex, hook });
-}
-
-/** The same data, cut off from the tape. */
-export function detach(tensor: Tensor): Tensor {
-  return new Tensor(tensor.value.retain());
+function checkInput(input: Tensor, i: number): void {
+  if (input.requiresGrad) return;
+  const why = isFloat(input.dtype)
+    ? "it requires no gradient; set its requiresGrad before the computation"
+    : `it has dtype ${input.dtype}, and only floating-point tensors have gradients`;
+  throw new GradientError(
+    `Cannot differentiate with respect to input ${i}: ${why}`,
+  );
 }

@@ -7,6 +7,7 @@
 
 import {
   arithmeticOperators,
+  detach,
   gradEnabled,
   innerGradients,
   noGrad,
@@ -16,9 +17,11 @@ import {
   type Saved,
   withGrad,
 } from "./autograd.ts";
-import { GradientError } from "./errors.ts";
-import { defaultGenerator } from "./random.ts";
+import { GradientError, shapeText } from "./errors.ts";
+import { defaultGenerator, type RandomState } from "./random.ts";
 import { Scope } from "./scope.ts";
+import { sameShape } from "./shape.ts";
+import { nextSequence } from "./tape.ts";
 import { Tensor } from "./tensor.ts";
 
 /** What a custom gradient gets. */
@@ -62,10 +65,7 @@ export function customFunction<Result extends Tensor | Tensor[] = Tensor>(
   definition: CustomFunction<Result>,
 ): (...inputs: Tensor[]) => Result {
   return (...inputs) => {
-    const result = noGrad(() => {
-      using own = new Scope();
-      return own.keep(definition.forward(...inputs));
-    });
+    const result = unrecorded(() => definition.forward(...inputs));
     if (!gradEnabled() || !inputs.some((x) => x.requiresGrad)) return result;
     const outputs: Tensor[] = Array.isArray(result) ? result : [result];
     const saved: Saved[] = inputs.map(save);
@@ -76,11 +76,7 @@ export function customFunction<Result extends Tensor | Tensor[] = Tensor>(
         outputs: revived.slice(inputs.length),
         grads,
       });
-      if (found.length !== inputs.length) {
-        throw new GradientError(
-          `Cannot differentiate ${definition.name}: its backward returned ${found.length} gradients for ${inputs.length} inputs`,
-        );
-      }
+      checkGradients(definition.name, found, revived.slice(0, inputs.length));
       return [...found];
     });
     for (const output of outputs) saved.push(save(output));
@@ -88,13 +84,57 @@ export function customFunction<Result extends Tensor | Tensor[] = Tensor>(
   };
 }
 
+/** Runs a body off the tape; its results are tensors of their own even where it returns what it got. */
+function unrecorded<Result extends Tensor | Tensor[]>(
+  body: () => Result,
+): Result {
+  return noGrad(() => {
+    using own = new Scope();
+    const result = body();
+    const fresh = Array.isArray(result) ? result.map(detach) : detach(result);
+    return own.keep(fresh as Result);
+  });
+}
+
+function checkGradients(
+  name: string,
+  grads: readonly (Tensor | undefined)[],
+  inputs: readonly Tensor[],
+): void {
+  if (grads.length !== inputs.length) {
+    throw new GradientError(
+      `Cannot differentiate ${name}: its backward returned ${grads.length} gradients for ${inputs.length} inputs`,
+    );
+  }
+  grads.forEach((grad, i) => {
+    if (grad === undefined || sameShape(grad.shape, inputs[i].shape)) return;
+    throw new GradientError(
+      `Cannot differentiate ${name}: its backward returned a gradient of shape ${
+        shapeText(grad.shape)
+      } for input ${i} of shape ${
+        shapeText(inputs[i].shape)
+      }; the shapes must be equal`,
+    );
+  });
+}
+
 /**
  * Runs `body` without keeping what it computes on the way; the backward pass
- * runs it again. Memory for time: only the inputs are kept. Random numbers are
- * drawn again as they were.
+ * runs it again. Memory for time: only the inputs are kept. What it draws from
+ * the default generator is drawn again as it was.
  *
- * @param body Function of the inputs; it may use parameters, whose gradients are collected as usual.
+ * @param body Function of the inputs. It may use parameters, whose gradients
+ *   are collected as usual; pass other tensors that require gradients as inputs.
  * @param inputs What `body` gets.
+ *
+ * @example
+ * ```ts
+ * import { recompute, tensor } from "@decaf/decaf";
+ *
+ * const x = tensor([2], { requiresGrad: true });
+ * recompute((h) => h.mul(h).mul(h), x).sum().backward();
+ * if (x.grad!.item() !== 12) throw new Error("d(x³) is 3x²");
+ * ```
  */
 export function recompute<Result extends Tensor | Tensor[]>(
   body: (...inputs: Tensor[]) => Result,
@@ -102,37 +142,47 @@ export function recompute<Result extends Tensor | Tensor[]>(
 ): Result {
   if (!gradEnabled()) return body(...inputs);
   const random = defaultGenerator().state();
-  const result = noGrad(() => {
-    using own = new Scope();
-    return own.keep(body(...inputs));
-  });
+  const result = unrecorded(() => body(...inputs));
   const outputs: Tensor[] = Array.isArray(result) ? result : [result];
   const saved: Saved[] = inputs.map(save);
   record("recompute", inputs, outputs, saved, (grads) => {
+    const createGraph = gradEnabled();
     const again = saved.map((s) => {
+      // Recorded again, the inputs keep their place on the outer tape.
+      if (createGraph) return revive(s);
       const tensor = new Tensor(s.value.retain());
       tensor.requiresGrad = s.node !== undefined || s.leaf !== undefined;
-      // Recorded again, the inputs keep their place on the outer tape.
-      return gradEnabled() ? revive(s) : tensor;
+      return tensor;
     });
-    const createGraph = gradEnabled();
-    const now = defaultGenerator().state();
-    defaultGenerator().restore(random);
-    const total = withGrad(true, () => {
-      const results = body(...again);
-      const list: Tensor[] = Array.isArray(results) ? results : [results];
-      return weightedSum(list, grads);
-    });
-    defaultGenerator().restore(now);
+    const since = nextSequence();
+    const total = withRandomState(random, () =>
+      withGrad(true, () => {
+        const results = body(...again);
+        const list: Tensor[] = Array.isArray(results) ? results : [results];
+        return weightedSum(list, grads);
+      }));
     if (total === undefined || !total.requiresGrad) return [];
     // The arriving gradients have a past of their own, in which the walk must not get lost.
     const arriving = grads.filter((g) => g !== undefined);
     const found = innerGradients(total, [...again, ...arriving], {
       createGraph,
+      since,
     });
     return found.slice(0, again.length);
-  });
+  }, { reachesMore: true });
   return result;
+}
+
+/** Runs a body with the default generator at a state, and puts the generator back. */
+function withRandomState<T>(state: RandomState, body: () => T): T {
+  const generator = defaultGenerator();
+  const now = generator.state();
+  generator.restore(state);
+  try {
+    return body();
+  } finally {
+    generator.restore(now);
+  }
 }
 
 function weightedSum(

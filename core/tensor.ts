@@ -10,9 +10,15 @@ import {
   getElement,
   type HostArray,
   hostArray,
+  isFloat,
 } from "./dtype.ts";
 import { defaultDevice, type Device, getDevice } from "./device.ts";
-import { DisposedError, ShapeError, shapeText } from "./errors.ts";
+import {
+  DisposedError,
+  GradientError,
+  ShapeError,
+  shapeText,
+} from "./errors.ts";
 import { materialize, readBytes } from "./fuse.ts";
 import { tensorText } from "./print.ts";
 import { currentScope } from "./scope.ts";
@@ -43,8 +49,12 @@ export interface Node {
   backward(grads: readonly (Tensor | undefined)[]): (Tensor | undefined)[];
   /** Frees what was saved for the gradient. */
   release(): void;
+  /** Leaves the memory of what was saved to the garbage collector if nobody calls `release`. */
+  loosen(): void;
   /** Whether `release` was called. */
   readonly released: boolean;
+  /** Whether `backward` may give gradients to leaves that are not among the inputs. */
+  readonly reachesMore: boolean;
   /** Functions that see (and may replace) the gradient of output `index`. */
   hooks?: { index: number; hook: GradientHook }[];
 }
@@ -71,8 +81,7 @@ export class TensorHandle implements Disposable {
   node: Node | undefined = undefined;
   /** Which output of the record it is. */
   outputIndex = 0;
-  /** Whether gradients are collected here (leaves) or pass through. */
-  requiresGrad = false;
+  #requiresGrad = false;
   /** Collected gradient of a leaf. */
   grad: Tensor | undefined = undefined;
   /** Whether scopes leave the tensor alone. */
@@ -102,6 +111,25 @@ export class TensorHandle implements Disposable {
     const old = this.value;
     this.#value = value;
     old.release();
+  }
+
+  /**
+   * Whether gradients are collected here (leaves) or pass through.
+   *
+   * @throws {GradientError} when set for a tensor that is not floating-point.
+   */
+  get requiresGrad(): boolean {
+    return this.#requiresGrad;
+  }
+
+  /** Collects gradients from now on, or no longer. */
+  set requiresGrad(on: boolean) {
+    if (on && !isFloat(this.dtype)) {
+      throw new GradientError(
+        `Cannot collect a gradient of a tensor of dtype ${this.dtype}: only floating-point tensors have gradients; convert it with .cast("f32")`,
+      );
+    }
+    this.#requiresGrad = on;
   }
 
   /** Whether the tensor was disposed. */

@@ -1,0 +1,621 @@
+/**
+ * Differentiation itself: what the table of operators cannot show. Gradients
+ * are compared with central differences in f64 and with formulas.
+ */
+
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertThrows,
+} from "@std/assert";
+import {
+  add,
+  assign,
+  concat,
+  customFunction,
+  detach,
+  fromHost,
+  gradEnabled,
+  gradients,
+  keep,
+  manualSeed,
+  mul,
+  nn,
+  noGrad,
+  ones,
+  optim,
+  randn,
+  recompute,
+  scope,
+  sum,
+  type Tensor,
+  tensor,
+} from "../mod.ts";
+import { DisposedError, GradientError } from "../core/errors.ts";
+
+function leaf(data: readonly number[], shape = [data.length]): Tensor {
+  return fromHost(Float64Array.from(data), "f64", shape, {
+    requiresGrad: true,
+  });
+}
+
+function list(x: Tensor | undefined): number[] {
+  assert(x !== undefined, "there is no tensor");
+  return Array.from(x.data(), Number);
+}
+
+function assertNear(
+  actual: readonly number[],
+  expected: readonly number[],
+  tolerance = 1e-10,
+): void {
+  assertEquals(actual.length, expected.length);
+  actual.forEach((a, i) =>
+    assertAlmostEquals(
+      a,
+      expected[i],
+      tolerance * (1 + Math.abs(expected[i])),
+      `number ${i}`,
+    )
+  );
+}
+
+/** Compares gradients of a loss with respect to parameters with central differences along three directions. */
+function checkAgainstDifferences(
+  parameters: readonly Tensor[],
+  loss: () => Tensor,
+): void {
+  const grads = scope(() => gradients(loss(), parameters));
+  const starts = parameters.map(list);
+  const direction = (n: number, i: number, k: number) =>
+    Math.sin(1 + 5 * n + 3 * i + 7 * k);
+  const lossAt = (n: number, step: number) => {
+    parameters.forEach((p, i) => {
+      const moved = starts[i].map((v, k) => v + step * direction(n, i, k));
+      const fresh = fromHost(Float64Array.from(moved), "f64", p.shape);
+      assign(p, fresh);
+      fresh.dispose();
+    });
+    return scope(() => loss().item());
+  };
+  for (let n = 0; n < 3; n++) {
+    const h = 1e-5;
+    const numeric = (lossAt(n, h) - lossAt(n, -h)) / (2 * h);
+    let exact = 0;
+    grads.forEach((g, i) => {
+      if (g === undefined) return; // a last bias: it drops out of the slope
+      list(g).forEach((v, k) => exact += v * direction(n, i, k));
+    });
+    assert(Math.abs(numeric) > 1e-6, "the direction says nothing");
+    assertAlmostEquals(exact, numeric, 1e-5 * (1 + Math.abs(numeric)));
+  }
+}
+
+/** (|∂ sum y/∂x| − 1)², the penalty of a Wasserstein critic. */
+function gradientPenalty(x: Tensor, y: Tensor): Tensor {
+  const [slope] = gradients(y.sum(), [x], { createGraph: true });
+  const norm = slope!.mul(slope!).sum().sqrt();
+  return norm.sub(1).mul(norm.sub(1));
+}
+
+const penalised: Record<string, () => [nn.AnyModule, Tensor]> = {
+  "convolution, batch norm and linear": () => [
+    nn.sequential(
+      nn.conv2d(2, 3, 3, { padding: 1, dtype: "f64" }),
+      nn.batchNorm2d(3, { dtype: "f64" }),
+      nn.tanh(),
+      nn.maxPool2d(2),
+      nn.flatten(),
+      nn.linear(12, 2, { dtype: "f64" }),
+    ),
+    randn([3, 2, 4, 4], { dtype: "f64", requiresGrad: true }),
+  ],
+  "strided convolution, group norm and layer norm": () => [
+    nn.sequential(
+      nn.conv2d(2, 4, 3, { stride: 2, dtype: "f64" }),
+      nn.groupNorm(2, 4, { dtype: "f64" }),
+      nn.gelu(),
+      nn.flatten(),
+      nn.layerNorm([16], { dtype: "f64" }),
+      nn.linear(16, 1, { dtype: "f64" }),
+      nn.sigmoid(),
+    ),
+    randn([2, 2, 5, 5], { dtype: "f64", requiresGrad: true }),
+  ],
+};
+
+for (const [name, make] of Object.entries(penalised)) {
+  Deno.test(`autograd: gradient penalty through ${name}`, () => {
+    manualSeed(1);
+    const [net, x] = make();
+    checkAgainstDifferences(
+      net.parameters(),
+      () => gradientPenalty(x, net.forward(x) as Tensor),
+    );
+  });
+}
+
+Deno.test("autograd: gradient penalty through an LSTM", () => {
+  manualSeed(2);
+  const net = nn.lstm(3, 4, { layers: 2, dtype: "f64" });
+  const x = randn([5, 2, 3], { dtype: "f64", requiresGrad: true });
+  checkAgainstDifferences(net.parameters(), () => {
+    const [y] = net.forward(x);
+    return gradientPenalty(x, y.mul(y));
+  });
+});
+
+Deno.test("autograd: third derivatives", () => {
+  const x = leaf([0.3, -1.2]);
+  let total = x.sin().mul(x).sum();
+  for (let order = 0; order < 3; order++) {
+    const [next] = gradients(total, [x], { createGraph: true });
+    total = next!.sum();
+    if (order < 2) continue;
+    // (x sin x)‴ = −3 sin x − x cos x
+    const expected = list(x).map((v) => -3 * Math.sin(v) - v * Math.cos(v));
+    assertNear(list(next), expected);
+  }
+});
+
+Deno.test("autograd: the product of a Hessian and a vector, and of a Jacobian through two backwards", () => {
+  const x = leaf([1, 2, 3]);
+  const v = fromHost(Float64Array.from([1, -1, 2]), "f64", [3]);
+  // f = Σx³ + (Σx)²: H = diag(6x) + 2
+  const f = x.pow(3).sum().add(x.sum().mul(x.sum()));
+  const [g] = gradients(f, [x], { createGraph: true });
+  const [hv] = gradients(g!.mul(v).sum(), [x]);
+  assertNear(list(hv), [6 + 4, -12 + 4, 36 + 4]);
+  // The seed is a leaf here: J·v = ∂(Jᵀu)/∂u · v
+  const u = leaf([0, 0, 0]);
+  const [jtu] = gradients(x.mul(x), [x], { seed: u, createGraph: true });
+  const [jv] = gradients(jtu!, [u], { seed: v });
+  assertNear(list(jv), [2, -4, 12]);
+});
+
+Deno.test("autograd: a seed that is a leaf gets its gradient", () => {
+  const x = leaf([2, 5]);
+  const seed = leaf([3, 4]);
+  const [same] = gradients(x, [x], { seed, createGraph: true });
+  same!.mul(10).sum().backward();
+  assertEquals(list(seed.grad), [10, 10]);
+});
+
+// ---- noGrad, detach ----
+
+Deno.test("autograd: nothing is recorded under noGrad, and detach cuts", async () => {
+  const w = leaf([2, 3]);
+  const cut = noGrad(() => w.mul(w));
+  assertEquals([cut.requiresGrad, cut.isLeaf], [false, true]);
+  w.mul(cut).add(detach(w).mul(5)).add(w.mul(w).detach()).sum().backward();
+  assertEquals(list(w.grad), [4, 9]);
+  assertThrows(() => noGrad(() => w.mul(w)).sum().backward(), GradientError);
+  assertThrows(() =>
+    noGrad(() => {
+      throw new RangeError("inside");
+    }), RangeError);
+  assert(gradEnabled(), "an exception left recording off");
+  await noGrad(async () => {
+    await Promise.resolve();
+    assert(!gradEnabled(), "recording came back at an await");
+  });
+  assert(gradEnabled());
+});
+
+// ---- custom functions ----
+
+Deno.test("autograd: a function with a gradient of its own", () => {
+  const cube = customFunction({
+    name: "cube",
+    forward: (x) => x.mul(x).mul(x),
+    // ∂x³: 3x²·g
+    backward: ({ inputs: [x], grads: [g] }) => [x.mul(x).mul(3).mul(g!)],
+  });
+  const x = leaf([2, -1]);
+  const y = cube(x);
+  assertEquals(y.node?.name, "cube");
+  const [first] = gradients(y.sum(), [x], { createGraph: true });
+  assertEquals(list(first), [12, 3]);
+  assertEquals(list(gradients(first!.sum(), [x])[0]), [12, -6]);
+  assert(!noGrad(() => cube(x)).requiresGrad);
+});
+
+Deno.test("autograd: custom functions with several results, unused ones and saved outputs", () => {
+  const parts = customFunction<Tensor[]>({
+    name: "expAndNeg",
+    forward: (x, y) => [x.exp(), x.neg().mul(y)],
+    backward: ({ inputs: [x, y], outputs: [e], grads: [a, b] }) => {
+      const fromExp = a?.mul(e);
+      const fromNeg = b?.mul(y).neg();
+      return [
+        fromExp && fromNeg ? add(fromExp, fromNeg) : fromExp ?? fromNeg,
+        b?.mul(x).neg(),
+      ];
+    },
+  });
+  const x = leaf([0.5]), y = leaf([3]);
+  const [e, n] = parts(x, y);
+  add(e, n).sum().backward();
+  assertNear(list(x.grad), [Math.exp(0.5) - 3]);
+  assertNear(list(y.grad), [-0.5]);
+  const onlyFirst = gradients(parts(x, y)[0].sum(), [x, y]);
+  assertNear(list(onlyFirst[0]), [Math.exp(0.5)]);
+  assertEquals(onlyFirst[1], undefined);
+});
+
+Deno.test("autograd: a custom function that returns its input leaves the input alone", () => {
+  const scaled = customFunction({
+    name: "scaledGradient",
+    forward: (x) => x,
+    backward: ({ grads: [g] }) => [g!.mul(10)],
+  });
+  const x = leaf([1, 2]);
+  scaled(x).mul(3).sum().backward();
+  assert(x.isLeaf, "the input became the result");
+  assertEquals(list(x.grad), [30, 30]);
+});
+
+Deno.test("autograd: wrong gradients of a custom function are refused", () => {
+  const make = (backward: () => Tensor[]) =>
+    customFunction({ name: "wrong", forward: (x) => x.mul(2), backward });
+  const x = leaf([1, 2]);
+  assertThrows(
+    () => make(() => [])(x).sum().backward(),
+    GradientError,
+    "its backward returned 0 gradients for 1 inputs",
+  );
+  assertThrows(
+    () => make(() => [ones([3], { dtype: "f64" })])(x).sum().backward(),
+    GradientError,
+    "of shape [3] for input 0 of shape [2]",
+  );
+});
+
+// ---- hooks ----
+
+Deno.test("autograd: hooks see and replace the gradients of intermediates", () => {
+  const x = leaf([1, 2]);
+  const h = x.mul(3);
+  const seen: number[][] = [];
+  h.registerHook((grad) => {
+    seen.push(list(grad));
+  });
+  h.registerHook((grad) => grad.mul(100));
+  const remove = h.registerHook(() => {
+    throw new Error("removed");
+  });
+  remove();
+  add(h.mul(h), h.mul(5)).sum().backward();
+  assertEquals(seen, [[11, 17]]);
+  assertEquals(list(x.grad), [3300, 5100]);
+});
+
+Deno.test("autograd: a hook of a leaf sees the whole gradient, once per backward", () => {
+  const run = (differentiate: (loss: Tensor, x: Tensor) => Tensor) => {
+    const x = leaf([1, 2]);
+    const seen: number[][] = [];
+    x.registerHook((grad) => {
+      seen.push(list(grad));
+      return grad.clamp(-4, 4);
+    });
+    const result = list(differentiate(x.mul(x).add(x.mul(3)).sum(), x));
+    return { seen, result };
+  };
+  const expected = { seen: [[5, 7]], result: [4, 4] };
+  const through = run((loss, x) => {
+    loss.backward();
+    return x.grad!;
+  });
+  assertEquals(through, expected);
+  assertEquals(run((loss, x) => gradients(loss, [x])[0]!), expected);
+});
+
+Deno.test("autograd: what hooks keep or return stays alive", () => {
+  const x = leaf([1, 2]);
+  const h = x.mul(3);
+  const fixed = fromHost(Float64Array.from([7, 8]), "f64", [2]);
+  const kept: Tensor[] = [];
+  h.registerHook((grad) => {
+    kept.push(keep(grad));
+    return fixed;
+  });
+  x.registerHook((grad) => {
+    kept.push(keep(grad));
+  });
+  scope(() => h.mul(2).sum().backward());
+  assertEquals(list(fixed), [7, 8]);
+  assertEquals(kept.map(list), [[2, 2], [21, 24]]);
+  assertEquals(list(x.grad), [21, 24]);
+});
+
+Deno.test("autograd: a hook must keep shape and dtype", () => {
+  const x = leaf([1, 2]);
+  const h = x.mul(3);
+  h.registerHook((grad) => grad.sum());
+  assertThrows(
+    () => h.sum().backward(),
+    GradientError,
+    "Cannot replace a gradient of f64 [2] by one of f64 []",
+  );
+  assertThrows(
+    () => detach(x).registerHook(() => {}),
+    GradientError,
+    "requires none",
+  );
+});
+
+// ---- recomputation ----
+
+function dropoutBlock() {
+  const first = nn.linear(4, 6, { dtype: "f64" });
+  const last = nn.linear(6, 4, { dtype: "f64" });
+  const drop = nn.dropout(0.4);
+  const body = (x: Tensor) =>
+    last.forward(drop.forward(first.forward(x).tanh())).add(x);
+  return { body, parameters: [...first.parameters(), ...last.parameters()] };
+}
+
+Deno.test("autograd: recompute gives the gradients of the plain run, dropout and parameters included", () => {
+  manualSeed(3);
+  const blocks = [dropoutBlock(), dropoutBlock()];
+  const parameters = blocks.flatMap((block) => block.parameters);
+  const x = randn([5, 4], { dtype: "f64", requiresGrad: true });
+  const wanted = [x, ...parameters];
+  const loss = (again: boolean) => {
+    manualSeed(4);
+    let h = x.mul(1);
+    for (const { body } of blocks) h = again ? recompute(body, h) : body(h);
+    return h.mul(h).mean();
+  };
+  const plain = gradients(loss(false), wanted).map(list);
+  assertEquals(gradients(loss(true), wanted).map(list), plain);
+  loss(true).backward();
+  assertEquals(wanted.map(({ grad }) => list(grad)), plain);
+  const drawn = (again: boolean) => {
+    loss(again).backward();
+    return list(randn([2]));
+  };
+  assertEquals(drawn(true), drawn(false), "backward moved the generator");
+});
+
+Deno.test("autograd: recompute inside second derivatives", () => {
+  manualSeed(5);
+  const { body, parameters } = dropoutBlock();
+  const x = randn([3, 4], { dtype: "f64", requiresGrad: true });
+  const penalty = (again: boolean) => {
+    manualSeed(6);
+    const y = again ? recompute(body, x) : body(x);
+    return gradientPenalty(x, y.mul(y));
+  };
+  const wanted = [x, ...parameters];
+  const grads = (again: boolean) =>
+    gradients(penalty(again), wanted).map((g) => g && list(g));
+  const plain = grads(false);
+  grads(true).forEach((g, i) => {
+    assertEquals(g === undefined, plain[i] === undefined, `tensor ${i}`);
+    if (g !== undefined) assertNear(g, plain[i]!, 1e-12);
+  });
+});
+
+Deno.test("autograd: recompute of data gives the gradients of what the body captures", () => {
+  const w = leaf([2, 3]);
+  const data = fromHost(Float64Array.from([5, 7]), "f64", [2]);
+  const loss = () => recompute((x) => x.mul(w).mul(w), data).sum();
+  assertEquals(list(gradients(loss(), [w])[0]), [20, 42]);
+  loss().backward();
+  assertEquals(list(w.grad), [20, 42]);
+  // A captured result has a past that others use too.
+  const h = w.mul(10);
+  const total = recompute((x) => x.mul(h), data).add(h.mul(h)).sum();
+  const [dw, dh] = gradients(total, [w, h], { retainGraph: true });
+  assertEquals(list(dh), [5 + 40, 7 + 60]);
+  assertEquals(list(dw), [450, 670]);
+  total.backward();
+  assertEquals(list(w.grad), [470, 712]);
+});
+
+Deno.test("autograd: recompute of several results, nested, and of the input itself", () => {
+  const x = leaf([2]);
+  const [a, b] = recompute<Tensor[]>((y) => [y.mul(y), y], x);
+  assert(x.isLeaf);
+  add(a, b.mul(3)).sum().backward();
+  assertEquals(list(x.grad), [7]);
+  const nested = recompute((y) => recompute((z) => z.exp(), y.mul(2)), x);
+  assertNear(list(gradients(nested.sum(), [x])[0]), [2 * Math.exp(4)]);
+});
+
+// ---- errors ----
+
+Deno.test("autograd: each misuse has its own sentence", () => {
+  const x = leaf([1, 2]);
+  assertThrows(
+    () => x.mul(2).backward(),
+    GradientError,
+    "from a tensor of shape [2] without a seed: reduce it to one element",
+  );
+  assertThrows(
+    () => x.mul(2).backward({ seed: ones([3], { dtype: "f64" }) }),
+    GradientError,
+    "with a seed of shape [3]: the shapes must be equal",
+  );
+  assertThrows(
+    () => x.mul(2).backward({ seed: ones([2]) }),
+    GradientError,
+    "dtype f64 with a seed of dtype f32",
+  );
+  assertThrows(
+    () => tensor([1, 2], { dtype: "i64" }).sum().backward(),
+    GradientError,
+    "Cannot differentiate a tensor of dtype i64",
+  );
+  assertThrows(
+    () => tensor([1.5, 2]).sum().backward(),
+    GradientError,
+    "depends on nothing that requires a gradient",
+  );
+  assertThrows(
+    () => gradients(x.sum(), [tensor([1, 2], { dtype: "i32" })]),
+    GradientError,
+    "input 0: it has dtype i32",
+  );
+  assertThrows(
+    () => gradients(x.sum(), [x, tensor([1.5, 2])]),
+    GradientError,
+    "input 1: it requires no gradient",
+  );
+  assertThrows(
+    () => tensor([1, 2], { dtype: "i64" }).requiresGrad = true,
+    GradientError,
+    "Cannot collect a gradient of a tensor of dtype i64",
+  );
+  assertThrows(() =>
+    fromHost(new Int32Array(2), "i32", [2], { requiresGrad: true })
+  );
+});
+
+Deno.test("autograd: a freed tape is refused before anything is added", () => {
+  const x = leaf([1, 2]);
+  const y = x.exp();
+  const total = y.sum();
+  total.backward();
+  const before = list(x.grad);
+  assertThrows(
+    () => total.backward(),
+    GradientError,
+    "by an earlier backward (pass { retainGraph: true } to that one)",
+  );
+  // A new loss over the freed part.
+  assertThrows(() => add(x, y).sum().backward(), GradientError, "exp");
+  assertEquals(list(x.grad), before);
+  const late = { loss: undefined as Tensor | undefined };
+  scope(() => {
+    late.loss = keep(x.exp().sum());
+  });
+  assertThrows(
+    () => late.loss!.backward(),
+    GradientError,
+    "at the end of its scope",
+  );
+  late.loss!.dispose();
+  assertThrows(() => late.loss!.backward(), DisposedError);
+});
+
+Deno.test("autograd: retainGraph keeps the tape", () => {
+  const x = leaf([1, 2]);
+  const total = x.exp().mul(x).sum();
+  total.backward({ retainGraph: true });
+  const once = list(x.grad);
+  total.backward();
+  assertNear(list(x.grad), once.map((v) => 2 * v));
+  assertThrows(() => total.backward(), GradientError, "freed");
+});
+
+// ---- leaves ----
+
+Deno.test("autograd: gradients add up over backwards, and in one handle", () => {
+  const x = leaf([1, 2]);
+  x.mul(3).sum().backward();
+  const held = x.grad!;
+  x.mul(x).sum().backward();
+  assert(held === x.grad);
+  assertEquals(list(held), [5, 7]);
+});
+
+Deno.test("autograd: a leaf used several times, and several ways, gets the sum", () => {
+  const x = leaf([1, 2, 3, 4], [2, 2]);
+  const y = concat([x, x.transpose(0, 1), x.mul(x)], 0);
+  const weights = tensor([[1, 2], [3, 4], [5, 6], [7, 8], [9, 10], [11, 12]], {
+    dtype: "f64",
+  });
+  y.mul(weights).add(x.sum()).sum().backward();
+  // w₁ + w₂ᵀ + 2x·w₃ + 12
+  assertEquals(list(x.grad), [
+    1 + 5 + 2 * 9 + 12,
+    2 + 7 + 4 * 10 + 12,
+    3 + 6 + 6 * 11 + 12,
+    4 + 8 + 8 * 12 + 12,
+  ]);
+  assertEquals(
+    gradients(x.mul(x).sum(), [x, x]).map(list),
+    [[2, 4, 6, 8], [2, 4, 6, 8]],
+  );
+});
+
+Deno.test("autograd: gradients of intermediates, and of what does not matter", () => {
+  const x = leaf([1, 2]), other = leaf([1]);
+  const h = x.mul(3);
+  const total = h.mul(h).sum();
+  const [dx, dh, none] = gradients(total, [x, h, other]);
+  assertEquals(list(dx), [18, 36]);
+  assertEquals(list(dh), [6, 12]);
+  assertEquals(none, undefined);
+  assertEquals([x.grad, other.grad], [undefined, undefined]);
+  assertEquals(list(gradients(x.mul(1).sum(), [x])[0]), [1, 1]);
+});
+
+Deno.test("autograd: a leaf that is itself the root", () => {
+  const x = leaf([5]);
+  x.backward();
+  assertEquals(list(x.grad), [1]);
+  x.sum().backward({ seed: tensor(2, { dtype: "f64" }) });
+  assertEquals(list(x.grad), [3]);
+});
+
+// ---- saved values ----
+
+Deno.test("autograd: overwriting a parameter does not change what was saved", () => {
+  const overwrite: Record<string, (w: Tensor) => void> = {
+    "assign": (w) => {
+      assign(w, tensor([100, 200], { dtype: "f64" }));
+    },
+    "an optimizer": (w) => {
+      w.grad = tensor([50, 60], { dtype: "f64" });
+      optim.sgd([w], { lr: 1 }).step();
+      w.grad?.dispose();
+      w.grad = undefined;
+    },
+    "adam": (w) => {
+      w.grad = tensor([50, 60], { dtype: "f64" });
+      optim.adam([w], { lr: 1 }).step();
+      w.grad?.dispose();
+      w.grad = undefined;
+    },
+  };
+  for (const [name, change] of Object.entries(overwrite)) {
+    const w = leaf([2, 3]);
+    const x = leaf([5, 7]);
+    // Saved stored, saved as a view, and still pending.
+    const loss = w.mul(w).mul(x).add(
+      w.reshape([2, 1]).matmul(w.reshape([1, 2])).sum(),
+    ).sum();
+    const pending = w.exp();
+    change(w);
+    assert(list(w)[0] !== 2, `${name} changed nothing`);
+    assertNear(list(pending), [Math.exp(2), Math.exp(3)]);
+    // ∂Σ(w²x + (Σw)²): 2wx + 2·2·Σw
+    loss.backward();
+    assertEquals(list(w.grad), [20 + 20, 42 + 20], name);
+    assertEquals(list(x.grad), [4, 9], name);
+    assert(w.isLeaf && w.requiresGrad, name);
+  }
+});
+
+Deno.test("autograd: second derivatives reach a leaf that was overwritten", () => {
+  const w = leaf([2, 3]);
+  const cube = mul(mul(w, w), w);
+  assign(w, tensor([100, 200], { dtype: "f64" }));
+  const [first] = gradients(sum(cube), [w], { createGraph: true });
+  assertEquals(list(first), [12, 27]);
+  first!.sum().backward();
+  assertEquals(list(w.grad), [12, 18]);
+});
+
+Deno.test("autograd: a gradient that reaches a disposed leaf is dropped", () => {
+  const w = leaf([2]), x = leaf([3]);
+  const total = w.mul(x).sum();
+  w.dispose();
+  total.backward();
+  assertEquals(list(x.grad), [2]);
+  assertEquals(w.grad, undefined);
+});
