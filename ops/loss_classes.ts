@@ -470,7 +470,7 @@ const shares = (shape: readonly number[]) => t(shape, { low: 0.1, high: 0.9 });
  * ```ts
  * import { tensor } from "@decaf/decaf";
  *
- * const logits = tensor([[2, 1, 0], [0, 0, 9]]);
+ * const logits = tensor([[2, 1, 0], [0, 0, 9]], { dtype: "f32" });
  * const loss = logits.crossEntropy(tensor([0, 2], { dtype: "i64" }));
  * if (Math.abs(loss.item() - 0.2039) > 1e-4) throw new Error(`${loss.item()}`);
  * ```
