@@ -240,6 +240,36 @@ Deno.test("workers that fell asleep wake up", async () => {
   release(out);
 });
 
+Deno.test("a worker that woke before the number of threads fell takes no part", () => {
+  const params = allocate(64);
+  const m = new ModuleBuilder();
+  m.importMemory("env", "memory", memoryLimits);
+  const thread = m.importGlobal("env", "thread", "i32");
+  // Notes the largest number of a thread that came by.
+  m.func("run", ["i32", "i32", "i32"], [], (f) => {
+    f.global(thread).get(0).load("i32.load").op("i32.gt_s").if(() => {
+      f.get(0).global(thread).store("i32.store");
+    });
+  });
+  const numbers = createKernel("numbers", m.toBytes());
+  const before = threads();
+  setThreads(6);
+  startWorkers();
+  try {
+    for (let turn = 0; turn < 4000; turn++) {
+      setThreads(6);
+      runKernel(numbers, params, 6, 1);
+      setThreads(2);
+      heap.i32[params / 4] = 0;
+      runKernel(numbers, params, 200, 1);
+      assert(heap.i32[params / 4] < 2);
+    }
+  } finally {
+    setThreads(before);
+    release(params);
+  }
+});
+
 Deno.test("a trap on any thread is an error of the caller, and the pool lives on", () => {
   const params = allocate(64);
   // Notes the number of elements done, then traps at the last one.

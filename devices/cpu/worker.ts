@@ -117,7 +117,9 @@ export function workerLoop(
     Atomics.add(words, control.active, 1);
     if (
       Atomics.load(words, control.open) === 1 &&
-      words[control.task] >>> 0 === record
+      words[control.task] >>> 0 === record &&
+      // Asked again: a task may have begun for fewer threads since the worker woke.
+      index < Atomics.load(words, control.threads)
     ) {
       const params = words[control.task + 1];
       const total = words[control.task + 2];
