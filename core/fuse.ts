@@ -61,8 +61,14 @@ class Fusion {
       return;
     }
     pending.uses++;
-    this.key += `T${pending.template.id}(`;
-    for (const arg of pending.args) {
+    this.inline(value, size, passes);
+  }
+
+  /** Adds a pending value as part of the kernel. */
+  inline(value: Value, size: number, passes: number): void {
+    const { template, args } = value.expression!;
+    this.key += `T${template.id}(`;
+    for (const arg of args) {
       if (typeof arg === "number") {
         this.scalars.push(arg);
         this.key += "#";
@@ -129,8 +135,7 @@ function compileElementwise(
   value: Value,
 ): { fusion: Fusion; program: Program } {
   const fusion = new Fusion();
-  value.expression!.uses = -1; // the root itself is stored, not recomputed
-  fusion.visit(value, value.size, 1);
+  fusion.inline(value, value.size, 1); // the root itself is stored, not recomputed
   const key = `${value.dtype}:${fusion.key}`;
   let found = programs.get(key);
   if (found === undefined) {

@@ -89,10 +89,15 @@ export function applyTemplate(
     nodes = template.nodes;
     for (const arg of args) {
       if (typeof arg === "number") continue;
-      if (arg.expression !== undefined && arg.expression.leaves > 0) {
+      const pending = arg.expression;
+      if (pending === undefined) leaves++;
+      else if (pending.leaves === 0 && pending.nodes <= 1) {
+        // A constant costs less than the memory for it.
+        nodes += pending.nodes;
+      } else {
         materialize(arg);
+        leaves++;
       }
-      if (arg.expression === undefined) leaves++;
     }
   }
   for (const arg of args) if (typeof arg !== "number") arg.retain();
