@@ -49,7 +49,7 @@ const rnnModel: RecipeModel<typeof rnnSettings, TextFacts> = {
   help: "an LSTM",
   settings: rnnSettings,
   defaults: {
-    epochs: 5,
+    epochs: 10,
     lr: 0.003,
     policy: "cosineAnnealing",
     batchSize: 32,
@@ -77,14 +77,14 @@ const gptModel: RecipeModel<typeof gptSettings, TextFacts> = {
   help: "a transformer",
   settings: gptSettings,
   defaults: {
-    epochs: 5,
+    epochs: 10,
     lr: 0.001,
     optimizer: "adamW",
     beta2: 0.99,
     weightDecay: 0.1,
     policy: "cosineAnnealing",
     warmup: 100,
-    batchSize: 12,
+    batchSize: 32,
     clipNorm: 1,
   },
   build: (v, { vocabulary, context }) =>
