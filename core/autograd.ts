@@ -385,6 +385,7 @@ function accumulate(leaf: Tensor, grad: Tensor, createGraph: boolean): void {
     ? handle(grad)
     : arithmetic!.add(before, grad);
   if (!createGraph) materialize(sum.value);
+  sum.value.madeBy = "gradient";
   if (before === undefined) {
     leaf.grad = persist(sum);
     return;

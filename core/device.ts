@@ -12,8 +12,8 @@ import type { Program } from "../kernel/program.ts";
 export class Storage {
   /** Number of values that use the block. */
   owners = 1;
-  /** Whether the block is returned when the object is garbage collected. */
-  guarded = false;
+  /** What is noted about the block while the garbage collector may return it. */
+  guard: GuardedBlock | undefined = undefined;
 
   /**
    * Describes a block that the device has reserved.
@@ -235,6 +235,8 @@ export interface DeviceStats {
   readonly peakBytes: number;
   /** Live storages. */
   readonly blocks: number;
+  /** Bytes that the device can hold at most. */
+  readonly limitBytes: number;
 }
 
 /** A place where tensors live and operators run. */
@@ -320,26 +322,59 @@ export function defaultDevice(): Device {
   return getDevice(current);
 }
 
+/** A block that nobody may release explicitly, as the backstop and error messages need to know it. */
+export interface GuardedBlock extends BlockOrigin {
+  /** Device that owns the memory. */
+  readonly device: Device;
+  /** Byte address on the device. */
+  readonly address: number;
+  /** Size in bytes. */
+  readonly bytes: number;
+}
+
+/** What a block was made for. */
+export interface BlockOrigin {
+  /** Element type. */
+  readonly dtype: DType;
+  /** Extents. */
+  readonly shape: readonly number[];
+  /** Operator or role, where known. */
+  madeBy: string | undefined;
+}
+
+const guarded = new Set<GuardedBlock>();
+
+/** Every guarded block that is live. */
+export function guardedBlocks(): ReadonlySet<GuardedBlock> {
+  return guarded;
+}
+
 // The backstop: a storage that nobody released is freed when the garbage
 // collector finds it (never inside a synchronous loop; scopes are the rule).
-const backstop = new FinalizationRegistry<
-  { device: Device; address: number; bytes: number }
->(
-  ({ device, address, bytes }) =>
-    device.free(new Storage(device, address, bytes)),
-);
+const backstop = new FinalizationRegistry<GuardedBlock>((block) => {
+  guarded.delete(block);
+  const { device, address, bytes } = block;
+  device.free(new Storage(device, address, bytes));
+});
 
 /** Frees the storage when it is garbage collected, if nobody did before. */
-export function guard(storage: Storage): void {
-  if (storage.guarded) return;
-  storage.guarded = true;
+export function guard(storage: Storage, origin: BlockOrigin): void {
+  const { dtype, shape, madeBy } = origin;
+  if (storage.guard !== undefined) {
+    storage.guard.madeBy ??= madeBy;
+    return;
+  }
   const { device, address, bytes } = storage;
-  backstop.register(storage, { device, address, bytes }, storage);
+  const block = { device, address, bytes, dtype, shape, madeBy };
+  storage.guard = block;
+  guarded.add(block);
+  backstop.register(storage, block, storage);
 }
 
 /** Ends the guard of a storage that was freed by its owners. */
 export function unguard(storage: Storage): void {
-  if (!storage.guarded) return;
-  storage.guarded = false;
+  if (storage.guard === undefined) return;
+  guarded.delete(storage.guard);
+  storage.guard = undefined;
   backstop.unregister(storage);
 }

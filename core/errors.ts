@@ -34,6 +34,12 @@ export class DisposedError extends Error {
   override name = "DisposedError";
 }
 
+/** A device has no memory left for a tensor. */
+export class OutOfMemoryError extends Error {
+  /** Name of the class, as shown in stack traces. */
+  override name = "OutOfMemoryError";
+}
+
 /** Prints a shape the way error sentences show it: `[2, 3]`. */
 export function shapeText(shape: readonly number[]): string {
   return `[${shape.join(", ")}]`;

@@ -301,10 +301,18 @@ export function runRows(device: Device, kernel: RowKernel): Value[] {
     programs.set(key, compiled);
   }
   const rowShape = outer.map((d) => space[d]);
-  const results = compiled.outputs.map((o, i) =>
-    kernel.into?.[i] ??
-      Value.empty(device, o.dtype, o.per === "row" ? rowShape : space)
-  );
+  const results: Value[] = [];
+  try {
+    compiled.outputs.forEach((o, i) =>
+      results.push(
+        kernel.into?.[i] ??
+          Value.empty(device, o.dtype, o.per === "row" ? rowShape : space),
+      )
+    );
+  } catch (error) {
+    if (kernel.into === undefined) results.forEach((r) => r.release());
+    throw error;
+  }
   if (results.every((r) => r.size === 0)) return results;
   const permute = (strides: readonly number[]) => order.map((d) => strides[d]);
   const inputs = fusion.leaves.map((leaf, i) =>

@@ -284,7 +284,10 @@ function apply<A>(
   if (d.gradient === undefined && !d.constant) return d.run(inputs, attrs);
   const result = noGrad(() => {
     using own = new Scope();
-    return own.keep(d.run(inputs, attrs));
+    const made = d.run(inputs, attrs);
+    if (!Array.isArray(made)) made.value.madeBy ??= d.name;
+    else for (const each of made) each.value.madeBy ??= d.name;
+    return own.keep(made);
   });
   const all = Array.isArray(result) ? result : [result];
   const results = d.results === undefined

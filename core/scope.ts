@@ -67,11 +67,20 @@ export class Scope implements Disposable {
     if (reached.size > 0) {
       this.#nodes = this.#nodes.filter((n) => {
         if (!reached.has(n)) return true;
-        outer?.trackNode(n);
+        if (outer === undefined) n.loosen();
+        else outer.trackNode(n);
         return false;
       });
     }
     return result;
+  }
+
+  /** What the scope owns: tensors, and records of the tape. */
+  get holdings(): {
+    readonly tensors: readonly Tensor[];
+    readonly nodes: readonly Node[];
+  } {
+    return { tensors: this.#tensors, nodes: this.#nodes };
   }
 
   /** Frees what the scope owns. */
@@ -117,6 +126,11 @@ function collect(result: unknown, into: Set<Tensor>): void {
 
 function isTensor(x: object): x is Tensor {
   return (x as { isTensor?: boolean }).isTensor === true;
+}
+
+/** Every open scope, the outermost first. */
+export function openScopes(): readonly Scope[] {
+  return stack;
 }
 
 /** The innermost open scope. */

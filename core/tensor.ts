@@ -45,6 +45,8 @@ export interface Node {
   readonly edges: readonly (Edge | undefined)[];
   /** Shapes and types of the outputs. */
   readonly outputs: readonly { shape: Shape; dtype: DType; device: Device }[];
+  /** What is kept for the gradient. */
+  readonly saved: readonly { readonly value: Value }[];
   /** Gradients of the inputs from those of the outputs. */
   backward(grads: readonly (Tensor | undefined)[]): (Tensor | undefined)[];
   /** Frees what was saved for the gradient. */

@@ -82,6 +82,7 @@ export function update(u: Update): void {
   });
   u.targets.forEach((target, i) => {
     if (into[i] !== olds[i]) {
+      into[i].madeBy = olds[i].madeBy;
       into[i].loosen();
       target.setValue(into[i]);
     }
@@ -97,6 +98,7 @@ export function assign(target: Tensor, source: Tensor): void {
   const { value } = source;
   const fresh = value.expression === undefined ? copy(value) : value.retain();
   materialize(fresh);
+  fresh.madeBy = target.value.madeBy;
   fresh.loosen();
   target.setValue(fresh);
 }

@@ -46,6 +46,32 @@ export interface Pending {
   uses: number;
 }
 
+/** A request for memory that a device could not serve. */
+export interface FailedAllocation {
+  /** Where. */
+  readonly device: Device;
+  /** Element type. */
+  readonly dtype: DType;
+  /** Extents. */
+  readonly shape: Shape;
+  /** Bytes asked for. */
+  readonly bytes: number;
+  /** What the device threw. */
+  readonly cause: unknown;
+}
+
+/** Words the error for a request that a device could not serve; `core/memory.ts` provides it. */
+export const allocation: { failed?: (failure: FailedAllocation) => Error } = {};
+
+function allocate(device: Device, dtype: DType, shape: Shape, size: number) {
+  const bytes = size * bytesOf(dtype);
+  try {
+    return device.allocate(bytes);
+  } catch (cause) {
+    throw allocation.failed?.({ device, dtype, shape, bytes, cause }) ?? cause;
+  }
+}
+
 /** Whether new storages are owned by a scope (then no finaliser is needed). */
 export const ownership: { scoped: boolean } = { scoped: false };
 
@@ -53,6 +79,8 @@ export const ownership: { scoped: boolean } = { scoped: false };
 export class Value implements Strided {
   /** Owners: handles, the tape, pending expressions. */
   refs = 1;
+  /** Operator or role, for messages. */
+  madeBy: string | undefined = undefined;
   #storage: Storage | undefined;
   #pending: Pending | undefined;
   /** Whether no scope frees it, so that its memory needs the backstop. */
@@ -75,10 +103,9 @@ export class Value implements Strided {
   /** Uninitialised contiguous memory. */
   static empty(device: Device, dtype: DType, shape: Shape): Value {
     const size = sizeOf(shape);
-    const storage = device.allocate(size * bytesOf(dtype));
-    if (!ownership.scoped) guard(storage);
+    const storage = allocate(device, dtype, shape, size);
     const strides = contiguousStrides(shape);
-    return new Value(
+    const value = new Value(
       device,
       dtype,
       shape,
@@ -88,6 +115,8 @@ export class Value implements Strided {
       storage,
       undefined,
     );
+    if (!ownership.scoped) guard(storage, value);
+    return value;
   }
 
   /** An expression to be computed when needed; takes over the caller's references to its operands. */
@@ -152,14 +181,19 @@ export class Value implements Strided {
 
   /** Gives a pending value its memory; the caller then computes it. */
   reserve(): void {
-    this.#storage = this.device.allocate(this.size * bytesOf(this.dtype));
-    if (this.#loose) guard(this.#storage);
+    const { device, dtype, shape, size } = this;
+    this.#storage = allocate(device, dtype, shape, size);
+    this.madeBy ??= this.#pending?.template.name;
+    if (this.#loose) guard(this.#storage, this);
   }
 
-  /** Leaves the memory to the garbage collector if nobody releases it. */
+  /** Leaves the memory, and that of what a pending value needs, to the garbage collector if nobody releases it. */
   loosen(): void {
     this.#loose = true;
-    if (this.#storage !== undefined) guard(this.#storage);
+    if (this.#storage !== undefined) guard(this.#storage, this);
+    for (const arg of this.#pending?.args ?? []) {
+      if (typeof arg !== "number" && !arg.#loose) arg.loosen();
+    }
   }
 
   /** Drops the expression of a computed value. */

@@ -23,7 +23,9 @@ export function roleOf(tensor: Tensor): Role | undefined {
 
 function adopt(tensor: Tensor, role: Role): Tensor {
   const own = tensor.node === undefined ? tensor : detach(tensor);
-  persist(own.materialize());
+  own.materialize();
+  own.value.madeBy = role;
+  persist(own);
   roles.set(own, role);
   return own;
 }

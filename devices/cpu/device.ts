@@ -128,8 +128,8 @@ export class CpuDevice implements Device {
 
   /** Memory in use. */
   stats(): DeviceStats {
-    const { liveBytes, peakBytes, blocks } = memoryStats();
-    return { liveBytes, peakBytes, blocks };
+    const { liveBytes, peakBytes, blocks, limitBytes } = memoryStats();
+    return { liveBytes, peakBytes, blocks, limitBytes };
   }
 }
 
