@@ -5,8 +5,7 @@
  */
 
 import { hasRelaxedSimd } from "../kernel/wasm/assembler.ts";
-import type { Settings } from "../train/settings.ts";
-import { settle } from "../train/settings.ts";
+import { type Settings, settle, switchSetting } from "../train/settings.ts";
 import type { Command } from "./command.ts";
 import { exitCodes, UsageError } from "./failure.ts";
 import { fromFlags, readFlags, settingsHelp } from "./flags.ts";
@@ -15,8 +14,8 @@ import { bold, definitions } from "./terminal.ts";
 import { version } from "./version.ts";
 
 const settings = {
-  json: { kind: "switch", default: false, help: "prints JSON" },
-} as const satisfies Settings;
+  json: switchSetting("prints JSON"),
+} satisfies Settings;
 
 /** What the default device can do. */
 interface DeviceReport {

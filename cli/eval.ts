@@ -7,8 +7,12 @@
 import { evaluate } from "../train/evaluate.ts";
 import type { Numbers } from "../train/fit_options.ts";
 import { Progress } from "../train/progress.ts";
-import { textSetting } from "../train/recipes/common.ts";
-import { type Settings, settle } from "../train/settings.ts";
+import {
+  type Settings,
+  settle,
+  switchSetting,
+  textSetting,
+} from "../train/settings.ts";
 import type { Command } from "./command.ts";
 import { exitCodes, UsageError } from "./failure.ts";
 import { fromFlags, readFlags, settingsHelp } from "./flags.ts";
@@ -21,7 +25,7 @@ const settings = {
     "PATH",
     "other data of the same kind; the run's by default",
   ),
-  json: { kind: "switch", default: false, help: "prints JSON" },
+  json: switchSetting("prints JSON"),
 } satisfies Settings;
 
 /** The `eval` command. */

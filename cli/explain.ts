@@ -13,7 +13,7 @@ import { fromHost, Tensor } from "../core/tensor.ts";
 import { shapeText } from "../core/errors.ts";
 import { sizeOf } from "../core/shape.ts";
 import { cast } from "../ops/functions.ts";
-import { type Settings, settle } from "../train/settings.ts";
+import { type Settings, settle, textSetting } from "../train/settings.ts";
 import type { Command } from "./command.ts";
 import { type Expression, parseExpression } from "./expression.ts";
 import { exitCodes, UsageError } from "./failure.ts";
@@ -24,13 +24,11 @@ import { Recorder } from "./recorder.ts";
 import { bold } from "./terminal.ts";
 
 const settings = {
-  shapes: {
-    kind: "text",
-    default: "",
-    placeholder: "SHAPES",
-    help: "shapes of the names, as in x=64x128,w=128x32; 64x64 by default",
-  },
-} as const satisfies Settings;
+  shapes: textSetting(
+    "SHAPES",
+    "shapes of the names, as in x=64x128,w=128x32; 64x64 by default",
+  ),
+} satisfies Settings;
 
 const device = "explained";
 

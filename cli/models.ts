@@ -16,10 +16,10 @@ import {
   resnet50,
 } from "../models/mod.ts";
 import type { AnyModule } from "../nn/mod.ts";
-import type { Settings } from "../train/settings.ts";
+import { type Settings, settle, switchSetting } from "../train/settings.ts";
 import type { Command } from "./command.ts";
 import { exitCodes, UsageError } from "./failure.ts";
-import { readFlags } from "./flags.ts";
+import { fromFlags, readFlags, settingsHelp } from "./flags.ts";
 import { invocation } from "./invocation.ts";
 import { bold, definitions } from "./terminal.ts";
 
@@ -54,8 +54,8 @@ const models: Readonly<Record<string, Entry>> = {
 };
 
 const settings = {
-  json: { kind: "switch", default: false, help: "prints JSON" },
-} as const satisfies Settings;
+  json: switchSetting("prints JSON"),
+} satisfies Settings;
 
 /** The `models` command. */
 export const command: Command = {
@@ -63,20 +63,21 @@ export const command: Command = {
   usage: "[NAME] [--json]",
   run(args) {
     const flags = readFlags(args, settings);
-    const [name, ...more] = flags.rest;
-    const [unknown] = [
-      ...more,
-      ...Object.keys(flags.values).filter((key) => key !== "json"),
-    ];
-    if (unknown !== undefined) {
-      throw new UsageError(`models does not take "${unknown}"`);
-    }
     if (flags.help) {
       console.log(`${bold("models")}: ${command.summary}
 
-${invocation()} models ${command.usage}`);
-    } else if (name === undefined) list(flags.values.json === true);
-    else show(name, flags.values.json === true);
+${invocation()} models ${command.usage}
+
+${settingsHelp({ Flags: settings })}`);
+      return Promise.resolve(exitCodes.done);
+    }
+    const { json } = settle(settings, [fromFlags(flags)]);
+    const [name, ...more] = flags.rest;
+    if (more.length > 0) {
+      throw new UsageError(`models shows one model, and not also "${more[0]}"`);
+    }
+    if (name === undefined) list(json);
+    else show(name, json);
     return Promise.resolve(exitCodes.done);
   },
 };

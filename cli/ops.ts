@@ -7,8 +7,12 @@
 import { nearest } from "../core/errors.ts";
 import { operators, type OpInfo } from "../core/op.ts";
 import "../ops/methods.ts";
-import { type Settings, settle } from "../train/settings.ts";
-import { textSetting } from "../train/recipes/common.ts";
+import {
+  type Settings,
+  settle,
+  switchSetting,
+  textSetting,
+} from "../train/settings.ts";
 import type { Command } from "./command.ts";
 import { exitCodes, UsageError } from "./failure.ts";
 import { fromFlags, readFlags, settingsHelp } from "./flags.ts";
@@ -17,7 +21,7 @@ import { bold, columns, definitions, wrap } from "./terminal.ts";
 
 const settings = {
   family: textSetting("NAME", "only the operators of one family"),
-  json: { kind: "switch", default: false, help: "prints JSON" },
+  json: switchSetting("prints JSON"),
 } satisfies Settings;
 
 /** The `ops` command. */

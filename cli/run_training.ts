@@ -82,7 +82,7 @@ export async function runTraining(plan: TrainingPlan): Promise<number> {
   const trained: Trained = { model, values, facts };
   announce(plan, { source, model, steps });
 
-  using stop = onInterrupt(() =>
+  const stop = onInterrupt(() =>
     display.print(
       "Stopping after this step; Ctrl-C again ends at once.",
     )
@@ -105,7 +105,10 @@ export async function runTraining(plan: TrainingPlan): Promise<number> {
       ...recipe.watch?.(trained, screen) ?? [],
       ...watchers(optimizer, values),
     ],
-  }).finally(() => display.close());
+  }).finally(() => {
+    stop[Symbol.dispose]();
+    display.close();
+  });
   if (result.interrupted) {
     sayHowToGoOn(folder, result);
     return exitCodes.interrupted;

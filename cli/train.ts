@@ -20,6 +20,7 @@ import {
   settingName,
   type Settings,
   settle,
+  textSetting,
   type Values,
 } from "../train/settings.ts";
 import type { Command } from "./command.ts";
@@ -31,13 +32,11 @@ import { runTraining } from "./run_training.ts";
 import { bold, definitions } from "./terminal.ts";
 
 const own = {
-  config: {
-    kind: "text",
-    default: "",
-    placeholder: "FILE",
-    help: "settings as JSON or YAML; flags come before them",
-  },
-} as const satisfies Settings;
+  config: textSetting(
+    "FILE",
+    "settings as JSON or YAML; flags come before them",
+  ),
+} satisfies Settings;
 
 /** The `train` command. */
 export const command: Command = {

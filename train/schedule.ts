@@ -15,7 +15,7 @@ import {
 } from "../optim/hyper.ts";
 import type { Policy } from "../optim/mod.ts";
 import { policies } from "../optim/mod.ts";
-import type { NumberSetting, Settings, Values } from "./settings.ts";
+import { numberSetting, type Settings, type Values } from "./settings.ts";
 
 /** A policy with its settings. */
 export interface Schedule<S extends Settings = Settings> {
@@ -35,25 +35,23 @@ function schedule<S extends Settings>(
   return { help, settings, make: make as Schedule["make"] };
 }
 
-function number(
-  value: number,
-  range: NumberSetting["range"],
-  help: string,
-  unit?: string,
-): NumberSetting {
-  return { kind: "number", default: value, range, unit, help };
-}
-
-const gamma = number(0.5, positive, "factor γ of each change");
-const power = number(1, positive, "exponent p");
-const minimum = number(0, nonNegative, "last factor on the learning rate");
+const gamma = numberSetting(0.5, "factor γ of each change", {
+  range: positive,
+});
+const power = numberSetting(1, "exponent p", { range: positive });
+const minimum = numberSetting(0, "last factor on the learning rate", {
+  range: nonNegative,
+});
 
 /** Every policy that can be named. */
 export const schedules = {
   fixed: schedule("the learning rate stays", {}, () => policies.fixed()),
   step: schedule(
     "γ^⌊i / s⌋",
-    { policyGamma: gamma, policyStepSize: number(1000, count, "s", "steps") },
+    {
+      policyGamma: gamma,
+      policyStepSize: numberSetting(1000, "s", { range: count, unit: "steps" }),
+    },
     (v) => policies.step({ gamma: v.policyGamma, stepSize: v.policyStepSize }),
   ),
   exp: schedule(
@@ -90,8 +88,13 @@ export const schedules = {
     "cosines with warm restarts",
     {
       policyMin: minimum,
-      policyPeriod: number(1000, count, "first period", "steps"),
-      policyPeriodFactor: number(1, positive, "factor on each next period"),
+      policyPeriod: numberSetting(1000, "first period", {
+        range: count,
+        unit: "steps",
+      }),
+      policyPeriodFactor: numberSetting(1, "factor on each next period", {
+        range: positive,
+      }),
     },
     (v) =>
       policies.cosine({
@@ -103,9 +106,14 @@ export const schedules = {
   cyclical: schedule(
     "a triangle between 1 and its top",
     {
-      policyMax: number(4, nonNegative, "factor at the top"),
-      policyStepSize: number(500, count, "from bottom to top", "steps"),
-      policyDecay: number(1, share, "factor on the height after each cycle"),
+      policyMax: numberSetting(4, "factor at the top", { range: nonNegative }),
+      policyStepSize: numberSetting(500, "from bottom to top", {
+        range: count,
+        unit: "steps",
+      }),
+      policyDecay: numberSetting(1, "factor on the height after each cycle", {
+        range: share,
+      }),
     },
     (v) =>
       policies.cyclical({
@@ -117,9 +125,15 @@ export const schedules = {
   oneCycle: schedule(
     "up to 1 along a cosine, then down far below the start",
     {
-      policyRise: number(0.3, share, "share of the steps that go up"),
-      policyStartDivisor: number(25, positive, "the first factor is 1/this"),
-      policyEndDivisor: number(1e4, positive, "the last is the first/this"),
+      policyRise: numberSetting(0.3, "share of the steps that go up", {
+        range: share,
+      }),
+      policyStartDivisor: numberSetting(25, "the first factor is 1/this", {
+        range: positive,
+      }),
+      policyEndDivisor: numberSetting(1e4, "the last is the first/this", {
+        range: positive,
+      }),
     },
     (v, iterations) =>
       policies.oneCycle({
@@ -132,8 +146,11 @@ export const schedules = {
   hill: schedule(
     "a line up to 1, then (1 + γ·i)^−p",
     {
-      policySteps: number(500, countOrZero, "length of the way up", "steps"),
-      policyStart: number(0.1, positive, "first factor"),
+      policySteps: numberSetting(500, "length of the way up", {
+        range: countOrZero,
+        unit: "steps",
+      }),
+      policyStart: numberSetting(0.1, "first factor", { range: positive }),
       policyGamma: { ...gamma, default: 1e-4 },
       policyPower: { ...power, default: 0.75 },
       policyMin: minimum,
@@ -150,9 +167,12 @@ export const schedules = {
   gate: schedule(
     "one factor, then another",
     {
-      policySteps: number(1000, countOrZero, "where it changes", "steps"),
-      policyBefore: number(1, nonNegative, "factor before"),
-      policyAfter: number(0.1, nonNegative, "factor after"),
+      policySteps: numberSetting(1000, "where it changes", {
+        range: countOrZero,
+        unit: "steps",
+      }),
+      policyBefore: numberSetting(1, "factor before", { range: nonNegative }),
+      policyAfter: numberSetting(0.1, "factor after", { range: nonNegative }),
     },
     (v) =>
       policies.gate({
@@ -164,8 +184,14 @@ export const schedules = {
   alter: schedule(
     "1 and 0 in turns",
     {
-      policyActive: number(100, countOrZero, "steps that learn", "steps"),
-      policyInactive: number(100, countOrZero, "steps that do not", "steps"),
+      policyActive: numberSetting(100, "steps that learn", {
+        range: countOrZero,
+        unit: "steps",
+      }),
+      policyInactive: numberSetting(100, "steps that do not", {
+        range: countOrZero,
+        unit: "steps",
+      }),
     },
     (v) =>
       policies.alter({
@@ -176,13 +202,11 @@ export const schedules = {
   reduceOnPlateau: schedule(
     "a factor each time the test loss has stopped falling",
     {
-      policyFactor: number(0.1, fraction, "the factor"),
-      policyPatience: number(
-        1,
-        countOrZero,
-        "tests without improvement let pass",
-        "epochs",
-      ),
+      policyFactor: numberSetting(0.1, "the factor", { range: fraction }),
+      policyPatience: numberSetting(1, "tests without improvement let pass", {
+        range: countOrZero,
+        unit: "epochs",
+      }),
     },
     (v) =>
       policies.reduceOnPlateau({

@@ -7,7 +7,7 @@
  */
 
 import { nearest } from "../core/errors.ts";
-import type { Range } from "../optim/hyper.ts";
+import { count, type Range } from "../optim/hyper.ts";
 
 /** A number. */
 export interface NumberSetting {
@@ -85,6 +85,25 @@ export type Values<S extends Settings = Settings> = {
 export class SettingError extends TypeError {
   /** Name of the class, as shown in stack traces. */
   override name = "SettingError";
+}
+
+/** A number; a whole one of at least 1 when no range is given. */
+export function numberSetting(
+  value: number,
+  help: string,
+  options: Partial<Pick<NumberSetting, "range" | "unit">> = {},
+): NumberSetting {
+  return { kind: "number", default: value, help, range: count, ...options };
+}
+
+/** A text, empty when nothing is said. */
+export function textSetting(placeholder: string, help: string): TextSetting {
+  return { kind: "text", default: "", placeholder, help };
+}
+
+/** Yes or no, no when nothing is said. */
+export function switchSetting(help: string, on = false): SwitchSetting {
+  return { kind: "switch", default: on, help };
 }
 
 /** Values that were given in one place. */

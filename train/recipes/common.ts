@@ -5,12 +5,7 @@
  */
 
 import type { AnyModule } from "../../nn/mod.ts";
-import {
-  count,
-  countOrZero,
-  fraction,
-  nonNegative,
-} from "../../optim/hyper.ts";
+import { countOrZero, fraction, nonNegative } from "../../optim/hyper.ts";
 import {
   type AnyHyper,
   create,
@@ -18,30 +13,17 @@ import {
   type Optimizer,
 } from "../../optim/mod.ts";
 import { makePolicy, type ScheduleName, schedules } from "../schedule.ts";
-import type {
-  ChoiceSetting,
-  NumberSetting,
-  Setting,
-  Settings,
-  SettingValue,
-  TextSetting,
-  Values,
+import {
+  type ChoiceSetting,
+  numberSetting,
+  type Setting,
+  type Settings,
+  type SettingValue,
+  switchSetting,
+  textSetting,
+  type Values,
 } from "../settings.ts";
 import type { Recipe } from "./recipe.ts";
-
-/** A number with its range; sets `range` to whole numbers ≥ 1 when omitted. */
-export function numberSetting(
-  value: number,
-  help: string,
-  options: Partial<Pick<NumberSetting, "range" | "unit">> = {},
-): NumberSetting {
-  return { kind: "number", default: value, help, range: count, ...options };
-}
-
-/** A text, empty when nothing is said. */
-export function textSetting(placeholder: string, help: string): TextSetting {
-  return { kind: "text", default: "", placeholder, help };
-}
 
 /** Settings of the training itself. */
 export const commonSettings = {
@@ -100,11 +82,7 @@ export const commonSettings = {
     range: countOrZero,
     unit: "threads",
   }),
-  curve: {
-    kind: "switch",
-    default: true,
-    help: "draws curve.svg and curve.png at the end",
-  },
+  curve: switchSetting("draws curve.svg and curve.png at the end", true),
   run: textSetting("FOLDER", "the run folder; runs/<time>_<model> by default"),
 } as const satisfies Settings;
 

@@ -26,9 +26,14 @@ import { softmax } from "../../ops/functions.ts";
 import { countOrZero, type Range } from "../../optim/hyper.ts";
 import { toTensor } from "../arrays.ts";
 import { accuracy } from "../metrics.ts";
-import { SettingError, type Settings } from "../settings.ts";
+import {
+  numberSetting,
+  SettingError,
+  type Settings,
+  switchSetting,
+  textSetting,
+} from "../settings.ts";
 import { numbersText } from "../show.ts";
-import { numberSetting, textSetting } from "./common.ts";
 import { readFailure } from "./reading.ts";
 import { type Recipe, recipe, type RecipeModel } from "./recipe.ts";
 
@@ -79,15 +84,14 @@ const settings = {
   size: numberSetting(32, "pictures are made this high and wide", {
     unit: "pixels",
   }),
-  grey: { kind: "switch", default: false, help: "one channel without colours" },
+  grey: switchSetting("one channel without colours"),
   testPart: numberSetting(0.2, "share of the pictures to test on", {
     range: between0And1,
   }),
-  flip: {
-    kind: "switch",
-    default: true,
-    help: "half of the pictures are mirrored left and right while learning",
-  },
+  flip: switchSetting(
+    "half of the pictures are mirrored left and right while learning",
+    true,
+  ),
   shift: numberSetting(2, "pictures are moved by up to so much", {
     range: countOrZero,
     unit: "pixels",

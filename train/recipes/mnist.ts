@@ -21,9 +21,8 @@ import { softmax } from "../../ops/functions.ts";
 import { countOrZero } from "../../optim/hyper.ts";
 import { asciiImage, asciiImageRow } from "../ascii_image.ts";
 import { accuracy } from "../metrics.ts";
-import type { Settings } from "../settings.ts";
+import { numberSetting, type Settings, textSetting } from "../settings.ts";
 import { numbersText } from "../show.ts";
-import { numberSetting, textSetting } from "./common.ts";
 import { readFailure } from "./reading.ts";
 import {
   type Recipe,

@@ -18,8 +18,12 @@ import { type LanguageModel, sample } from "../../models/language.ts";
 import { crossEntropy, reshape } from "../../ops/functions.ts";
 import { countOrZero, fraction, nonNegative } from "../../optim/hyper.ts";
 import { perplexity } from "../metrics.ts";
-import { SettingError, type Settings } from "../settings.ts";
-import { numberSetting, textSetting } from "./common.ts";
+import {
+  numberSetting,
+  SettingError,
+  type Settings,
+  textSetting,
+} from "../settings.ts";
 import {
   type Recipe,
   recipe,
