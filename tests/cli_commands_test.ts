@@ -251,6 +251,25 @@ Deno.test("cli: settings come from JSON and YAML, flags before them", async () =
   });
 });
 
+Deno.test("cli: the number of threads changes no bit", async () => {
+  await inFolder(async (folder) => {
+    await writeDigits(`${folder}/digits`, { size: 28, train: 128 });
+    const weights: Uint8Array[] = [];
+    for (const threads of ["1", "2", "3"]) {
+      const run = `${folder}/${threads}`;
+      assertDone(
+        await decaf([
+          ...["train", "mnist", `${folder}/digits`, "--threads", threads],
+          ...["--run", run, "--no-curve"],
+        ]),
+      );
+      weights.push(await Deno.readFile(`${run}/model.safetensors`));
+    }
+    assertEquals(weights[1], weights[0]);
+    assertEquals(weights[2], weights[0]);
+  });
+});
+
 Deno.test("cli: without --run, a run folder is made below runs/", async () => {
   await inFolder(async (folder) => {
     await writeDigits(`${folder}/digits`);
