@@ -5,7 +5,7 @@
  * @module
  */
 
-import { bytesOf } from "./dtype.ts";
+import { bytesOf, type DType } from "./dtype.ts";
 import type { Device, Launch, Strided } from "./device.ts";
 import { broadcastStrides, type Shape, sizeOf } from "./shape.ts";
 import * as k from "../kernel/expr.ts";
@@ -32,27 +32,84 @@ function run(device: Device, launch: Launch, what: string): void {
   device.launch(launch);
 }
 
-/** Operands of a kernel under construction: stored leaves, scalars, and the structure as text. */
+/**
+ * A place in the tree of structures: each step to a child is one part of an
+ * expression (a template, an operand, a number), so that finding a kernel
+ * again takes no text. A template's operands follow it, as many as it takes,
+ * which makes paths unambiguous.
+ */
+class Place {
+  #code = -1;
+  #only: Place | undefined;
+  #others: Map<number, Place> | undefined;
+  /** The program of the structure that ends here. */
+  program: Program | undefined;
+  /** For row kernels, the axes in the order in which they are walked. */
+  order: readonly number[] = none;
+  /** For row kernels, whether all axes may be walked as one where operands allow it. */
+  mergeable = false;
+
+  /** The child for a part. */
+  to(code: number): Place {
+    if (code === this.#code) return this.#only!;
+    if (this.#only === undefined) {
+      this.#code = code;
+      return this.#only = new Place();
+    }
+    this.#others ??= new Map();
+    let child = this.#others.get(code);
+    if (child === undefined) this.#others.set(code, child = new Place());
+    return child;
+  }
+
+  /** The child for stored operand `i`. */
+  leaf(i: number, dtype: DType): Place {
+    return this.to(4 * (16 * i + dtypeCodes[dtype]));
+  }
+}
+
+const dtypeCodes: Readonly<Record<DType, number>> = {
+  f32: 0,
+  f64: 1,
+  f16: 2,
+  bf16: 3,
+  i64: 4,
+  i32: 5,
+  i8: 6,
+  u8: 7,
+  bool: 8,
+};
+
+const unit: readonly number[] = [1];
+const zero: readonly number[] = [0];
+const none: readonly number[] = [];
+
+/** Operands of a kernel under construction: stored leaves, scalars, and the structure as a path. */
 class Fusion {
   readonly leaves: Value[] = [];
   readonly scalars: number[] = [];
   readonly #scalarTypes: ScalarType[] = [];
   readonly #seen: Value[] = [];
   #exprs: Expr[] = [];
-  key = "";
 
-  /** Adds an operand to the key; pending ones of size `size` are inlined, others computed first. */
+  /** Starts the path at `place`. */
+  constructor(
+    /** Where the path has led so far. */
+    public place: Place,
+  ) {}
+
+  /** Adds an operand to the path; pending ones of size `size` are inlined, others computed first. */
   visit(value: Value, size: number, passes: number): void {
     const pending = value.expression;
     if (pending === undefined) {
       let i = this.leaves.indexOf(value);
       if (i < 0) i = this.leaves.push(value) - 1;
-      this.key += `L${i}${value.dtype}`;
+      this.place = this.place.leaf(i, value.dtype);
       return;
     }
     const again = this.#seen.indexOf(value);
     if (again >= 0) {
-      this.key += `@${again}`;
+      this.place = this.place.to(4 * again + 1);
       return;
     }
     if (!inlines(value, size, passes)) {
@@ -67,14 +124,14 @@ class Fusion {
   /** Adds a pending value as part of the kernel. */
   inline(value: Value, size: number, passes: number): void {
     const { template, args } = value.expression!;
-    this.key += `T${template.id}(`;
-    for (const arg of args) {
+    this.place = this.place.to(4 * template.id + 2);
+    for (let i = 0; i < args.length; i++) {
+      const arg = args[i];
       if (typeof arg === "number") {
         this.scalars.push(arg);
-        this.key += "#";
+        this.place = this.place.to(3);
       } else this.visit(arg, size, passes);
     }
-    this.key += ")";
     this.#seen.push(value);
   }
 
@@ -129,89 +186,82 @@ function inlines(value: Value, size: number, passes: number): boolean {
   return !(pending.template.heavy && (pending.uses >= 2 || passes > 1));
 }
 
-const programs = new Map<string, Program>();
+const elementwise = new Place();
 
-function compileElementwise(
-  value: Value,
-): { fusion: Fusion; program: Program } {
-  const fusion = new Fusion();
+/** Finds or makes the program that computes a pending value; its place is the fusion's. */
+function compileElementwise(value: Value): Fusion {
+  const fusion = new Fusion(elementwise);
   fusion.inline(value, value.size, 1); // the root itself is stored, not recomputed
-  const key = `${value.dtype}:${fusion.key}`;
-  let found = programs.get(key);
-  if (found === undefined) {
+  if (fusion.place.program === undefined) {
     fusion.begin();
     const expr = simplify(fusion.build(value));
     const inputs = fusion.leaves.map((l) => l.dtype);
-    found = program(inputs, fusion.scalarTypes, [], [
+    fusion.place.program = program(inputs, fusion.scalarTypes, [], [
       { dtype: value.dtype, value: expr, per: "element" },
     ]);
-    programs.set(key, found);
   }
-  return { fusion, program: found };
+  return fusion;
 }
 
 /** The program that would compute a pending value. */
 export function pendingProgram(value: Value): Program {
-  return compileElementwise(value).program;
+  return compileElementwise(value).place.program!;
 }
 
 /** Computes a pending value; does nothing to a stored one. */
 export function materialize(value: Value): void {
   const pending = value.expression;
   if (pending === undefined) return;
-  const { fusion, program } = compileElementwise(value);
+  const { leaves, scalars, place } = compileElementwise(value);
   value.reserve();
-  if (value.size > 0) {
-    const { sizes, inputs } = layout(value.shape, value.size, fusion.leaves);
-    const strides = sizes.length === 1 ? unit : value.strides;
-    const output = {
-      storage: value.storage,
-      dtype: value.dtype,
-      offset: 0,
-      strides,
-    };
+  const { size, shape } = value;
+  if (size > 0) {
+    const flat = shape.length === 0 || allFlat(leaves, leaves.length, size);
     run(value.device, {
-      program,
-      sizes,
-      outerRank: sizes.length - 1,
-      inputs,
+      program: place.program!,
+      sizes: flat ? [size] : shape,
+      outerRank: flat ? 0 : shape.length - 1,
+      inputs: flat
+        ? flatOperands(leaves, leaves.length, size)
+        : leaves.map((leaf) =>
+          strided(leaf, broadcastStrides(leaf.shape, leaf.strides, shape))
+        ),
       limits: none,
-      outputs: [output],
-      scalars: fusion.scalars,
+      outputs: [strided(value, flat ? unit : value.strides)],
+      scalars,
     }, pending.template.name);
   }
   value.settle();
 }
 
-const unit: readonly number[] = [1];
-const zero: readonly number[] = [0];
-const none: readonly number[] = [];
-
-/** Strides of the leaves over the shape; one merged axis when all are contiguous or single elements. */
-function layout(
-  shape: Shape,
+/** Whether the first values are contiguous, or single elements: then one axis is enough. */
+function allFlat(
+  values: readonly Value[],
+  count: number,
   size: number,
-  leaves: readonly Value[],
-): { sizes: readonly number[]; inputs: Strided[] } {
-  let flat = true;
-  for (const leaf of leaves) {
-    if (leaf.size !== 1 && (leaf.size !== size || !leaf.contiguous)) {
-      flat = false;
-      break;
+): boolean {
+  for (let i = 0; i < count; i++) {
+    const value = values[i];
+    if (value.size !== 1 && (value.size !== size || !value.contiguous)) {
+      return false;
     }
   }
-  if (flat || shape.length === 0) {
-    const inputs = leaves.map((leaf) =>
-      strided(leaf, leaf.size === 1 && size !== 1 ? zero : unit)
-    );
-    return { sizes: [size], inputs };
+  return true;
+}
+
+/** Operands over a single axis; those from `streamed` on are read by `load` only. */
+function flatOperands(
+  values: readonly Value[],
+  streamed: number,
+  size: number,
+): Strided[] {
+  const operands = new Array<Strided>(values.length);
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i];
+    const still = i >= streamed || (value.size === 1 && size !== 1);
+    operands[i] = strided(value, still ? zero : unit);
   }
-  return {
-    sizes: shape,
-    inputs: leaves.map((leaf) =>
-      strided(leaf, broadcastStrides(leaf.shape, leaf.strides, shape))
-    ),
-  };
+  return operands;
 }
 
 function strided(value: Value, strides: readonly number[]): Strided {
@@ -259,88 +309,143 @@ export interface RowKernel {
   build(builder: RowBuilder): { stages: Stage[]; outputs: Output[] };
 }
 
+const rowKernels = new Map<string, Place>();
+
+/** Where the structures of a row kernel begin. */
+function rowPlace(kernel: RowKernel): Place {
+  let place = rowKernels.get(kernel.name);
+  if (place === undefined) rowKernels.set(kernel.name, place = new Place());
+  place = place.to(kernel.space.length).to(kernel.streams.length);
+  const { axes } = kernel;
+  for (let i = 0; i < axes.length; i++) place = place.to(4 * axes[i] + 3);
+  return place;
+}
+
 /** Runs a row kernel and returns its results: [space] per element, [space without axes] per row. */
 export function runRows(device: Device, kernel: RowKernel): Value[] {
-  const { space, axes, streams, tables = [] } = kernel;
+  const { space, axes, streams, tables = noValues, scalars = none } = kernel;
   const size = sizeOf(space);
-  const fusion = new Fusion();
-  for (const stream of streams) {
-    fusion.visit(stream, size, kernel.passes);
-    fusion.key += ";";
+  const fusion = new Fusion(rowPlace(kernel));
+  const { leaves } = fusion;
+  for (let i = 0; i < streams.length; i++) {
+    fusion.visit(streams[i], size, kernel.passes);
   }
-  const streamed = fusion.leaves.length;
-  for (const table of tables) {
-    materialize(table);
-    fusion.leaves.push(table);
-    fusion.key += `,${table.dtype}`;
+  const streamed = leaves.length;
+  for (let i = 0; i < tables.length; i++) {
+    materialize(tables[i]);
+    fusion.place = fusion.place.leaf(leaves.push(tables[i]), tables[i].dtype);
   }
-  const own = kernel.scalars ?? none;
-  const inner = axes;
-  const outer = space.map((_, d) => d).filter((d) => !inner.includes(d));
-  const order = [...outer, ...inner];
-  const key = `${kernel.name}:${space.length}:${inner}:${fusion.key}`;
-  let compiled = programs.get(key);
-  if (compiled === undefined) {
-    fusion.begin();
-    const exprs = streams.map((stream) => fusion.build(stream));
-    const first = fusion.scalars.length;
-    const types = kernel.scalarTypes ?? own.map((): ScalarType => "f32");
-    const { stages, outputs } = kernel.build({
-      streams: exprs,
-      scalars: types.map((type, i) => k.scalar(first + i, type)),
-      coord: (axis) => k.coord(order.indexOf(axis)),
-      load: (i, offset) =>
-        k.load(streamed + i, k.computeType(tables[i].dtype), offset),
-    });
-    compiled = program(
-      fusion.leaves.map((l) => l.dtype),
-      [...fusion.scalarTypes, ...types],
-      stages.map((s) => ({ op: s.op, value: simplify(s.value) })),
-      outputs.map((o) => ({ ...o, value: simplify(o.value) })),
-    );
-    programs.set(key, compiled);
-  }
-  const rowShape = outer.map((d) => space[d]);
-  const results: Value[] = [];
-  try {
-    compiled.outputs.forEach((o, i) =>
-      results.push(
-        kernel.into?.[i] ??
-          Value.empty(device, o.dtype, o.per === "row" ? rowShape : space),
-      )
-    );
-  } catch (error) {
-    if (kernel.into === undefined) results.forEach((r) => r.release());
-    throw error;
-  }
+  const { place } = fusion;
+  const program = place.program ??= compileRows(kernel, fusion, streamed);
+  const { order } = place;
+  const outerRank = order.length - axes.length;
+  const results = rowResults(device, kernel, program, order);
   if (results.every((r) => r.size === 0)) return results;
-  const permute = (strides: readonly number[]) => order.map((d) => strides[d]);
-  const inputs = fusion.leaves.map((leaf, i) =>
-    strided(
-      leaf,
-      i < streamed
-        ? permute(broadcastStrides(leaf.shape, leaf.strides, space))
-        : order.map(() => 0),
-    )
-  );
-  const outputs = results.map((r, i) =>
-    strided(
-      r,
-      compiled.outputs[i].per === "row"
-        ? [...r.strides, ...inner.map(() => 0)]
-        : permute(r.strides),
-    )
-  );
+  const flat = place.mergeable &&
+    allFlat(leaves, streamed, size) && allFlat(results, results.length, size);
   run(device, {
-    program: compiled,
-    sizes: order.map((d) => space[d]),
-    outerRank: outer.length,
-    inputs,
-    limits: fusion.leaves.map((l) => l.size),
-    outputs,
-    scalars: [...fusion.scalars, ...own],
+    program,
+    sizes: flat ? [size] : pick(space, order, 0, order.length),
+    outerRank: flat ? 0 : outerRank,
+    inputs: flat
+      ? flatOperands(leaves, streamed, size)
+      : leaves.map((leaf, i) => {
+        if (i >= streamed) return strided(leaf, order.map(() => 0));
+        const own = broadcastStrides(leaf.shape, leaf.strides, space);
+        return strided(leaf, pick(own, order, 0, order.length));
+      }),
+    limits: tables.length === 0 ? none : leaves.map((l) => l.size),
+    outputs: flat
+      ? flatOperands(results, results.length, size)
+      : results.map((r, i) =>
+        strided(
+          r,
+          program.outputs[i].per === "row"
+            ? [...r.strides, ...axes.map(() => 0)]
+            : pick(r.strides, order, 0, order.length),
+        )
+      ),
+    scalars: scalars.length === 0
+      ? fusion.scalars
+      : [...fusion.scalars, ...scalars],
   }, kernel.name);
   return results;
+}
+
+/** The values that a row kernel writes; none is left behind when memory runs out. */
+function rowResults(
+  device: Device,
+  { space, axes, into }: RowKernel,
+  program: Program,
+  order: readonly number[],
+): Value[] {
+  const results: Value[] = [];
+  try {
+    for (const { dtype, per } of program.outputs) {
+      const given = into?.[results.length];
+      results.push(
+        given ?? Value.empty(
+          device,
+          dtype,
+          per === "element"
+            ? space
+            : pick(space, order, 0, order.length - axes.length),
+        ),
+      );
+    }
+  } catch (error) {
+    results.forEach((r, i) => {
+      if (r !== into?.[i]) r.release();
+    });
+    throw error;
+  }
+  return results;
+}
+
+/** Makes the program of a row kernel, and notes the order of its axes. */
+function compileRows(
+  kernel: RowKernel,
+  fusion: Fusion,
+  streamed: number,
+): Program {
+  const { space, axes, streams, tables = noValues, scalars = none } = kernel;
+  const outer = space.map((_, d) => d).filter((d) => !axes.includes(d));
+  const order = fusion.place.order = [...outer, ...axes];
+  fusion.begin();
+  const exprs = streams.map((stream) => fusion.build(stream));
+  const first = fusion.scalars.length;
+  const types = kernel.scalarTypes ?? scalars.map((): ScalarType => "f32");
+  const { stages, outputs } = kernel.build({
+    streams: exprs,
+    scalars: types.map((type, i) => k.scalar(first + i, type)),
+    coord: (axis) => k.coord(order.indexOf(axis)),
+    load: (i, offset) =>
+      k.load(streamed + i, k.computeType(tables[i].dtype), offset),
+  });
+  const made = program(
+    fusion.leaves.map((l) => l.dtype),
+    [...fusion.scalarTypes, ...types],
+    stages.map((s) => ({ op: s.op, value: simplify(s.value) })),
+    outputs.map((o) => ({ ...o, value: simplify(o.value) })),
+  );
+  fusion.place.mergeable = space.length > 0 && axes.length === 0 &&
+    stages.length === 0 && outputs.every((o) => o.per === "element") &&
+    !made.usesCoords;
+  return made;
+}
+
+const noValues: readonly Value[] = [];
+
+/** `values[order[from]]` to `values[order[to − 1]]`. */
+function pick(
+  values: readonly number[],
+  order: readonly number[],
+  from: number,
+  to: number,
+): number[] {
+  const picked = new Array<number>(to - from);
+  for (let i = from; i < to; i++) picked[i - from] = values[order[i]];
+  return picked;
 }
 
 /** A stored, contiguous form of the value: itself (retained), or a copy. */

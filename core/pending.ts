@@ -37,6 +37,7 @@ const heavyOps: ReadonlySet<ExprOp> = new Set<ExprOp>([
   "acosh",
   "atanh",
   "erf",
+  "erfc",
   "erfinv",
   "lgamma",
   "digamma",

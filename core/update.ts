@@ -39,54 +39,65 @@ function exclusive(value: Value): boolean {
     value.storage.owners === 1 && value.contiguous;
 }
 
+const kernelNames = new Map<string, string>();
+
 /** Runs an update. */
 export function update(u: Update): void {
-  for (const target of u.targets) materialize(target.value);
-  // Operands may read the targets: compute those first, so that no pending expression sees new bytes.
-  const operands = u.operands.map((o) => o.value);
-  for (const operand of operands) {
-    if (operand.expression !== undefined && operand.expression.leaves > 0) {
-      for (const target of u.targets) {
-        if (target.value.refs > 1) materialize(operand);
-      }
-    }
+  const { targets, operands } = u;
+  const count = targets.length;
+  let shared = false;
+  for (let i = 0; i < count; i++) {
+    materialize(targets[i].value);
+    if (targets[i].value.refs > 1) shared = true;
   }
-  const olds = u.targets.map((target) => target.value);
-  const into = olds.map((old) =>
-    exclusive(old) ? old : Value.empty(old.device, old.dtype, old.shape)
-  );
-  runRows(olds[0].device, {
-    name: `update ${u.name}`,
-    space: olds[0].shape,
+  const streams = new Array<Value>(count + operands.length);
+  for (let i = 0; i < operands.length; i++) {
+    const operand = streams[count + i] = operands[i].value;
+    // It may read the targets: computed first, it sees the old bytes.
+    if (shared && (operand.expression?.leaves ?? 0) > 0) materialize(operand);
+  }
+  const into = new Array<Value>(count);
+  for (let i = 0; i < count; i++) {
+    const old = streams[i] = targets[i].value;
+    into[i] = exclusive(old)
+      ? old
+      : Value.empty(old.device, old.dtype, old.shape);
+  }
+  let name = kernelNames.get(u.name);
+  if (name === undefined) kernelNames.set(u.name, name = `update ${u.name}`);
+  const type = scalarType(streams[0]);
+  runRows(streams[0].device, {
+    name,
+    space: streams[0].shape,
     axes: [],
-    streams: [...olds, ...operands],
+    streams,
     scalars: u.scalars,
-    scalarTypes: u.scalars.map(() => scalarType(olds[0])),
+    scalarTypes: type === "f64" ? u.scalars.map(() => type) : undefined,
     into,
     passes: 1,
-    build: ({ streams, scalars }: RowBuilder) => {
-      const type = scalarType(olds[0]);
-      const wide = streams.map((s) => k.cast(s, type));
-      const results = u.define(
-        wide.slice(0, olds.length),
-        wide.slice(olds.length),
-        scalars,
-      );
-      const outputs = results.map((value, i): Output => ({
-        dtype: olds[i].dtype,
-        value: k.roundTo(value, olds[i].dtype),
-        per: "element",
-      }));
-      return { stages: [], outputs };
-    },
+    build: (builder) => updateOutputs(u, type, builder),
   });
-  u.targets.forEach((target, i) => {
-    if (into[i] !== olds[i]) {
-      into[i].madeBy = olds[i].madeBy;
-      into[i].loosen();
-      target.setValue(into[i]);
-    }
+  for (let i = 0; i < count; i++) {
+    if (into[i] === streams[i]) continue;
+    into[i].madeBy = streams[i].madeBy;
+    into[i].loosen();
+    targets[i].setValue(into[i]);
+  }
+}
+
+function updateOutputs(
+  u: Update,
+  type: "f32" | "f64",
+  { streams, scalars }: RowBuilder,
+): { stages: []; outputs: Output[] } {
+  const count = u.targets.length;
+  const wide = streams.map((s) => k.cast(s, type));
+  const results = u.define(wide.slice(0, count), wide.slice(count), scalars);
+  const outputs = results.map((value, i): Output => {
+    const { dtype } = u.targets[i];
+    return { dtype, value: k.roundTo(value, dtype), per: "element" };
   });
+  return { stages: [], outputs };
 }
 
 function scalarType(value: Value): "f32" | "f64" {
