@@ -7,6 +7,15 @@
 // @ts-types="./parse_args.d.ts"
 import { parseArgs } from "npm:deno-std@1.4.0/cli/parse_args.js";
 import {
+  count,
+  countOrZero,
+  fraction,
+  nonNegative,
+  positive,
+  type Range,
+  share,
+} from "../optim/hyper.ts";
+import {
   flagName,
   type Given,
   rangeText,
@@ -79,15 +88,47 @@ export function settingsHelp(
   ).map(([heading, table]) => {
     const rows = Object.entries(table).map(([name, setting]) =>
       [
-        `${flagName(name)}${placeholder(setting)}`,
-        `${setting.help} (${
-          [defaultText(setting), allowed(setting)]
-            .filter((text) => text !== "").join("; ")
-        })`.replace(" ()", ""),
+        `${shownFlag(name, setting)}${placeholder(setting)}`,
+        `${setting.help}${facts(setting)}`,
       ] as const
     );
     return `${heading}:\n${definitions(rows)}`;
   }).join("\n\n");
+}
+
+function shownFlag(name: string, setting: Setting): string {
+  const flag = flagName(name);
+  const on = setting.kind === "switch" && setting.default;
+  return on ? `--[no-]${flag.slice(2)}` : flag;
+}
+
+/** Ranges as short as help pages need them; no line breaks within them. */
+const shortRanges: ReadonlyMap<Range, string> = new Map([
+  [count, "whole, ≥\u00a01"],
+  [countOrZero, "whole, ≥\u00a00"],
+  [nonNegative, "≥\u00a00"],
+  [positive, ">\u00a00"],
+  [fraction, "from 0 to below 1"],
+  [share, "above 0 to 1"],
+]);
+
+/** Default, unit and range in brackets. */
+function facts(setting: Setting): string {
+  switch (setting.kind) {
+    case "number": {
+      const { default: value, unit, range } = setting;
+      const amount = unit === undefined ? `${value}` : `${value} ${unit}`;
+      return ` [${amount}; ${shortRanges.get(range) ?? range.text}]`;
+    }
+    case "choice":
+      return ` [${setting.default}; ${setting.choices.join(", ")}]`;
+    case "switch":
+      return ` [${setting.default ? "on" : "off"}]`;
+    case "text":
+      return setting.default === "" ? "" : ` [${setting.default}]`;
+    default:
+      return setting satisfies never;
+  }
 }
 
 function placeholder(setting: Setting): string {
@@ -105,29 +146,18 @@ function placeholder(setting: Setting): string {
   }
 }
 
-function defaultText(setting: Setting): string {
-  switch (setting.kind) {
-    case "switch":
-      return setting.default ? "on by default" : "off by default";
-    case "text":
-      return setting.default;
-    default:
-      return `default ${setting.default}`;
-  }
-}
-
 /** What a setting may be, in words. */
-function allowed(setting: Setting): string {
+function valueText(setting: Setting): string {
   switch (setting.kind) {
     case "number":
       return rangeText(setting);
     case "choice":
       return setting.choices.join(", ");
+    case "text":
+      return setting.placeholder;
+    case "switch":
+      return "true or false";
     default:
-      return "";
+      return setting satisfies never;
   }
-}
-
-function valueText(setting: Setting): string {
-  return setting.kind === "text" ? setting.placeholder : allowed(setting);
 }

@@ -167,6 +167,8 @@ function recipeHelp(recipe: Recipe, picks: Picks): string {
 
 ${me}${argument === undefined ? "" : ` [${argument.toUpperCase()}]`} [FLAGS]
 
+In brackets: the default with its unit, and what else it may be.
+
 ${settingsHelp({ ...settingGroups(recipe, picks), "File": own })}
 
 Other models, optimizers and policies have settings of their own, which

@@ -41,8 +41,11 @@ Deno.test("cli: the overview lists every command, and each has help", async () =
 
 Deno.test("cli: help of a recipe says defaults, units and ranges of the chosen parts", async () => {
   const { stdout } = await decaf(["train", "mnist", "--help"]);
-  assertMatch(stdout, /--batch-size N +examples per step \(default 64;/);
-  assertMatch(stdout, /--model NAME .*\n?.*lenet: .*mlp: /);
+  assertMatch(
+    stdout,
+    /--batch-size N +examples per step \[64 examples; whole, ≥\s1\]/,
+  );
+  assertMatch(stdout, /--model NAME +lenet is [^[]*mlp is\s[^[]*\[lenet;/);
   assertMatch(stdout, /Optimizer adam:\n +--beta1 N/);
   const other = await decaf([
     ...["train", "mnist", "--model", "mlp", "--optimizer", "sgd"],
@@ -51,7 +54,7 @@ Deno.test("cli: help of a recipe says defaults, units and ranges of the chosen p
   assertMatch(other.stdout, /--hidden N +units of the hidden layer/);
   assertMatch(other.stdout, /--momentum N/);
   assertMatch(other.stdout, /--policy-step-size N/);
-  assertMatch(other.stdout, /--lr N .*\(default 0\.01;/);
+  assertMatch(other.stdout, /--lr N .*\[0\.01; ≥\s0\]/);
 });
 
 Deno.test("cli: train, eval, predict and resume digits", async () => {

@@ -109,7 +109,7 @@ export function pickSettings(recipe: Recipe, model?: string): Settings {
       kind: "choice",
       default: names[0],
       choices: names,
-      help: names.map((n) => `${n}: ${recipe.models[n].help}`).join("; "),
+      help: names.map((n) => `${n} is ${recipe.models[n].help}`).join(", "),
     },
     optimizer,
     policy,
