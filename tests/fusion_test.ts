@@ -1,7 +1,7 @@
 /** Pending expressions: how long they grow, and what looking at them changes. */
 
-import { assertAlmostEquals, assertEquals } from "@std/assert";
-import { add, exp, explain, ones, tensor } from "../mod.ts";
+import { assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
+import { add, exp, expand, explain, ones, sum, tensor } from "../mod.ts";
 
 Deno.test("a long chain of constants is computed on the way", () => {
   let x = ones([2]);
@@ -27,5 +27,14 @@ Deno.test("explaining a pending tensor does not change what is computed", () => 
     both[1],
     Math.exp(1.5) + Math.exp(Math.exp(1.5) + 1),
     1e-2,
+  );
+});
+
+Deno.test("more elements than a kernel can count are refused, not passed over", () => {
+  const row = ones([1, 2 ** 16], { dtype: "u8" }).materialize();
+  assertThrows(
+    () => sum(expand(row, [2 ** 15, 2 ** 16])).item(),
+    RangeError,
+    "Cannot run a kernel over 2147483648 elements on the CPU: it takes at most 2147483647",
   );
 });

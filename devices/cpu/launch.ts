@@ -44,8 +44,25 @@ const chunkWork = 1 << 16;
 /** Elements of a long row that are reduced at once when there are few rows. */
 const splitLength = 1 << 15;
 
-/** Runs a launch to its end. */
+/** Elements that a kernel can count: it does so in signed 32-bit integers. */
+const maxElements = 2 ** 31 - 1;
+
+function checkElements({ sizes, limits }: Launch): void {
+  const count = Math.max(product(sizes, 0, sizes.length), ...limits);
+  if (count > maxElements) {
+    throw new RangeError(
+      `Cannot run a kernel over ${count} elements on the CPU: it takes at most ${maxElements}; work on parts of the tensor`,
+    );
+  }
+}
+
+/**
+ * Runs a launch to its end.
+ *
+ * @throws {RangeError} when there are 2³¹ elements or more.
+ */
 export function launch(l: Launch): void {
+  checkElements(l);
   const { program: p } = l;
   if (l.sizes.includes(0)) {
     // Nothing to walk, but per-row outputs of empty rows hold the identity.
