@@ -147,9 +147,23 @@ export function persist<T extends Tensor>(tensor: T): T {
 
 /**
  * Runs `body` in a scope of its own; tensors in its result (also in arrays
- * and plain objects) live on in the enclosing scope.
+ * and plain objects) live on in the enclosing scope. When `body` returns a
+ * promise, the scope ends as it settles.
  */
 export function scope<T>(body: () => T): T {
-  using own = new Scope();
-  return own.keep(body());
+  const own = new Scope();
+  let result: T;
+  try {
+    result = body();
+    if (!(result instanceof Promise)) own.keep(result);
+  } catch (error) {
+    own[Symbol.dispose]();
+    throw error;
+  }
+  if (result instanceof Promise) {
+    return result.then((value) => own.keep(value))
+      .finally(() => own[Symbol.dispose]()) as T;
+  }
+  own[Symbol.dispose]();
+  return result;
 }
