@@ -240,6 +240,7 @@ Deno.test("cli: texts that are missing, too short or no text", async () => {
     const trained = await decaf([
       ...train("text.txt", "--epochs", "1", "--batch-size", "2"),
       ...["--context", "8", "--hidden", "4", "--run", "run", "--no-curve"],
+      ...["--epoch-windows", "40"],
     ], { cwd });
     assertEquals(trained.code, 0, trained.stderr);
     await refused(

@@ -137,6 +137,7 @@ Deno.test("cli: train a text, sampling as it goes, and continue a prompt", async
       const trained = await decaf([
         ...["train", "text", text, "--model", model, "--run", run + model],
         ...["--context", "16", "--epochs", "2", "--batch-size", "8"],
+        ...["--epoch-windows", "140"],
         ...["--sample-every", "12", "--sample-length", "30", "--no-curve"],
         ...own,
       ]);

@@ -133,6 +133,7 @@ Deno.test("resume: a transformer with dropout killed at random moments ends with
       ...["--layers", "1", "--heads", "2", "--width", "8", "--context", "16"],
       ...["--dropout", "0.2", "--batch-size", "8", "--epochs", "3"],
       ...["--warmup", "5", "--sample-length", "20", "--patience", "9"],
+      ...["--epoch-windows", "168"],
     ], 4);
   });
 });

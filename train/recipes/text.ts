@@ -115,6 +115,9 @@ const sampling = {
   seed: numberSetting(1, "chooses the random numbers", { range: countOrZero }),
 };
 
+/** An epoch of a short text has so many windows, which then overlap. */
+const least = 2000;
+
 const settings = {
   data: textSetting("FILE", "the text to learn from, UTF-8"),
   context: numberSetting(64, "characters that are seen at once", {
@@ -123,6 +126,11 @@ const settings = {
   testPart: numberSetting(0.1, "share of the text, at its end, to test on", {
     range: fraction,
   }),
+  epochWindows: numberSetting(
+    0,
+    `windows of the text per epoch; 0: as many as cover it, at least ${least}`,
+    { range: countOrZero, unit: "windows" },
+  ),
   sampleEvery: numberSetting(
     0,
     "steps between samples; 0: one after each epoch",
@@ -182,7 +190,11 @@ export const textRecipe: Recipe = recipe({
     const { train, validation } = corpus;
     const cut = { blockLength: v.context, name: v.data };
     const split = {
-      train: textWindows(train, cut),
+      train: textWindows(train, {
+        ...cut,
+        length: v.epochWindows ||
+          Math.max(least, Math.floor(train.length / v.context)),
+      }),
       // A text that is too short for a test of its own is only learnt from.
       ...(validation.length > v.context && {
         test: textBlocks(validation, cut),
