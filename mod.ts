@@ -17,6 +17,7 @@
 
 import "./devices/cpu/device.ts";
 import "./ops/methods.ts";
+import "./data/display.ts";
 
 export * from "./core/mod.ts";
 export * from "./ops/functions.ts";

@@ -159,3 +159,12 @@ export function tensorText(x: Printable): string {
   }
   return `${text})`;
 }
+
+/** Each number as the tensor's text shows it, without padding. */
+export function numberTexts(
+  values: readonly (number | bigint)[],
+  dtype: DType,
+): string[] {
+  const numbers = new NumberFormat(values, dtype);
+  return values.map((value) => numbers.format(value).trim());
+}
