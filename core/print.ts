@@ -68,7 +68,7 @@ class NumberFormat {
       case "whole":
         return `${sign}${number.toFixed(0)}.`;
       case "decimal":
-        return sign + number.toFixed(precision);
+        return sign + decimal(number);
       default:
         return sign + exponential(number);
     }
@@ -80,9 +80,28 @@ class NumberFormat {
   }
 }
 
+/** With as many decimals as are shown; ties go to the even digit, as in C. */
+function decimal(value: number): string {
+  return toEven(value.toFixed(60)) ?? value.toFixed(precision);
+}
+
 /** With at least two digits of exponent. */
 function exponential(value: number): string {
-  return value.toExponential(precision).replace(/e([+-])(\d)$/, "e$10$2");
+  const [mantissa, exponent] = value.toExponential(80).split("e");
+  const even = toEven(mantissa);
+  const text = even === undefined
+    ? value.toExponential(precision)
+    : `${even}e${exponent}`;
+  return text.replace(/e([+-])(\d)$/, "e$10$2");
+}
+
+/** Cuts a long decimal fraction where it lies exactly between two shorter ones and the lower is even. */
+function toEven(long: string): string | undefined {
+  const cut = long.indexOf(".") + 1 + precision;
+  const tie = /^50*$/.test(long.slice(cut));
+  return tie && Number(long[cut - 1]) % 2 === 0
+    ? long.slice(0, cut)
+    : undefined;
 }
 
 /** Positions along an axis that are shown; −1 stands for the ones left out. */
