@@ -8,6 +8,7 @@
 import type { Launch, Strided } from "../../core/device.ts";
 import { execute, product, type Walk } from "./launch_execute.ts";
 import { runSplit, splits } from "./launch_split.ts";
+import { runTransposed } from "./launch_transposed.ts";
 
 export { compiledKernels } from "./launch_execute.ts";
 
@@ -44,7 +45,9 @@ export function launch(l: Launch): void {
     ? { sizes, outerRank, strides }
     : merge(sizes, outerRank, strides);
   if (splits(p, walk)) runSplit(l, walk);
-  else execute(p, walk, operands, l.limits, l.scalars);
+  else if (!runTransposed(l, walk, operands)) {
+    execute(p, walk, operands, l.limits, l.scalars);
+  }
 }
 
 function emptyRows(l: Launch): void {

@@ -48,7 +48,7 @@ const block = allocatePermanent(blockBytes);
 const chunkWork = 1 << 16;
 
 /** What is known about a program, whatever its sizes. */
-interface Facts {
+export interface Facts {
   /** Whether it uses the linear index, so that rows must be walked in order. */
   readonly linear: boolean;
   /** Whether an output is one per row, or there is a reduction. */
