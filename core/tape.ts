@@ -13,30 +13,37 @@ import type { Value } from "./value.ts";
 
 let recording = true;
 let sequence = 0;
+// What calls of withGrad ask for that have not ended, the innermost last. Calls
+// that await may end in any order.
+const modes: { readonly enabled: boolean }[] = [];
 
 /** Whether operator calls are recorded. */
 export function gradEnabled(): boolean {
   return recording;
 }
 
-/** Runs `body` with recording set to `enabled`; a promise restores it when it settles. */
+/** Runs `body` with recording set to `enabled`; when it returns a promise, until that settles. */
 export function withGrad<T>(enabled: boolean, body: () => T): T {
-  const before = recording;
+  const mode = { enabled };
+  modes.push(mode);
   recording = enabled;
   let result: T;
   try {
     result = body();
   } catch (error) {
-    recording = before;
+    endMode(mode);
     throw error;
   }
   if (result instanceof Promise) {
-    return result.finally(() => {
-      recording = before;
-    }) as T;
+    return result.finally(() => endMode(mode)) as T;
   }
-  recording = before;
+  endMode(mode);
   return result;
+}
+
+function endMode(mode: { readonly enabled: boolean }): void {
+  modes.splice(modes.lastIndexOf(mode), 1);
+  recording = modes.at(-1)?.enabled ?? true;
 }
 
 /** Runs `body` without recording: nothing in it can be differentiated. */

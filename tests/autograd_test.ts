@@ -203,6 +203,24 @@ Deno.test("autograd: nothing is recorded under noGrad, and detach cuts", async (
   assert(gradEnabled());
 });
 
+Deno.test("autograd: calls of noGrad that overlap end in any order", async () => {
+  const wait = (ms: number) => new Promise((done) => setTimeout(done, ms));
+  const seen: boolean[] = [];
+  const first = noGrad(async () => {
+    await wait(5);
+    seen.push(gradEnabled());
+  });
+  const second = noGrad(async () => {
+    await wait(15);
+    seen.push(gradEnabled());
+  });
+  await first;
+  assert(!gradEnabled(), "the second has not ended");
+  await second;
+  assertEquals(seen, [false, false]);
+  assert(gradEnabled(), "recording stayed off");
+});
+
 // ---- custom functions ----
 
 Deno.test("autograd: a function with a gradient of its own", () => {

@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
+  customFunction,
   DisposedError,
   gradients,
   keep,
@@ -11,6 +12,7 @@ import {
   ones,
   optim,
   randn,
+  recompute,
   Scope,
   scope,
   type Tensor,
@@ -142,6 +144,33 @@ const ways: Record<string, (step: () => Tensor) => void | Promise<void>> = {
     const [first] = gradients(x.exp().mul(x).sum(), [x], { createGraph: true });
     first!.mul(first!).sum().backward();
   },
+  "recomputation, hooks and a custom function": (step) => {
+    using _scope = new Scope();
+    step();
+    const double = customFunction({
+      name: "double",
+      forward: (x) => x.mul(2),
+      backward: ({ grads: [g] }) => [g!.mul(2)],
+    });
+    const x = ones([3], { requiresGrad: true });
+    const inner = ones([3], { requiresGrad: true });
+    const h = recompute((y) => double(y).mul(inner).softmax(0), x);
+    h.registerHook((grad) => grad.mul(3));
+    x.registerHook((grad) => grad.clamp(-1, 1));
+    h.mul(h).sum().backward({ retainGraph: true });
+    h.mul(h).sum().backward();
+    gradients(recompute((y) => y.exp(), x).sum(), [x], { createGraph: true });
+  },
+  "a hook that throws": (step) => {
+    using _scope = new Scope();
+    step();
+    const x = ones([3], { requiresGrad: true });
+    const h = x.exp();
+    h.registerHook(() => {
+      throw new RangeError("inside");
+    });
+    assertThrows(() => h.softmax(0).sum().backward(), RangeError, "inside");
+  },
 };
 
 for (const [name, way] of Object.entries(ways)) {
@@ -262,4 +291,23 @@ Deno.test("scope: modules free their intermediates under noGrad", () => {
   const same = noGrad(() => nn.identity().forward(x));
   assert(!same.disposed);
   assertEquals(counts(), before);
+});
+
+Deno.test("scope: outside of every scope, a backward pass leaves nothing but the gradients", () => {
+  const x = randn([4, 8]).materialize();
+  const net = nn.sequential(nn.linear(8, 4), nn.tanh(), nn.linear(4, 1));
+  const run = () => {
+    const loss = (net.forward(x) as Tensor).sum().materialize();
+    const before = memory().tensors;
+    loss.backward();
+    return memory().tensors - before;
+  };
+  assertEquals(run(), net.parameters().length);
+  assertEquals(run(), 0, "gradients are added up in place");
+  const y = ones([3], { requiresGrad: true });
+  const total = y.mul(y).add(y.exp()).add(y.mul(3)).sum();
+  const before = memory().tensors;
+  const [grad] = gradients(total, [y]);
+  assertEquals(memory().tensors, before + 1);
+  grad!.dispose();
 });
