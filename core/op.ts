@@ -217,9 +217,11 @@ export function operator<
     }
     return { inputs: bound.inputs, attrs };
   };
+  // Later operands may be left out; a list has as many as it has.
+  const required = count === 0 || d.inputs[0].startsWith("...") ? 0 : 1;
   const call = (...args: unknown[]) => {
     const { inputs, attrs } = bind(...args);
-    checkTensors(d.name, inputs);
+    checkTensors(d.name, inputs, { required, numbers: false });
     return through(
       d.name,
       inputs,
@@ -244,16 +246,32 @@ export function operator<
   return call as F;
 }
 
-/** Refuses operands that are no tensors or live on different devices. */
-export function checkTensors(name: string, inputs: readonly unknown[]): void {
+/** Which operands an operator takes. */
+export interface OperandRule {
+  /** How many cannot be left out. */
+  readonly required: number;
+  /** Whether numbers may stand for tensors. */
+  readonly numbers: boolean;
+}
+
+/** Refuses operands that are missing, are no tensors or live on different devices. */
+export function checkTensors(
+  name: string,
+  inputs: readonly unknown[],
+  { required, numbers }: OperandRule,
+): void {
   let device: string | undefined;
-  for (const input of inputs) {
-    if (input === undefined || typeof input === "number") continue;
+  for (let i = 0; i < Math.max(required, inputs.length); i++) {
+    const input = inputs[i];
+    if (input === undefined && i >= required) continue;
+    if (typeof input === "number" && numbers) continue;
     if (!(input instanceof Tensor)) {
       throw new TypeError(
         `Cannot apply ${name} to ${
           describe(input)
-        }: its operands must be tensors (tensor([...]) makes one)`,
+        }: its operands must be tensors${
+          numbers ? " or numbers" : ""
+        } (tensor([...]) makes one)`,
       );
     }
     if (device === undefined) device = input.device.name;
@@ -266,7 +284,7 @@ export function checkTensors(name: string, inputs: readonly unknown[]): void {
 }
 
 function describe(x: unknown): string {
-  if (x === null) return "null";
+  if (x === null || x === undefined) return `${x}`;
   if (Array.isArray(x)) return "an array";
   return typeof x === "object"
     ? `a ${x!.constructor?.name ?? "object"}`
@@ -348,7 +366,7 @@ export function requireDType(
     throw new DTypeError(
       `Cannot ${what} a tensor of dtype ${tensor.dtype}: it takes ${
         allowed.join(", ")
-      }; convert with .to("${allowed[0]}")`,
+      }; convert with .cast("${allowed[0]}")`,
     );
   }
 }

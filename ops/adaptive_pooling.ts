@@ -4,6 +4,7 @@
  * @module
  */
 
+import { ShapeError, shapeText } from "../core/errors.ts";
 import { contiguous, runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
 import { fromHost, Tensor } from "../core/tensor.ts";
@@ -12,10 +13,23 @@ import type { Expr } from "../kernel/expr.ts";
 import { cast, reshape } from "./foundation.ts";
 import { batchMatmul } from "./matmul.ts";
 import { t } from "./samples.ts";
-import { allOf, offsetOf, type PerAxis, perAxis } from "./windows.ts";
-import { lowest } from "./pool_windows.ts";
+import { allOf, offsetOf, type PerAxis, perAxis, positive } from "./windows.ts";
+import { lowest, spatialOf } from "./pool_windows.ts";
 import { pickAt } from "./plane_positions.ts";
 import { avgPool } from "./average_pooling.ts";
+
+/** The spatial extents that are asked for. */
+function targetOf(x: Tensor, size: PerAxis): readonly number[] {
+  const spatial = spatialOf(x.shape);
+  if (spatial.includes(0)) {
+    throw new ShapeError(
+      `Cannot pool a tensor of shape ${
+        shapeText(x.shape)
+      }: its spatial extents must be at least 1`,
+    );
+  }
+  return positive(perAxis(size, spatial.length, "size"), "size");
+}
 
 /** Each row averages the cells of one window of adaptive pooling. */
 function adaptiveMatrix(from: number, to: number): Float64Array {
@@ -43,7 +57,7 @@ export function alongAxis(
   const inner = x.shape.slice(axis + 1).reduce((a, b) => a * b, 1);
   const shape = [...x.shape.slice(0, axis), to, ...x.shape.slice(axis + 1)];
   if (inner === 1) {
-    const rows = reshape(x, [-1, from]);
+    const rows = reshape(x, [x.size / from, from]);
     return reshape(batchMatmul(rows, weights, { transposeB: true }), shape);
   }
   return reshape(batchMatmul(weights, reshape(x, [-1, from, inner])), shape);
@@ -69,8 +83,7 @@ export const adaptiveAvgPool: (x: Tensor, size: PerAxis) => Tensor = operator<
     "[F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d][x.dim() - 3](x, size)",
   onnx: "GlobalAveragePool",
   run: ([x], { size }) => {
-    const rank = x.rank - 2;
-    const target = perAxis(size, rank, "size");
+    const target = targetOf(x, size);
     const spatial = x.shape.slice(2);
     if (spatial.every((n, d) => n % target[d] === 0)) {
       return avgPool(x, spatial.map((n, d) => n / target[d]));
@@ -107,8 +120,7 @@ export const adaptiveMaxPool: (x: Tensor, size: PerAxis) => Tensor = operator<
   torch:
     "[F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d][x.dim() - 3](x, size)",
   onnx: "GlobalMaxPool",
-  run: ([x], { size }) =>
-    pickAt(x, adaptiveMaxIndices(x, perAxis(size, x.rank - 2, "size"))),
+  run: ([x], { size }) => pickAt(x, adaptiveMaxIndices(x, targetOf(x, size))),
   samples: [[t([1, 2, 4, 6]), [2, 3]], [t([1, 2, 5, 7]), 3], [t([2, 3, 5]), 1]],
 });
 

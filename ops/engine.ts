@@ -368,7 +368,7 @@ export function elementwise<F extends (...args: any[]) => Tensor>(
     operands: readonly Operand[],
     given: Readonly<Record<string, unknown>>,
   ): Tensor => {
-    checkTensors(d.name, operands);
+    checkTensors(d.name, operands, { required: inputs.length, numbers: true });
     d.check?.(operands);
     if (plain !== undefined) return plain.apply(operands);
     const scalars = numeric.map((name) => given[name] as number);

@@ -40,11 +40,12 @@ export const poolDefaults: PoolAttrs = {
   ceilMode: false,
 };
 
-/** The windows of a pooling. */
-export function poolGeometry(
-  x: Shape,
-  a: Omit<PoolAttrs, "dilation"> & { dilation?: PerAxis },
-): Geometry {
+/**
+ * The spatial extents of a tensor that is to be pooled.
+ *
+ * @throws {ShapeError} unless there are one to three of them.
+ */
+export function spatialOf(x: Shape): Shape {
   const spatial = x.slice(2);
   if (spatial.length < 1 || spatial.length > 3) {
     throw new ShapeError(
@@ -53,6 +54,15 @@ export function poolGeometry(
       }: it must be [N, C, spatial…] with one to three spatial axes`,
     );
   }
+  return spatial;
+}
+
+/** The windows of a pooling. */
+export function poolGeometry(
+  x: Shape,
+  a: Omit<PoolAttrs, "dilation"> & { dilation?: PerAxis },
+): Geometry {
+  const spatial = spatialOf(x);
   const kernel = perAxis(a.kernel, spatial.length, "kernel");
   const padding = perAxis(a.padding, spatial.length, "padding");
   padding.forEach((n, d) => {

@@ -52,7 +52,11 @@ export function perAxis(value: PerAxis, rank: number, what: string): number[] {
   return list;
 }
 
-function positive(values: readonly number[], what: string): readonly number[] {
+/** The values, which must be positive integers. */
+export function positive(
+  values: readonly number[],
+  what: string,
+): readonly number[] {
   for (const value of values) {
     if (!Number.isInteger(value) || value < 1) {
       throw new RangeError(

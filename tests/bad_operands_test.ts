@@ -1,0 +1,43 @@
+/** What operators say to operands and options that make no sense. */
+
+import { assertThrows } from "@std/assert";
+import {
+  adaptiveAvgPool,
+  adaptiveMaxPool,
+  add,
+  exp,
+  matmul,
+  ones,
+  ShapeError,
+  softmax,
+  sum,
+  type Tensor,
+} from "../mod.ts";
+
+const nothing = undefined as unknown as Tensor;
+const number = 3 as unknown as Tensor;
+
+Deno.test("an operand that is missing, or no tensor, is named", () => {
+  const x = ones([2]);
+  const cases: [() => unknown, string][] = [
+    [() => exp(nothing), "Cannot apply exp to undefined"],
+    [() => add(x, nothing), "Cannot apply add to undefined"],
+    [() => (add as (x: Tensor) => Tensor)(x), "Cannot apply add to undefined"],
+    [() => add(x, "1" as unknown as Tensor), "must be tensors or numbers"],
+    [() => sum(nothing), "Cannot apply sum to undefined"],
+    [() => softmax(number, 0), "Cannot apply softmax to a number"],
+    [() => matmul(x, number), "Cannot apply matmul to a number"],
+  ];
+  for (const [call, text] of cases) assertThrows(call, TypeError, text);
+});
+
+Deno.test("adaptive pooling takes one to three spatial axes and positive sizes", () => {
+  const x = ones([1, 2, 4, 6]);
+  for (const pool of [adaptiveAvgPool, adaptiveMaxPool]) {
+    for (const size of [0, -1, 0.5, NaN, [2, -3]]) {
+      assertThrows(() => pool(x, size), RangeError, "positive integers");
+    }
+    assertThrows(() => pool(ones([2, 3]), 1), ShapeError, "one to three");
+    assertThrows(() => pool(ones([1, 2, 0]), 1), ShapeError, "at least 1");
+  }
+});
