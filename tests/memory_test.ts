@@ -186,7 +186,21 @@ Deno.test("memory: running out is one sentence, and the process goes on", async 
       for (;;) held.push(decaf.empty([1024, 1024, 64]));
     });
     console.log(held.length > 10);
+    const operand = ones([1024, 1024, 2]).materialize();
+    const pending = operand.mul(3);
+    while (true) {
+      try {
+        held.push(decaf.empty([1024, 256]));
+      } catch {
+        break;
+      }
+    }
+    attempt(() => pending.materialize());
+    while (held.length > 15) held.pop().dispose();
     held.pop().dispose();
+    console.log(scope(() => pending.max().item()));
+    pending.dispose();
+    operand.dispose();
     attempt(() => {
       using _scope = new Scope();
       const x = decaf.empty([1024, 4096]);
@@ -198,7 +212,8 @@ Deno.test("memory: running out is one sentence, and the process goes on", async 
     console.log(after.liveBytes - before.liveBytes, after.blocks - before.blocks);
     console.log(scope(() => layer.forward(ones([1, 64])).shape.join()));
   `);
-  const [alone, many, count, tape, left, result] = printed.trim().split("\n");
+  const [alone, many, count, late, computed, tape, left, result] = printed
+    .trim().split("\n");
   assertEquals(
     alone,
     "true Cannot allocate 20.0 GiB on cpu for a tensor of f32 [1073741824, 5]: the device holds 4.0 GiB in all; split the tensor, or use a narrower dtype",
@@ -209,6 +224,8 @@ Deno.test("memory: running out is one sentence, and the process goes on", async 
   );
   assertStringIncludes(many, "; dispose of tensors that are no longer needed");
   assertEquals(count, "true");
+  assertStringIncludes(late, "true Cannot allocate 8.0 MiB on cpu");
+  assertEquals(computed, "3", "a pending value can be computed later");
   assertStringIncludes(tape, "true Cannot allocate 16.0 MiB on cpu");
   assertStringIncludes(tape, " × (f32 [1024, 4096], softmax)");
   assertEquals(left, "0 0");
