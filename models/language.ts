@@ -34,6 +34,14 @@ export interface SampleOptions {
  * Tokens that a model makes up after a prompt, one by one.
  *
  * @throws {RangeError} when the prompt is empty or an option is out of range.
+ * @example
+ * ```ts
+ * import { models } from "../mod.ts";
+ *
+ * const model = models.gpt({ vocabulary: 9, context: 8, width: 8, heads: 2 });
+ * const tokens = [...models.sample(model.eval(), [1, 2], { length: 5 })];
+ * if (tokens.length !== 5) throw new Error(`${tokens}`);
+ * ```
  */
 export function* sample(
   model: LanguageModel,

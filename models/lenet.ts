@@ -73,7 +73,18 @@ function after(size: number): number {
   return Math.floor((size - 4) / 2);
 }
 
-/** A {@linkcode LeNet}. @throws {ShapeError} when the pictures are too small. */
+/**
+ * A {@linkcode LeNet}.
+ *
+ * @throws {ShapeError} when the pictures are too small.
+ * @example
+ * ```ts
+ * import { models, zeros } from "../mod.ts";
+ *
+ * const scores = models.lenet().forward(zeros([2, 1, 28, 28]));
+ * if (scores.shape.join() !== "2,10") throw new Error(`${scores.shape}`);
+ * ```
+ */
 export function lenet(options: LeNetOptions = {}): LeNet {
   return new LeNet(options);
 }

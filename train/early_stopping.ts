@@ -31,6 +31,17 @@ interface Memory {
  * epochs.
  *
  * @throws {RangeError} when the patience is no whole number of at least 0.
+ * @example
+ * ```ts
+ * import { earlyStopping } from "./early_stopping.ts";
+ *
+ * const callback = earlyStopping({ patience: 1 });
+ * const place = { totalSteps: 9, epochs: 9, epochExamples: 8, examples: 0 };
+ * const ends = [3, 2, 2.5, 2.4].map((loss, epoch) =>
+ *   callback.epoch!({ ...place, step: epoch, epoch, train: { loss }, test: undefined })
+ * );
+ * if (ends.indexOf("stop") !== 3) throw new Error(`${ends}`);
+ * ```
  */
 export function earlyStopping(options: EarlyStoppingOptions = {}): Callback {
   const { patience = 3, metric = "loss", mode = "min", threshold = 0 } =

@@ -19,6 +19,30 @@ import { turn } from "./turn.ts";
  * @returns Metrics of the last epoch.
  * @throws {BadLossError} when the loss is no finite number, naming the step and the first tensor that went bad.
  * @throws {IndexError} when the batch is larger than the data.
+ * @example
+ * ```ts
+ * import { data, manualSeed, nn, optim, train } from "../mod.ts";
+ *
+ * // Whether the second of two numbers is larger.
+ * manualSeed(1);
+ * const random = Float32Array.from({ length: 400 }, (_, i) => (i * 0.618) % 1);
+ * const larger = Int32Array.from(
+ *   { length: 200 },
+ *   (_, i) => Number(random[2 * i + 1] > random[2 * i]),
+ * );
+ * const pairs = data.arrayDataset(
+ *   { data: random, shape: [200, 2], dtype: "f32" },
+ *   { data: larger, shape: [200], dtype: "i32" },
+ * );
+ * const model = nn.linear(2, 2);
+ * const result = await train.fit(model, { train: pairs, test: pairs }, {
+ *   optimizer: optim.adam(model, { lr: 0.1 }),
+ *   epochs: 10,
+ *   batchSize: 20,
+ *   metrics: [train.accuracy()],
+ * });
+ * if (!(result.test!.accuracy > 0.95)) throw new Error("it did not learn");
+ * ```
  */
 export async function fit(
   model: Model,
