@@ -4,6 +4,8 @@
  * @module
  */
 
+import { DTypeError, nearest } from "./errors.ts";
+
 /** Name of an element type. */
 export type DType =
   | "f32"
@@ -51,6 +53,23 @@ export const dtypes: Readonly<Record<DType, DTypeInfo>> = {
   u8: { bytes: 1, kind: "int", torch: "uint8" },
   bool: { bytes: 1, kind: "bool", torch: "bool" },
 };
+
+/**
+ * Refuses names that are no dtype; `what` follows "Cannot".
+ *
+ * @throws {DTypeError} naming the dtype that is meant, where that is clear.
+ */
+export function requireDTypeName(name: string, what: string): void {
+  if (Object.hasOwn(dtypes, name)) return;
+  const names = Object.keys(dtypes) as DType[];
+  const meant = names.find((dtype) => dtypes[dtype].torch === name) ??
+    nearest(name, names);
+  throw new DTypeError(
+    `Cannot ${what} dtype "${name}": there is ${names.join(", ")}${
+      meant === undefined ? "" : `; did you mean "${meant}"?`
+    }`,
+  );
+}
 
 /** Whether the dtype is a floating-point type. */
 export function isFloat(dtype: DType): boolean {

@@ -28,9 +28,14 @@ type DiagonalAttrs = Required<DiagonalOptions>;
 
 function planeOf(
   rank: number,
-  { axis1, axis2 }: DiagonalAttrs,
+  { offset, axis1, axis2 }: DiagonalAttrs,
   what: string,
 ): [number, number] {
+  if (!Number.isInteger(offset)) {
+    throw new IndexError(
+      `Cannot ${what} with offset ${offset}: it must be an integer`,
+    );
+  }
   const a = normalizeAxis(axis1, rank, what);
   const b = normalizeAxis(axis2, rank, what);
   if (a === b || rank < 2) {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type DType, dtypes, isFloat } from "../core/dtype.ts";
+import { type DType, isFloat, requireDTypeName } from "../core/dtype.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { contiguous, materialize, runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
@@ -245,13 +245,7 @@ export const cast: (x: Tensor, dtype: DType) => Tensor = operator<
   onnx: "Cast",
   caffe2: "Cast",
   run: ([x], { dtype }) => {
-    if (!(dtype in dtypes)) {
-      throw new TypeError(
-        `Cannot convert to dtype "${dtype}": there is ${
-          Object.keys(dtypes).join(", ")
-        }`,
-      );
-    }
+    requireDTypeName(dtype, "convert to");
     const key = `${x.dtype}>${dtype}`;
     let found = casts.get(key);
     if (found === undefined) {
@@ -287,6 +281,7 @@ export function fill(
 ): Tensor {
   let found = fills.get(dtype);
   if (found === undefined) {
+    requireDTypeName(dtype, "make a tensor of");
     found = template("fill", k.scalar(0, k.computeType(dtype)), dtype);
     fills.set(dtype, found);
   }

@@ -10,6 +10,7 @@ import {
   type HostArray,
   hostArray,
   promote,
+  requireDTypeName,
   setElement,
 } from "../core/dtype.ts";
 import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
@@ -247,13 +248,7 @@ export function tensor(
   });
   const { requiresGrad = false, device } = options;
   const dtype = options.dtype ?? inferred(found, requiresGrad);
-  if (!(dtype in dtypes)) {
-    throw new DTypeError(
-      `Cannot make a tensor of dtype "${dtype}": there is ${
-        Object.keys(dtypes).join(", ")
-      }`,
-    );
-  }
+  requireDTypeName(dtype, "make a tensor of");
   const shape = options.shape ?? nested;
   if (sizeOf(shape) !== sizeOf(nested)) {
     throw new ShapeError(

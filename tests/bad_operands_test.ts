@@ -5,13 +5,22 @@ import {
   adaptiveAvgPool,
   adaptiveMaxPool,
   add,
+  cast,
+  diagEmbed,
+  diagonal,
+  type DType,
+  DTypeError,
   exp,
+  full,
+  IndexError,
   matmul,
   ones,
   ShapeError,
   softmax,
   sum,
   type Tensor,
+  tensor,
+  zeros,
 } from "../mod.ts";
 
 const nothing = undefined as unknown as Tensor;
@@ -39,5 +48,31 @@ Deno.test("adaptive pooling takes one to three spatial axes and positive sizes",
     }
     assertThrows(() => pool(ones([2, 3]), 1), ShapeError, "one to three");
     assertThrows(() => pool(ones([1, 2, 0]), 1), ShapeError, "at least 1");
+  }
+});
+
+Deno.test("names of dtypes from elsewhere are explained", () => {
+  const torch = "float32" as DType;
+  const sentence = 'dtype "float32": there is f32, f64, f16, bf16, i64, i32, ' +
+    'i8, u8, bool; did you mean "f32"?';
+  for (
+    const make of [
+      () => zeros([2], { dtype: torch }),
+      () => full([2], 1, { dtype: torch }),
+      () => tensor([1], { dtype: torch }),
+      () => cast(ones([2]), torch),
+    ]
+  ) {
+    assertThrows(make, DTypeError, sentence);
+  }
+});
+
+Deno.test("diagonals start at whole offsets", () => {
+  for (const take of [diagonal, diagEmbed]) {
+    assertThrows(
+      () => take(ones([3, 3]), { offset: 0.5 }),
+      IndexError,
+      "with offset 0.5: it must be an integer",
+    );
   }
 });
