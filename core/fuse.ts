@@ -295,7 +295,7 @@ export interface RowKernel {
   readonly axes: readonly number[];
   /** Operands read once per position, broadcast to the space; may be pending. */
   readonly streams: readonly Value[];
-  /** Operands read at computed offsets; contiguous. */
+  /** Operands read at computed offsets, counted in row-major order. */
   readonly tables?: readonly Value[];
   /** Run-time scalars. */
   readonly scalars?: readonly number[];
@@ -323,7 +323,25 @@ function rowPlace(kernel: RowKernel): Place {
 
 /** Runs a row kernel and returns its results: [space] per element, [space without axes] per row. */
 export function runRows(device: Device, kernel: RowKernel): Value[] {
-  const { space, axes, streams, tables = noValues, scalars = none } = kernel;
+  const { tables = noValues } = kernel;
+  if (tables.length === 0) return runDense(device, kernel, tables);
+  const dense: Value[] = [];
+  try {
+    // Before the streams are looked at, which may be pending on a table.
+    for (const table of tables) dense.push(contiguous(table));
+    return runDense(device, kernel, dense);
+  } finally {
+    for (const table of dense) table.release();
+  }
+}
+
+/** Runs a row kernel whose tables are contiguous. */
+function runDense(
+  device: Device,
+  kernel: RowKernel,
+  tables: readonly Value[],
+): Value[] {
+  const { space, axes, streams, scalars = none } = kernel;
   const size = sizeOf(space);
   const fusion = new Fusion(rowPlace(kernel));
   const { leaves } = fusion;
@@ -332,7 +350,6 @@ export function runRows(device: Device, kernel: RowKernel): Value[] {
   }
   const streamed = leaves.length;
   for (let i = 0; i < tables.length; i++) {
-    materialize(tables[i]);
     fusion.place = fusion.place.leaf(leaves.push(tables[i]), tables[i].dtype);
   }
   const { place } = fusion;

@@ -5,7 +5,7 @@
  */
 
 import { ShapeError, shapeText } from "../core/errors.ts";
-import { contiguous, runRows } from "../core/fuse.ts";
+import { runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
 import { fromHost, Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";
@@ -144,13 +144,12 @@ export const adaptiveMaxIndices: (
     const [n, c, ...spatial] = x.shape;
     const rank = spatial.length;
     const longest = spatial.map((from, d) => Math.ceil(from / size[d]) + 1);
-    const table = contiguous(x.value);
     const [indices] = runRows(x.device, {
       name: "adaptiveMax",
       space: [n, c, ...size, ...longest],
       axes: size.map((_, d) => 2 + rank + d),
       streams: [],
-      tables: [table],
+      tables: [x.value],
       scalars: [...spatial, ...size, ...longest, c],
       scalarTypes: Array(3 * rank + 1).fill("i32"),
       passes: 1,
@@ -186,7 +185,6 @@ export const adaptiveMaxIndices: (
         };
       },
     });
-    table.release();
     return new Tensor(indices);
   },
   samples: [[t([1, 2, 4, 6]), [2, 3]], [t([1, 2, 5, 7]), [3, 3]]],

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { contiguous, runRows } from "../core/fuse.ts";
+import { runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
 import type { Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
@@ -103,14 +103,13 @@ export const avgPool: AveragePool = operator<AveragePool, AverageAttrs>({
     const g = poolGeometry(x.shape, attrs);
     const rank = g.input.length;
     const [n, c] = x.shape;
-    const table = contiguous(x.value);
     const { scalars, types } = windowScalars(g);
     const [y] = runRows(x.device, {
       name: `avgPool${attrs.countIncludePad}`,
       space: [n, c, ...g.output, ...g.kernel],
       axes: g.kernel.map((_, d) => 2 + rank + d),
       streams: [],
-      tables: [table],
+      tables: [x.value],
       scalars: [...scalars, c, ...g.after],
       scalarTypes: [...types, "i32", ...g.after.map(() => "i32" as const)],
       passes: 1,
@@ -144,7 +143,6 @@ export const avgPool: AveragePool = operator<AveragePool, AverageAttrs>({
         };
       },
     });
-    table.release();
     return new Tensor(y);
   },
   // ∂mean: each window's gradient, divided, to all its cells
@@ -189,14 +187,13 @@ export const avgPoolGrad: AveragePoolGrad = operator<
     const [n, c] = g.shape;
     const geo = poolGeometry([n, c, ...spatial], attrs);
     const rank = spatial.length;
-    const table = contiguous(g.value);
     const { scalars, types } = windowScalars(geo);
     const [x] = runRows(g.device, {
       name: `avgPoolGrad${attrs.countIncludePad}`,
       space: [n, c, ...spatial, ...geo.kernel],
       axes: geo.kernel.map((_, d) => 2 + rank + d),
       streams: [],
-      tables: [table],
+      tables: [g.value],
       scalars: [...scalars, c, ...geo.after],
       scalarTypes: [...types, "i32", ...geo.after.map(() => "i32" as const)],
       passes: 1,
@@ -240,7 +237,6 @@ export const avgPoolGrad: AveragePoolGrad = operator<
         };
       },
     });
-    table.release();
     return new Tensor(x);
   },
   // linear in g, so its gradient is the pooling itself

@@ -7,7 +7,7 @@
 
 import { type DType, isFloat } from "../core/dtype.ts";
 import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
-import { contiguous, runRows } from "../core/fuse.ts";
+import { runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
 import { scope } from "../core/scope.ts";
 import { fromHost, Tensor } from "../core/tensor.ts";
@@ -132,13 +132,12 @@ export const searchSorted: (
     const lead = sorted.rank === 1 ? 0 : sorted.rank - 1;
     const length = sorted.shape[sorted.rank - 1];
     const steps = length === 0 ? 0 : Math.floor(Math.log2(length)) + 1;
-    const table = contiguous(sorted.value);
     const [value] = runRows(values.device, {
       name: `search ${lead} ${steps} ${right}`,
       space: values.shape,
       axes: [],
       streams: [values.value],
-      tables: [table],
+      tables: [sorted.value],
       scalars: [length, ...values.shape.slice(0, lead)],
       scalarTypes: [length, ...values.shape.slice(0, lead)].map(() => "i32"),
       passes: 1,
@@ -162,7 +161,6 @@ export const searchSorted: (
         };
       },
     });
-    table.release();
     return new Tensor(value);
   },
   samples: [

@@ -5,7 +5,7 @@
  */
 
 import { IndexError, ShapeError, shapeText } from "../core/errors.ts";
-import { contiguous, runRows } from "../core/fuse.ts";
+import { runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
 import { normalizeAxis, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
@@ -353,13 +353,12 @@ export const overlapAdd: (
     }
     // Position p gets element p − step·w of window w: a sum over the windows' elements.
     const rank = shape.length;
-    const table = contiguous(x.value);
     const [value] = runRows(x.device, {
       name: `overlap add ${at}`,
       space: [...shape, size],
       axes: [rank],
       streams: [],
-      tables: [table],
+      tables: [x.value],
       scalars: [step, ...x.shape],
       scalarTypes: [step, ...x.shape].map(() => "i32"),
       passes: 1,
@@ -392,7 +391,6 @@ export const overlapAdd: (
         };
       },
     });
-    table.release();
     return new Tensor(value);
   },
   // ∂overlapAdd: the windows of the gradient

@@ -132,13 +132,12 @@ export function loadAt(
     scalars: readonly k.Expr[],
   ) => k.Expr,
 ): Tensor {
-  const dense = contiguous(table.value);
   const [value] = runRows(table.device, {
     name,
     space,
     axes: [],
     streams: [index.value],
-    tables: [dense],
+    tables: [table.value],
     scalars,
     scalarTypes: scalars.map(() => "i32"),
     passes: 1,
@@ -151,7 +150,6 @@ export function loadAt(
       }],
     }),
   });
-  dense.release();
   return new Tensor(value);
 }
 

@@ -58,7 +58,7 @@ function multiply(
   b: Value,
   { transposeA, transposeB }: Transposition,
   bias?: Value,
-): Value {
+): Tensor {
   if (a.dtype !== b.dtype) {
     throw new DTypeError(
       `Cannot multiply matrices of dtypes ${a.dtype} and ${b.dtype}: both must have one dtype; convert one with cast(x, "${
@@ -107,13 +107,9 @@ function multiply(
       depth,
     ]);
   }
-  const c = Value.empty(a.device, dtype, [...batch, m, n]);
-  let dense: Value | undefined;
-  let block: Block | undefined;
-  if (bias !== undefined) {
-    dense = contiguous(bias);
-    block = { storage: dense.storage, offset: dense.offset };
-  }
+  const c = new Tensor(Value.empty(a.device, dtype, [...batch, m, n]));
+  const block: Block | undefined = bias &&
+    new Tensor(contiguous(bias)).value;
   if (c.size > 0) {
     a.device.matmul({
       dtype,
@@ -123,11 +119,10 @@ function multiply(
       batchShape: batch,
       a: matrixOf(a, transposeA, batch),
       b: matrixOf(b, transposeB, batch),
-      c: matrixOf(c, false, batch),
+      c: matrixOf(c.value, false, batch),
       bias: block,
     });
   }
-  dense?.release();
   return c;
 }
 
@@ -137,7 +132,7 @@ function integerProduct(
   b: Value,
   flags: Transposition,
   space: Shape,
-): Value {
+): Tensor {
   const view = (v: Value, swap: boolean, missing: number) => {
     const lead = v.shape.length - 2;
     const order = swap ? [lead + 1, lead] : [lead, lead + 1];
@@ -148,7 +143,7 @@ function integerProduct(
     ];
     shape.splice(lead + missing, 0, 1);
     strides.splice(lead + missing, 0, 0);
-    return v.view(shape, strides, v.offset);
+    return new Tensor(v.view(shape, strides, v.offset)).value;
   };
   const left = view(a, flags.transposeA, 1);
   const right = view(b, !flags.transposeB, 0);
@@ -167,9 +162,7 @@ function integerProduct(
       }],
     }),
   });
-  left.release();
-  right.release();
-  return c;
+  return new Tensor(c);
 }
 
 /** Signature of {@linkcode batchMatmul}. */
@@ -189,7 +182,7 @@ export const batchMatmul: BatchMatmul = operator<BatchMatmul, Transposition>({
   torch:
     "torch.matmul(a.transpose(-1, -2) if transposeA else a, b.transpose(-1, -2) if transposeB else b)",
   caffe2: "BatchMatMul",
-  run: ([a, b], flags) => new Tensor(multiply(a.value, b.value, flags)),
+  run: ([a, b], flags) => multiply(a.value, b.value, flags),
   // ∂(A·B): dA = g·Bᵀ, dB = Aᵀ·g (each transposed when its operand is)
   gradient: (
     { inputs: [a, b], shapes, grad, attrs: { transposeA, transposeB }, needs },
@@ -346,11 +339,11 @@ export const linear: (x: Tensor, w: Tensor, b?: Tensor) => Tensor = operator<
         }: they must be one floating-point type`,
       );
     }
-    const value = multiply(flat.value, w.value, {
+    const y = multiply(flat.value, w.value, {
       transposeA: false,
       transposeB: true,
     }, b?.value);
-    return reshape(new Tensor(value), [...x.shape.slice(0, -1), w.shape[0]]);
+    return reshape(y, [...x.shape.slice(0, -1), w.shape[0]]);
   },
   // ∂linear: dx = g·w, dw = gᵀ·x, db = Σ g
   gradient: ({ inputs: [x, w], shapes, grad, needs }) => {

@@ -5,7 +5,7 @@
  */
 
 import type { DeviceKernels } from "../core/device.ts";
-import { contiguous, runRows } from "../core/fuse.ts";
+import { runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
 import { Tensor } from "../core/tensor.ts";
 import { Value } from "../core/value.ts";
@@ -57,14 +57,13 @@ export function maximum(x: Tensor, g: Geometry): [Tensor, Tensor] {
       return [new Tensor(y), new Tensor(indices)];
     });
   }
-  const table = contiguous(x.value);
   const { scalars, types } = windowScalars(g);
   const [y, indices] = runRows(x.device, {
     name: "maxPool",
     space: [n, c, ...g.output, ...g.kernel],
     axes: g.kernel.map((_, d) => 2 + rank + d),
     streams: [],
-    tables: [table],
+    tables: [x.value],
     scalars: [...scalars, c],
     scalarTypes: [...types, "i32"],
     passes: 2,
@@ -99,7 +98,6 @@ export function maximum(x: Tensor, g: Geometry): [Tensor, Tensor] {
       };
     },
   });
-  table.release();
   return [new Tensor(y), new Tensor(indices)];
 }
 

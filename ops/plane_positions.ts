@@ -5,7 +5,7 @@
  */
 
 import type { ConvSpec, DeviceKernels } from "../core/device.ts";
-import { contiguous, runRows } from "../core/fuse.ts";
+import { runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
 import { contiguousStrides, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
@@ -154,14 +154,13 @@ export const pickAt: (x: Tensor, indices: Tensor) => Tensor = operator<
   torch: "x.flatten(2).gather(2, indices.flatten(2)).reshape(indices.shape)",
   saves: [1],
   run: ([x, indices]) => {
-    const table = contiguous(x.value);
     const plane = x.shape.slice(2).reduce((a, b) => a * b, 1);
     const [value] = runRows(x.device, {
       name: "pickAt",
       space: indices.shape,
       axes: [],
       streams: [indices.value],
-      tables: [table],
+      tables: [x.value],
       scalars: [plane, x.shape[1]],
       scalarTypes: ["i32", "i32"],
       passes: 1,
@@ -177,7 +176,6 @@ export const pickAt: (x: Tensor, indices: Tensor) => Tensor = operator<
         };
       },
     });
-    table.release();
     return new Tensor(value);
   },
   // ∂pickAt: the gradient placed where the elements came from

@@ -8,7 +8,7 @@
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { contiguous, runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
-import type { Shape } from "../core/shape.ts";
+import { contiguousStrides, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import type { Value } from "../core/value.ts";
 import * as k from "../kernel/expr.ts";
@@ -222,14 +222,13 @@ export interface WindowAttrs {
 export function columnsValue(x: Value, g: Geometry): Value {
   const rank = g.input.length;
   const [n, c] = x.shape;
-  const table = contiguous(x);
   const { scalars, types } = windowScalars(g);
   const [result] = runRows(x.device, {
     name: "columns",
     space: [n, c, ...g.kernel, ...g.output],
     axes: [],
     streams: [],
-    tables: [table],
+    tables: [x],
     scalars: [...scalars, c],
     scalarTypes: [...types, "i32"],
     passes: 1,
@@ -256,7 +255,6 @@ export function columnsValue(x: Value, g: Geometry): Value {
       };
     },
   });
-  table.release();
   return result;
 }
 
@@ -264,7 +262,6 @@ export function columnsValue(x: Value, g: Geometry): Value {
 export function overlapAddValue(columns: Value, g: Geometry): Value {
   const rank = g.input.length;
   const [n, c] = columns.shape;
-  const table = contiguous(columns);
   const { scalars, types } = windowScalars(g);
   const space = [n, c, ...g.input, ...g.kernel];
   const [result] = runRows(columns.device, {
@@ -272,7 +269,7 @@ export function overlapAddValue(columns: Value, g: Geometry): Value {
     space,
     axes: g.kernel.map((_, d) => 2 + rank + d),
     streams: [],
-    tables: [table],
+    tables: [columns],
     scalars: [...scalars, c],
     scalarTypes: [...types, "i32"],
     passes: 1,
@@ -311,7 +308,6 @@ export function overlapAddValue(columns: Value, g: Geometry): Value {
       };
     },
   });
-  table.release();
   return result;
 }
 
@@ -437,20 +433,11 @@ export const fold: (
         }: it must be [N, C·${taps}, ${windows}]`,
       );
     }
-    const dense = contiguous(x.value);
+    const dense = new Tensor(contiguous(x.value)).value;
     const channels = x.shape[1] / taps;
     const shape = [x.shape[0], channels, ...g.kernel, ...g.output];
-    const strides: number[] = [];
-    let step = 1;
-    for (let d = shape.length - 1; d >= 0; d--) {
-      strides[d] = step;
-      step *= shape[d];
-    }
-    const view = dense.view(shape, strides, dense.offset);
-    dense.release();
-    const result = overlapAddValue(view, g);
-    view.release();
-    return new Tensor(result);
+    const view = dense.view(shape, contiguousStrides(shape), dense.offset);
+    return new Tensor(overlapAddValue(new Tensor(view).value, g));
   },
   // ∂fold: unfold
   gradient: (
