@@ -44,8 +44,8 @@ export function compiledKernels(): number {
 const blockBytes = 4096;
 const block = allocatePermanent(blockBytes);
 
-/** Node visits that one chunk should take at least: about 20 µs. */
-const chunkWork = 1 << 16;
+/** Node visits that one chunk should take at least: about 10 µs. */
+const chunkWork = 1 << 18;
 
 /** What is known about a program, whatever its sizes. */
 export interface Facts {
