@@ -12,6 +12,7 @@ import { persist, Scope } from "./scope.ts";
 import { sameShape } from "./shape.ts";
 import { handle, leafOf, withGrad } from "./tape.ts";
 import type { GradientHook, Node, Tensor } from "./tensor.ts";
+import { freeingOnError } from "./value.ts";
 
 export {
   detach,
@@ -343,7 +344,7 @@ function visit(
     if (grad !== undefined) walk.output(node, index, grad);
   });
   const kept: Tensor[] = [];
-  const computed = leads ? node.backward(seen) : [];
+  const computed = leads ? gradientsOf(node, seen, step) : [];
   node.edges.forEach((edge, i) => {
     const result = computed[i];
     if (edge === undefined || result === undefined) return;
@@ -361,6 +362,22 @@ function visit(
     kept.push(slots[edge.index] = total(slots[edge.index], result));
   });
   step.keep([kept, walk.results.slice(before)]);
+}
+
+/** Computes a record's gradients; when that fails, nothing of it stays in memory. */
+function gradientsOf(
+  node: Node,
+  grads: readonly (Tensor | undefined)[],
+  step: Scope,
+): (Tensor | undefined)[] {
+  return freeingOnError(() => {
+    try {
+      return node.backward(grads);
+    } catch (error) {
+      step[Symbol.dispose]();
+      throw error;
+    }
+  });
 }
 
 /** Refuses a tape whose saved values were freed. */

@@ -18,6 +18,7 @@ import { DTypeError } from "./errors.ts";
 import { Scope } from "./scope.ts";
 import type { Shape } from "./shape.ts";
 import { Tensor } from "./tensor.ts";
+import { freeingOnError } from "./value.ts";
 
 /** Data of a sample input; tests make a tensor of it. */
 export interface SampleTensor {
@@ -300,13 +301,15 @@ function apply<A>(
   const wanted = !d.constant && gradEnabled() &&
     inputs.some((x) => x?.requiresGrad);
   if (d.gradient === undefined && !d.constant) return d.run(inputs, attrs);
-  const result = noGrad(() => {
-    using own = new Scope();
-    const made = d.run(inputs, attrs);
-    if (!Array.isArray(made)) made.value.madeBy ??= d.name;
-    else for (const each of made) each.value.madeBy ??= d.name;
-    return own.keep(made);
-  });
+  const result = noGrad(() =>
+    freeingOnError(() => {
+      using own = new Scope();
+      const made = d.run(inputs, attrs);
+      if (!Array.isArray(made)) made.value.madeBy ??= d.name;
+      else for (const each of made) each.value.madeBy ??= d.name;
+      return own.keep(made);
+    })
+  );
   const all = Array.isArray(result) ? result : [result];
   const results = d.results === undefined
     ? all

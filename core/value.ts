@@ -75,6 +75,37 @@ function allocate(device: Device, dtype: DType, shape: Shape, size: number) {
 /** Whether new storages are owned by a scope (then no finaliser is needed). */
 export const ownership: { scoped: boolean } = { scoped: false };
 
+// Values made, and owners added, while something may have to be undone; with
+// the number of owners before (0 for a value that was made).
+const journal: Value[] = [];
+const ownersBefore: number[] = [];
+let journals = 0;
+
+function note(value: Value, owners: number): void {
+  journal.push(value);
+  ownersBefore.push(owners);
+}
+
+/**
+ * Runs `body`; when it throws (memory ran out, say), takes back the values it
+ * made and the owners it added, so that kernels need not guard theirs.
+ */
+export function freeingOnError<T>(body: () => T): T {
+  const start = journal.length;
+  journals++;
+  try {
+    return body();
+  } catch (error) {
+    for (let i = journal.length - 1; i >= start; i--) {
+      journal[i].releaseTo(ownersBefore[i]);
+    }
+    throw error;
+  } finally {
+    journals--;
+    journal.length = ownersBefore.length = start;
+  }
+}
+
 /** Data with a shape: stored or pending. Counted references; the last release frees. */
 export class Value implements Strided {
   /** Owners: handles, the tape, pending expressions. */
@@ -98,6 +129,7 @@ export class Value implements Strided {
   ) {
     this.#storage = storage;
     this.#pending = pending;
+    if (journals > 0) note(this, 0);
   }
 
   /** Uninitialised contiguous memory. */
@@ -203,8 +235,15 @@ export class Value implements Strided {
     if (pending !== undefined) releaseArgs(pending);
   }
 
+  /** Removes owners that an exception made forget; a new value that was made to outlive scopes stays. */
+  releaseTo(owners: number): void {
+    if (owners === 0 && this.#loose) return;
+    while (this.refs > owners) this.release();
+  }
+
   /** Adds an owner. */
   retain(): this {
+    if (journals > 0) note(this, this.refs);
     this.refs++;
     return this;
   }

@@ -15,6 +15,7 @@ import {
 } from "../core/autograd.ts";
 import { Scope } from "../core/scope.ts";
 import type { Tensor } from "../core/tensor.ts";
+import { freeingOnError } from "../core/value.ts";
 
 /** What a kernel computed. */
 export interface FusedResults {
@@ -56,15 +57,17 @@ export function fused(call: FusedCall): Tensor[] {
   const wanted = gradEnabled() && inputs.some((x) => x?.requiresGrad);
   const saved: Saved[] = [];
   let extraCount = 0;
-  const outputs = noGrad(() => {
-    using own = new Scope();
-    const results = call.compute();
-    if (wanted) {
-      for (const extra of results.extras) saved.push(save(extra));
-      extraCount = results.extras.length;
-    }
-    return own.keep([...results.outputs]);
-  });
+  const outputs = noGrad(() =>
+    freeingOnError(() => {
+      using own = new Scope();
+      const results = call.compute();
+      if (wanted) {
+        for (const extra of results.extras) saved.push(save(extra));
+        extraCount = results.extras.length;
+      }
+      return own.keep([...results.outputs]);
+    })
+  );
   if (!wanted) return outputs;
   const slots = inputs.map((input) =>
     input === undefined ? -1 : saved.push(save(input)) - 1

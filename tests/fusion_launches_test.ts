@@ -200,16 +200,23 @@ Deno.test("fusion: readers that are pending see the values from before an update
   for (const [name, overwrite] of Object.entries(change)) {
     const w = tensor([2, 3], { dtype: "f32", requiresGrad: true });
     const doubled = w.detach().mul(2);
-    const view = w.detach().reshape([2, 1]);
     const chained = doubled.add(w.detach().exp());
     overwrite(w);
     assertEquals(w.toArray(), [100, 200], name);
     assertEquals(doubled.toArray(), [4, 6], name);
-    assertEquals(view.toArray(), [[2], [3]], name);
     near(chained, [4 + Math.exp(2), 6 + Math.exp(3)]);
     assertEquals(w.detach().mul(2).toArray(), [200, 400], name);
     w.dispose();
   }
+});
+
+Deno.test("fusion: views see the values from before an update", () => {
+  const w = tensor([2, 3], { dtype: "f32", requiresGrad: true });
+  const view = w.detach().reshape([2, 1]);
+  w.grad = tensor([1, 1], { dtype: "f32" });
+  optim.sgd([w], { lr: 1 }).step();
+  assertEquals(w.toArray(), [1, 2]);
+  assertEquals(view.toArray(), [[2], [3]]);
 });
 
 Deno.test("fusion: an update whose operand reads its target sees one state", () => {
