@@ -36,7 +36,7 @@ export interface TransposeSpec {
 /** Rows or columns of a band: a cache line of the source or the target. */
 const bandSize = 16;
 /** Axes around the two that fit into the parameters. */
-export const maxOuterAxes = 12;
+export const maxOuterAxes: number = 12;
 
 // Both layouts, then along and across a band: extent, step of the source, step of the target.
 const names = [
