@@ -212,7 +212,9 @@ Deno.test("fusion: readers that are pending see the values from before an update
 
 Deno.test("fusion: views see the values from before an update", () => {
   const w = tensor([2, 3], { dtype: "f32", requiresGrad: true });
-  const view = w.detach().reshape([2, 1]);
+  const cut = w.detach();
+  const view = cut.reshape([2, 1]);
+  cut.dispose(); // only the memory is shared now
   w.grad = tensor([1, 1], { dtype: "f32" });
   optim.sgd([w], { lr: 1 }).step();
   assertEquals(w.toArray(), [1, 2]);
