@@ -148,8 +148,9 @@ export function withBlocks<T>(
   values: readonly Value[],
   body: (...blocks: Block[]) => T,
 ): T {
-  const dense = values.map(contiguous);
+  const dense: Value[] = [];
   try {
+    for (const value of values) dense.push(contiguous(value));
     return body(...dense);
   } finally {
     for (const value of dense) value.release();
@@ -216,9 +217,9 @@ export const conv: (
     if (kernel !== undefined && sizeOf(y) > 0) {
       const values = [x.value, w.value, ...(b === undefined ? [] : [b.value])];
       return withBlocks(values, (xs, ws, bs) => {
-        const result = Value.empty(x.device, x.dtype, y);
-        kernel(convSpec(n, c, m, g, groups), xs, ws, bs, result);
-        return new Tensor(result);
+        const result = new Tensor(Value.empty(x.device, x.dtype, y));
+        kernel(convSpec(n, c, m, g, groups), xs, ws, bs, result.value);
+        return result;
       });
     }
     const columns = groupedColumns(x, g, groups);
@@ -302,9 +303,9 @@ export const convInputGrad: (
     const kernel = fast(g, spatial.length, "conv2dInputGrad");
     if (kernel !== undefined && sizeOf(x) > 0 && g.size > 0) {
       return withBlocks([g.value, w.value], (gs, ws) => {
-        const result = Value.empty(g.device, g.dtype, x);
-        kernel(convSpec(n, c, m, geo, groups), gs, ws, result);
-        return new Tensor(result);
+        const result = new Tensor(Value.empty(g.device, g.dtype, x));
+        kernel(convSpec(n, c, m, geo, groups), gs, ws, result.value);
+        return result;
       });
     }
     const taps = product(geo.kernel), windows = product(geo.output);
@@ -373,9 +374,9 @@ export const convWeightGrad: (
     const kernel = fast(x, extents.length, "conv2dWeightGrad");
     if (kernel !== undefined && x.size > 0 && g.size > 0) {
       return withBlocks([x.value, g.value], (xs, gs) => {
-        const result = Value.empty(x.device, x.dtype, w);
-        kernel(convSpec(n, c, m, geo, groups), xs, gs, result);
-        return new Tensor(result);
+        const result = new Tensor(Value.empty(x.device, x.dtype, w));
+        kernel(convSpec(n, c, m, geo, groups), xs, gs, result.value);
+        return result;
       });
     }
     const grads = reshape(g, [n, groups, m / groups, product(geo.output)]);

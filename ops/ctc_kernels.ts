@@ -282,11 +282,11 @@ function betas(l: DeviceLattice): Value {
 export function likelihoods(l: DeviceLattice, alpha: Value): Value {
   const { batch, states, steps, type } = l;
   const dtype = type === "f64" ? "f64" : "f32";
-  const last = alpha.view(
+  const last = new Tensor(alpha.view(
     [batch, states],
     [states, 1],
     (steps - 1) * batch * states,
-  );
+  )).value;
   const [losses] = runRows(l.device, {
     name: "ctc loss",
     space: [batch, 1],
@@ -307,7 +307,6 @@ export function likelihoods(l: DeviceLattice, alpha: Value): Value {
       return { stages: [], outputs: [{ dtype, per: "element", value }] };
     },
   });
-  last.release();
   return losses;
 }
 
@@ -318,7 +317,7 @@ export function posteriors(
   losses: Value,
 ): Value {
   const { batch, states, type } = l;
-  const beta = betas(l);
+  const beta = new Tensor(betas(l)).value;
   const dtype = alpha.dtype;
   const [shares] = runRows(l.device, {
     name: "ctc posterior",
@@ -339,7 +338,6 @@ export function posteriors(
       return { stages: [], outputs: [{ dtype, per: "element", value }] };
     },
   });
-  beta.release();
   const view = shares.view(
     [l.steps, batch, 1, states],
     [batch * states, states, 0, 1],

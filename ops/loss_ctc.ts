@@ -134,14 +134,13 @@ export const ctcLoss: SequenceLoss = operator<
       name: "ctcLoss",
       inputs: [x],
       compute: () => {
-        const dense = contiguous(x.value);
+        const dense = new Tensor(contiguous(x.value)).value;
         const device = upload(l, dense);
-        const alpha = alphas(device);
-        const losses = new Tensor(likelihoods(device, alpha));
-        dense.release();
+        const alpha = new Tensor(alphas(device));
+        const losses = new Tensor(likelihoods(device, alpha.value));
         return {
           outputs: [reshape(losses, [l.batch])],
-          extras: [new Tensor(alpha), losses],
+          extras: [alpha, losses],
         };
       },
       gradient: ({ inputs: [x], extras: [alpha, losses], ...context }) => {
@@ -150,13 +149,13 @@ export const ctcLoss: SequenceLoss = operator<
             "Cannot differentiate ctcLoss twice: its gradient is computed by kernels, not by operators",
           );
         }
-        const dense = contiguous(x.value);
+        const dense = new Tensor(contiguous(x.value)).value;
         const device = upload(l, dense);
-        const shares = posteriors(device, alpha.value, losses.value);
+        const shares = new Tensor(
+          posteriors(device, alpha.value, losses.value),
+        ).value;
         const grad = context.grad.materialize().value;
         const result = classGradient(device, shares, grad, x.dtype);
-        shares.release();
-        dense.release();
         return [new Tensor(result)];
       },
     });

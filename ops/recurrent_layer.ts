@@ -174,14 +174,13 @@ export const recurrentLayer: RecurrentLayer = operator<
       hidden: hidden.value,
       cell: cell.hasCell ? outputs[results + 2].value : undefined,
     };
-    const dy = contiguous(
-      (grads[0] ?? fill(outputs[0].shape, 0, x.dtype, x.device)).value,
+    const dense = (v: Tensor) => new Tensor(contiguous(v.value)).value;
+    const dy = dense(
+      grads[0] ?? fill(outputs[0].shape, 0, x.dtype, x.device),
     );
-    const last = grads.slice(1, results).map((g) =>
-      g === undefined ? undefined : contiguous(g.value)
-    );
-    const w = contiguous(wHh.value);
-    const b = bHh === undefined ? undefined : contiguous(bHh.value);
+    const last = grads.slice(1, results).map((g) => g && dense(g));
+    const w = dense(wHh);
+    const b = bHh && dense(bHh);
     const d = backward(
       trace,
       gates.value,
@@ -193,7 +192,6 @@ export const recurrentLayer: RecurrentLayer = operator<
       last[1],
       attrs,
     );
-    releaseAll([dy, w, b, ...last]);
     const [steps, batch, features] = x.shape;
     const width = wIh.shape[0];
     const dx = reshape(new Tensor(d.dx), [-1, width]);

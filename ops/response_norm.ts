@@ -35,30 +35,31 @@ function slideChannels(x: Tensor, before: number, after: number): Tensor {
   const tall = channels + width - 1;
   const padded = fill([batch, tall, positions], 0, dtype, device)
     .materialize().value;
-  const inside = padded.view(x.shape, padded.strides, before * positions);
+  const inside = new Tensor(
+    padded.view(x.shape, padded.strides, before * positions),
+  );
   runRows(device, {
     name: "copy channels",
     space: x.shape,
     axes: [],
     streams: [x.value],
-    into: [inside],
+    into: [inside.value],
     passes: 1,
     build: ({ streams: [value] }) => ({
       stages: [],
       outputs: [{ dtype, per: "element", value }],
     }),
   });
-  inside.release();
-  const windows = padded.view(
+  const windows = new Tensor(padded.view(
     [batch, channels, width, positions],
     [tall * positions, positions, positions, 1],
     0,
-  );
+  ));
   const [sums] = runRows(device, {
     name: "sum of channels",
     space: windows.shape,
     axes: [2],
-    streams: [windows],
+    streams: [windows.value],
     passes: 1,
     build: ({ streams: [value] }) => ({
       stages: [{ op: "sum", value }],
@@ -69,7 +70,6 @@ function slideChannels(x: Tensor, before: number, after: number): Tensor {
       }],
     }),
   });
-  windows.release();
   return new Tensor(sums);
 }
 
