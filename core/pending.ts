@@ -11,51 +11,18 @@ import { materialize, maxLeaves, maxNodes } from "./fuse.ts";
 import { type Shape, sizeOf } from "./shape.ts";
 import { Tensor } from "./tensor.ts";
 import { type Template, Value } from "./value.ts";
-import { type Expr, type ExprOp, traverse } from "../kernel/expr.ts";
+import { type Expr, traverse } from "../kernel/expr.ts";
+import { isCostly } from "../kernel/passes.ts";
 
 let templates = 0;
-
-// Operations that cost more than a load from memory.
-const heavyOps: ReadonlySet<ExprOp> = new Set<ExprOp>([
-  "exp",
-  "exp2",
-  "expm1",
-  "log",
-  "log2",
-  "log10",
-  "log1p",
-  "sin",
-  "cos",
-  "tan",
-  "asin",
-  "acos",
-  "atan",
-  "sinh",
-  "cosh",
-  "tanh",
-  "asinh",
-  "acosh",
-  "atanh",
-  "erf",
-  "erfc",
-  "erfinv",
-  "lgamma",
-  "digamma",
-  "trigamma",
-  "pow",
-  "atan2",
-  "mulhiu",
-  "rem",
-]);
 
 /** Wraps an expression over `input(i)` and `scalar(i)` as a template. */
 export function template(name: string, expr: Expr, dtype: DType): Template {
   let nodes = 0;
-  let heavy = false;
   traverse([expr], (e) => {
     if (e.args.length > 0) nodes++;
-    if (heavyOps.has(e.op)) heavy = true;
   });
+  const heavy = isCostly(expr);
   return { id: templates++, name, expr, dtype, nodes, heavy };
 }
 

@@ -138,7 +138,7 @@ const costlyOps: ReadonlySet<ExprOp> = new Set<ExprOp>([
 ]);
 
 /** Whether computing it takes longer than storing it and loading it back. */
-function isCostly(root: Expr): boolean {
+export function isCostly(root: Expr): boolean {
   let costly = false;
   k.traverse([root], (e) => {
     if (costlyOps.has(e.op)) costly = true;
