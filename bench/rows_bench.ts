@@ -53,7 +53,7 @@ for (const count of [1, 2]) {
   Deno.bench(name, { ignore: count > cores }, (t) => {
     setThreads(count);
     t.start();
-    scope(() => a.matmul(b).materialize());
+    scope(() => void a.matmul(b).materialize());
     t.end();
     setThreads(cores);
   });
@@ -62,7 +62,9 @@ for (const count of [1, 2]) {
 const images = leaf([16, 32, 28, 28]), filters = leaf([64, 32, 3, 3]);
 
 Deno.bench("conv forward", () => {
-  scope(() => conv(images, filters, undefined, { padding: 1 }).materialize());
+  scope(() =>
+    void conv(images, filters, undefined, { padding: 1 }).materialize()
+  );
 });
 
 Deno.bench("conv forward+backward", () => {
@@ -75,13 +77,13 @@ Deno.bench("conv forward+backward", () => {
 const matrix = randn([1024, 1024]);
 
 Deno.bench("softmax 1024x1024", () => {
-  scope(() => matrix.softmax(-1).materialize());
+  scope(() => void matrix.softmax(-1).materialize());
 });
 
 const [x, w, c] = [randn([1 << 20]), randn([1 << 20]), randn([1 << 20])];
 
 Deno.bench("gelu(x*w+b) 1M", () => {
-  scope(() => x.mul(w).add(c).gelu().materialize());
+  scope(() => void x.mul(w).add(c).gelu().materialize());
 });
 
 // ---- training steps ----

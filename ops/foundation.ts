@@ -5,9 +5,15 @@
  * @module
  */
 
-import { type DType, isFloat, requireDTypeName } from "../core/dtype.ts";
+import { getDevice } from "../core/device.ts";
+import {
+  type DType,
+  dtypes,
+  isFloat,
+  requireDTypeName,
+} from "../core/dtype.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
-import { contiguous, materialize, runRows } from "../core/fuse.ts";
+import { contiguous, materialize, readBytes, runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
 import { applyTemplate, template } from "../core/pending.ts";
 import {
@@ -20,7 +26,7 @@ import {
   type Shape,
 } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
-import type { Template, Value } from "../core/value.ts";
+import { type Template, Value } from "../core/value.ts";
 import * as k from "../kernel/expr.ts";
 import { t } from "./samples.ts";
 
@@ -269,6 +275,45 @@ export const cast: (x: Tensor, dtype: DType) => Tensor = operator<
     [t([4], { dtype: "i32", low: -1, high: 2 }), "bool"],
   ],
 });
+
+/** The same elements in another device's memory. */
+const transfer: (x: Tensor, device: string) => Tensor = operator<
+  (x: Tensor, device: string) => Tensor,
+  { device: string; from: string }
+>({
+  name: "transfer",
+  family: "shape",
+  inputs: ["x"],
+  attrs: { device: "cpu", from: "cpu" },
+  bind: (x, device) => ({
+    inputs: [x],
+    attrs: { device, from: x.device?.name },
+  }),
+  torch: "x * 1",
+  saves: [],
+  run: ([x], { device }) => {
+    const target = getDevice(device);
+    const value = Value.empty(target, x.dtype, x.shape);
+    if (x.size > 0) target.write(value.storage, 0, readBytes(x.value));
+    return new Tensor(value);
+  },
+  // ∂transfer: the gradient, brought back
+  gradient: ({ grad, attrs: { from } }) => [transfer(grad, from)],
+  samples: [[t([2, 3]), "cpu"], [t([0]), "cpu"]],
+});
+
+/**
+ * The tensor in another dtype or on another device; itself when it is that already.
+ *
+ * @param target A dtype such as `"f16"`, or a device such as `"cpu"`.
+ * @throws {RangeError} when there is no dtype or device of that name.
+ */
+export function to(x: Tensor, target: DType | string): Tensor {
+  if (target in dtypes) {
+    return x.dtype === target ? x : cast(x, target as DType);
+  }
+  return x.device.name === target ? x : transfer(x, target);
+}
 
 const fills = new Map<DType, Template>();
 

@@ -14,7 +14,7 @@ export {
   registerHook,
   withGrad,
 } from "../core/autograd.ts";
-export { cast, expand, reshape, sum } from "./foundation.ts";
+export { cast, expand, reshape, sum, to } from "./foundation.ts";
 export * from "./arithmetic.ts";
 export * from "./matmul.ts";
 export * from "./reduction.ts";

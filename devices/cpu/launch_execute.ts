@@ -26,11 +26,14 @@ export interface Walk {
 }
 
 /** A compiled program and what is needed to call it. */
-interface Compiled {
+export interface Compiled {
+  /** Its code. */
   readonly kernel: CpuKernel;
+  /** Where its parameters stand. */
   readonly layout: ParamLayout;
   /** Cost of one element, in expression nodes, to size the chunks. */
   readonly weight: number;
+  /** Columns of one work item in column order. */
   readonly block: number;
 }
 
