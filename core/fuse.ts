@@ -360,7 +360,7 @@ function runDense(
   if (results.every((r) => r.size === 0)) return results;
   const flat = place.mergeable &&
     allFlat(leaves, streamed, size) && allFlat(results, results.length, size);
-  run(device, {
+  const launch: Launch = {
     program,
     sizes: flat ? [size] : pick(space, order, 0, order.length),
     outerRank: flat ? 0 : outerRank,
@@ -385,7 +385,16 @@ function runDense(
     scalars: scalars.length === 0
       ? fusion.scalars
       : [...fusion.scalars, ...scalars],
-  }, kernel.name);
+  };
+  try {
+    run(device, launch, kernel.name);
+  } catch (error) {
+    // Nobody gets the results of a kernel that did not run.
+    results.forEach((r, i) => {
+      if (kernel.into?.[i] === undefined) r.release();
+    });
+    throw error;
+  }
   return results;
 }
 

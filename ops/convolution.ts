@@ -297,6 +297,7 @@ export const convInputGrad: (
     const c = w.shape[1] * groups;
     const [n, m] = g.shape;
     sameFloat("differentiate a convolution of", g, w);
+    checkGroups(groups, g.shape[1]);
     const geo = geometry("convolve", spatial, w.shape.slice(2), options);
     checkGradient(g.shape, [n, w.shape[0], ...geo.output]);
     const x = [n, c, ...spatial];
@@ -368,6 +369,7 @@ export const convWeightGrad: (
     const [n, c] = x.shape;
     const m = g.shape[1];
     sameFloat("differentiate a convolution of", x, g);
+    checkGroups(groups, m);
     const geo = geometry("convolve", x.shape.slice(2), extents, options);
     checkGradient(g.shape, [n, m, ...geo.output]);
     const w = [m, c / groups, ...extents];
@@ -398,6 +400,14 @@ export const convWeightGrad: (
     [t([2, 2, 7]), t([2, 3, 4]), [3], { stride: 2, padding: 1 }],
   ],
 });
+
+function checkGroups(groups: number, filters: number): void {
+  if (!Number.isInteger(groups) || groups < 1 || filters % groups !== 0) {
+    throw new RangeError(
+      `Cannot differentiate a convolution of ${filters} filters in ${groups} groups: give a positive integer that divides the filters`,
+    );
+  }
+}
 
 function checkGradient(actual: Shape, expected: Shape): void {
   if (
