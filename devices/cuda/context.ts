@@ -1,0 +1,104 @@
+/**
+ * What the parts of the CUDA device see of it: a stream to queue work on,
+ * scratch memory, kernels to compile and launch, options.
+ *
+ * @module
+ */
+
+import { type Block, type Device, Storage } from "../../core/device.ts";
+import { bytesOf, type DType } from "../../core/dtype.ts";
+
+/** Choices that hold for a device until they are changed. */
+export interface CudaOptions {
+  /** Whether f32 products and convolutions may round their operands to TF32 (10 bits of mantissa). */
+  tf32: boolean;
+  /** Whether libraries time their algorithms instead of trusting their heuristics. */
+  benchmark: boolean;
+  /** Whether every launch and library call is waited for, to find the one that fails. */
+  sync: boolean;
+}
+
+/** A compiled kernel, loaded on one device. */
+export interface CudaFunction {
+  /** Name of the entry point. */
+  readonly entry: string;
+  /** `CUfunction`. */
+  readonly handle: bigint;
+}
+
+/** One device, as its parts see it. */
+export interface CudaContext {
+  /** Number of the GPU. */
+  readonly ordinal: number;
+  /** `cuda:0`, … */
+  readonly name: string;
+  /** Compute capability, before the point. */
+  readonly major: number;
+  /** Compute capability, after the point. */
+  readonly minor: number;
+  /** Streaming multiprocessors. */
+  readonly multiprocessors: number;
+  /** Bytes of shared memory that a block may use. */
+  readonly sharedMemoryPerBlock: number;
+  /** Compute stream; all work of the device goes there. */
+  readonly stream: bigint;
+  /** Stream of uploads that overlap with compute. */
+  readonly copyStream: bigint;
+  /** Mutable choices. */
+  readonly options: CudaOptions;
+  /** Makes the device current for this thread; nearly free when it is. */
+  activate(): void;
+  /** Scratch memory, valid for calls queued until the next `workspace` of this device. */
+  workspace(bytes: number): bigint;
+  /** Compiles CUDA C for this device; cached in memory and on disk. */
+  compile(source: string, entry: string): CudaFunction;
+  /** Queues a kernel that takes one struct by value. */
+  launch(
+    fn: CudaFunction,
+    gridX: number,
+    gridY: number,
+    gridZ: number,
+    blockX: number,
+    sharedBytes: number,
+    params: Uint8Array,
+  ): void;
+  /** To be called before each library call: the profiler sees it, and an asynchronous error names it as suspect. */
+  called(what: string): void;
+  /** Registers what must be destroyed before the device goes; the last registered goes first. */
+  onClose(dispose: () => void): void;
+}
+
+/** A block of a CUDA device's memory. */
+export class CudaStorage extends Storage {
+  /** Device address, as native calls take it. */
+  readonly pointer: bigint;
+
+  /**
+   * Describes a block that the device has reserved.
+   *
+   * @param device Device that owns the memory.
+   * @param pointer Device address.
+   * @param bytes Size in bytes.
+   */
+  constructor(device: Device, pointer: bigint, bytes: number) {
+    super(device, Number(pointer), bytes);
+    this.pointer = pointer;
+  }
+}
+
+/**
+ * Device address of a block's first element.
+ *
+ * @throws {TypeError} when the block lies on another kind of device.
+ */
+export function addressOf(block: Block, dtype: DType): bigint {
+  const { storage, offset } = block;
+  if (!(storage instanceof CudaStorage)) {
+    throw new TypeError(
+      `Cannot use memory of ${storage.device.name} in a CUDA kernel: move the tensor to the device first`,
+    );
+  }
+  return offset === 0
+    ? storage.pointer
+    : storage.pointer + BigInt(offset * bytesOf(dtype));
+}
