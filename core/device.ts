@@ -67,6 +67,8 @@ export interface Launch {
   readonly outputs: readonly Strided[];
   /** Run-time scalars. */
   readonly scalars: readonly number[];
+  /** The scalars of the next run when the launch is part of a graph; they stay as they are without. */
+  readonly live?: () => readonly number[];
 }
 
 /** A matrix operand: strides in elements. */
@@ -239,6 +241,24 @@ export interface DeviceStats {
   readonly limitBytes: number;
 }
 
+/** A check of elements that waits for its kernel. */
+export interface DeferredCheck {
+  /** One i32, not 0 where an element is wrong. */
+  readonly flag: Block;
+  /** The error then; may read from the device. */
+  failed(): Error;
+  /** Called once the flag was looked at. */
+  release(): void;
+}
+
+/** Captured work of a device. */
+export interface DeviceGraph extends Disposable {
+  /** Kernels, products and copies in it. */
+  readonly size: number;
+  /** Queues all of it once more, with new values of live scalars. */
+  replay(): void;
+}
+
 /** A place where tensors live and operators run. */
 export interface Device {
   /** `cpu`, `cuda:0`, … */
@@ -267,6 +287,10 @@ export interface Device {
   synchronize(): void;
   /** Memory in use. */
   stats(): DeviceStats;
+  /** Looks at a flag at the next read or synchronisation; only on devices that run behind the host. */
+  defer?(check: DeferredCheck): void;
+  /** Captures what `body` asks for instead of running it; only on devices that have graphs. */
+  capture?(body: () => void): DeviceGraph;
 }
 
 const devices = new Map<string, () => Device>();

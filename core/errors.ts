@@ -40,6 +40,12 @@ export class OutOfMemoryError extends Error {
   override name = "OutOfMemoryError";
 }
 
+/** Work was captured, or run again, that a graph would silently get wrong. */
+export class GraphError extends Error {
+  /** Name of the class, as shown in stack traces. */
+  override name = "GraphError";
+}
+
 /** Prints a shape the way error sentences show it: `[2, 3]`. */
 export function shapeText(shape: readonly number[]): string {
   return `[${shape.join(", ")}]`;

@@ -301,6 +301,8 @@ export interface RowKernel {
   readonly scalars?: readonly number[];
   /** Types of the run-time scalars. */
   readonly scalarTypes?: readonly ScalarType[];
+  /** The scalars of the next run, where they change from run to run of a captured step. */
+  readonly live?: () => readonly number[];
   /** Existing values to overwrite, one per output, instead of new ones. */
   readonly into?: readonly Value[];
   /** How often the row is walked (stages and outputs per element). */
@@ -385,6 +387,7 @@ function runDense(
     scalars: scalars.length === 0
       ? fusion.scalars
       : [...fusion.scalars, ...scalars],
+    live: kernel.live && (() => [...fusion.scalars, ...kernel.live!()]),
   };
   try {
     run(device, launch, kernel.name);

@@ -9,6 +9,8 @@
  * @module
  */
 
+import { beforeReplay, capturing } from "./capture.ts";
+
 /** The numbers that Philox4x32 is made of. */
 export const philoxConstants = {
   /** Factors of the first and the third word. */
@@ -184,6 +186,10 @@ export interface RandomState {
 export class Generator {
   #seed: number;
   #offset = 0;
+  /** In a capture: the state that the generator was restored to, which changes from run to run. */
+  #origin: RandomState | undefined;
+  /** In a capture: the state that was asked for last, if nothing was taken since. */
+  #latest: RandomState | undefined;
 
   /**
    * Starts a stream.
@@ -197,7 +203,12 @@ export class Generator {
 
   /** Where the generator stands. */
   state(): RandomState {
-    return { seed: this.#seed, offset: this.#offset };
+    const state = { seed: this.#seed, offset: this.#offset };
+    if (capturing() && this.#origin === undefined) {
+      beforeReplay(() => Object.assign(state, this.state()));
+      this.#latest = state;
+    }
+    return state;
   }
 
   /**
@@ -205,7 +216,8 @@ export class Generator {
    *
    * @throws {RangeError} when its numbers are no seed or no offset.
    */
-  restore({ seed, offset }: RandomState): void {
+  restore(state: RandomState): void {
+    const { seed, offset } = state;
     checkSeed(seed);
     if (!Number.isSafeInteger(offset) || offset < 0) {
       throw new RangeError(
@@ -214,6 +226,7 @@ export class Generator {
     }
     this.#seed = seed;
     this.#offset = offset;
+    this.#origin = capturing() && state !== this.#latest ? state : undefined;
   }
 
   /** Starts the stream of another seed. */
@@ -221,11 +234,31 @@ export class Generator {
     this.restore({ seed, offset: 0 });
   }
 
-  /** Uses up `blocks` blocks of four words; the returned state is where they start. */
+  /**
+   * Uses up `blocks` blocks of four words; the returned state is where they
+   * start. In a captured step it is, at each run, where the blocks of that run
+   * start.
+   */
   take(blocks: number): RandomState {
-    const state = this.state();
+    const state = { seed: this.#seed, offset: this.#offset };
+    const origin = capturing() ? this.#origin : undefined;
+    if (capturing() && origin === undefined) {
+      // The capture itself runs nothing, so its first run takes these blocks.
+      beforeReplay(() => Object.assign(state, this.take(blocks)));
+      this.#latest = undefined;
+      return state;
+    }
     this.#offset += blocks;
-    return state;
+    if (origin === undefined) return state;
+    const from = state.offset - origin.offset;
+    return {
+      get seed() {
+        return origin.seed;
+      },
+      get offset() {
+        return origin.offset + from;
+      },
+    };
   }
 
   /** The words from the place of the generator on, for use on the host; uses up what `blocks` says. */

@@ -258,7 +258,8 @@ function nest(shape: Shape, element: (i: number) => number): NestedNumbers {
   return level(0);
 }
 
-function hostData(value: Value): HostArray {
+/** A copy of a value's elements on the host, in row-major order; f16 and bf16 come as f32. */
+export function hostData(value: Value): HostArray {
   const bytes = readBytes(value);
   const { dtype, size } = value;
   const raw = hostArray(dtype, 0);

@@ -5,6 +5,8 @@
  * @module
  */
 
+import { capturing } from "./capture.ts";
+import { GraphError, shapeText } from "./errors.ts";
 import { copy, materialize, type RowBuilder, runRows } from "./fuse.ts";
 import type { Output } from "../kernel/program.ts";
 import * as k from "../kernel/expr.ts";
@@ -22,6 +24,8 @@ export interface Update {
   readonly operands: readonly Tensor[];
   /** Run-time scalars. */
   readonly scalars: readonly number[];
+  /** The scalars of the next run, where they change from run to run of a captured step. */
+  readonly live?: () => readonly number[];
   /** New values of the targets, in the type they compute in. */
   define(
     targets: readonly Expr[],
@@ -37,6 +41,18 @@ export interface Update {
 function exclusive(value: Value): boolean {
   return value.expression === undefined && value.refs === 1 &&
     value.storage.owners === 1 && value.contiguous;
+}
+
+/** New memory for a target whose bytes somebody else refers to. */
+function elsewhere({ name }: Update, { device, dtype, shape }: Value): Value {
+  if (capturing()) {
+    throw new GraphError(
+      `Cannot capture the update ${name} of a tensor of shape ${
+        shapeText(shape)
+      }: something else refers to its bytes, so it would move to new memory and a replay would update the old one; dispose of views and detached copies of the parameters first`,
+    );
+  }
+  return Value.empty(device, dtype, shape);
 }
 
 const kernelNames = new Map<string, string>();
@@ -59,9 +75,7 @@ export function update(u: Update): void {
   const into = new Array<Value>(count);
   for (let i = 0; i < count; i++) {
     const old = streams[i] = targets[i].value;
-    into[i] = exclusive(old)
-      ? old
-      : Value.empty(old.device, old.dtype, old.shape);
+    into[i] = exclusive(old) ? old : elsewhere(u, old);
   }
   let name = kernelNames.get(u.name);
   if (name === undefined) kernelNames.set(u.name, name = `update ${u.name}`);
@@ -72,6 +86,7 @@ export function update(u: Update): void {
     axes: [],
     streams,
     scalars: u.scalars,
+    live: u.live,
     scalarTypes: type === "f64" ? u.scalars.map(() => type) : undefined,
     into,
     passes: 1,

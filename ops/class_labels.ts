@@ -11,10 +11,12 @@ import {
   ShapeError,
   shapeText,
 } from "../core/errors.ts";
-import { readBytes, runRows } from "../core/fuse.ts";
+import { refuseFlagged } from "../core/checks.ts";
+import { runRows } from "../core/fuse.ts";
 import { sameShape, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";
+import { integers } from "./index_values.ts";
 
 /** Axis of the classes: 1, or the only one. */
 export function classAxis(shape: Shape): number {
@@ -91,48 +93,47 @@ export function classLabels(
       }: there must be one label per row, shape ${shapeText(expected)}`,
     );
   }
+  target.materialize();
   const type = k.computeType(target.dtype) as "i32" | "i64";
-  const [labels, most, least] = runRows(x.device, {
-    name: `class labels${ignoreIndex === undefined ? "" : " or ignored"}`,
+  const classes = x.shape[classAxis(x.shape)];
+  const skips = ignoreIndex !== undefined;
+  const [labels, flag] = runRows(x.device, {
+    name: `class labels${skips ? " or ignored" : ""}`,
     space: expected,
     axes: expected.map((_, d) => d),
     streams: [target.value],
-    scalars: ignoreIndex === undefined ? [] : [ignoreIndex],
-    scalarTypes: ignoreIndex === undefined ? [] : [type],
+    scalars: skips ? [classes, ignoreIndex] : [classes],
+    scalarTypes: skips ? [type, type] : [type],
     passes: 1,
-    build: ({ streams: [label], scalars: [ignored] }) => {
-      const checked = ignored === undefined
-        ? label
-        : k.select(k.eq(label, ignored), k.constant(0, type), label);
+    build: ({ streams: [label], scalars: [end, ignored] }) => {
+      const outside = k.or(k.lt(label, 0), k.ge(label, end));
+      const wrong = ignored === undefined
+        ? outside
+        : k.and(outside, k.ne(label, ignored));
       return {
-        stages: [{ op: "max", value: checked }, { op: "min", value: checked }],
+        stages: [{ op: "max", value: k.cast(wrong, "i32") }],
         outputs: [
           { dtype: "i32", per: "element", value: k.cast(label, "i32") },
-          { dtype: type, per: "row", value: k.stage(0, type) },
-          { dtype: type, per: "row", value: k.stage(1, type) },
+          { dtype: "i32", per: "row", value: k.stage(0, "i32") },
         ],
       };
     },
   });
-  const classes = x.shape[classAxis(x.shape)];
-  const [top, bottom] = [most, least].map((value) => {
-    const { buffer } = readBytes(value);
-    value.release();
-    const View = type === "i64" ? BigInt64Array : Int32Array;
-    return Number(new View(buffer)[0]);
-  });
-  if (target.size > 0 && (bottom < 0 || top >= classes)) {
-    labels.release();
-    const exception = ignoreIndex === undefined
-      ? ""
-      : `, or ${ignoreIndex} where they are to be ignored`;
-    throw new IndexError(
-      `Cannot take the ${what} with label ${
-        bottom < 0 ? bottom : top
-      } among ${classes} classes: labels must be from 0 to ${
-        classes - 1
-      }${exception}`,
-    );
+  if (target.size === 0) flag.release();
+  else {
+    refuseFlagged(flag, target.value, (elements) => {
+      const bad = integers(elements).find((label) =>
+        (label < 0 || label >= classes) && label !== ignoreIndex
+      );
+      const exception = skips
+        ? `, or ${ignoreIndex} where they are to be ignored`
+        : "";
+      return new IndexError(
+        `Cannot take the ${what} with label ${bad} among ${classes} classes: labels must be from 0 to ${
+          classes - 1
+        }${exception}`,
+      );
+    });
   }
   const shape = oneClass(x.shape);
   const strides = shape.map((_, d) =>

@@ -13,9 +13,10 @@ import {
   ShapeError,
   shapeText,
 } from "../core/errors.ts";
+import { refuseFlagged } from "../core/checks.ts";
 import { contiguous, runRows } from "../core/fuse.ts";
 import { type Shape, sizeOf } from "../core/shape.ts";
-import { Tensor } from "../core/tensor.ts";
+import { hostData, Tensor } from "../core/tensor.ts";
 import { Value } from "../core/value.ts";
 import * as k from "../kernel/expr.ts";
 import { Elementwise } from "./engine.ts";
@@ -59,19 +60,22 @@ export function checkIndices(
       outputs: [{ dtype: "i32", value: k.stage(0, "i32"), per: "row" }],
     }),
   });
-  const found = new Tensor(flag);
-  const wrong = found.item() !== 0;
-  found.dispose();
-  if (!wrong) return;
-  const all = Array.from(index.data() as ArrayLike<number | bigint>, Number);
-  const bad = all.find((i) => i < low || i >= high);
-  throw new IndexError(
-    `Cannot ${what}: index ${bad} is out of range for extent ${high}; ${
-      high > 0
-        ? `indices must be from ${low} to ${high - 1}`
-        : "there is nothing to index"
-    }`,
-  );
+  refuseFlagged(flag, index.value, (elements) => {
+    const all = integers(elements);
+    const bad = all.find((i) => i < low || i >= high);
+    return new IndexError(
+      `Cannot ${what}: index ${bad} is out of range for extent ${high}; ${
+        high > 0
+          ? `indices must be from ${low} to ${high - 1}`
+          : "there is nothing to index"
+      }`,
+    );
+  });
+}
+
+/** The elements of an integer value. */
+export function integers(value: Value): number[] {
+  return Array.from(hostData(value) as ArrayLike<number | bigint>, Number);
 }
 
 const wrap = new Elementwise(

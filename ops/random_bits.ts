@@ -4,6 +4,7 @@
  * @module
  */
 
+import { capturing } from "../core/capture.ts";
 import { type DType, isFloat } from "../core/dtype.ts";
 import { DTypeError } from "../core/errors.ts";
 import { type RowKernel, runRows } from "../core/fuse.ts";
@@ -206,6 +207,7 @@ export function draw(
     axes: [],
     streams: [],
     scalars: [...stateScalars(state), ...scalars],
+    live: capturing() ? () => [...stateScalars(state), ...scalars] : undefined,
     scalarTypes: [...stateTypes, ...scalarTypes],
     into,
     passes: 1,

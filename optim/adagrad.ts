@@ -79,6 +79,7 @@ export interface RowWiseAdagradHyper {
 /** Row-wise Adagrad as a method. */
 export const rowWiseAdagradMethod: Method<RowWiseAdagradHyper> = {
   name: "rowWiseAdagrad",
+  computes: true,
   lr: 0.01,
   hyper: {
     eps: { default: 1e-4, range: nonNegative, what: "ε" },

@@ -5,6 +5,7 @@
  */
 
 import { ShapeError, shapeText } from "../core/errors.ts";
+import { afterReplay, capturing } from "../core/capture.ts";
 import { persist } from "../core/scope.ts";
 import { sameShape } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
@@ -74,20 +75,28 @@ export class ParameterAverage implements Disposable {
 
   /** Takes the present parameters into the averages. */
   update(): void {
-    const t = this.updates++;
-    const decay = this.warmup
-      ? Math.min(this.decay, (1 + t) / (10 + t))
-      : this.decay;
+    const factors = () => {
+      const t = this.updates;
+      const decay = this.warmup
+        ? Math.min(this.decay, (1 + t) / (10 + t))
+        : this.decay;
+      return [decay, 1 - decay];
+    };
+    const scalars = factors();
+    const live = capturing() ? factors : undefined;
     this.#parameters.forEach(({ tensor }, i) => {
       update({
         name: "parameter average",
         targets: [this.#averages[i]],
         operands: [tensor],
-        scalars: [decay, 1 - decay],
+        scalars,
+        live,
         // a ← d·a + (1 − d)·w
         define: ([a], [w], [d, rest]) => [k.add(k.mul(d, a), k.mul(rest, w))],
       });
     });
+    if (capturing()) afterReplay(() => this.updates++);
+    else this.updates++;
   }
 
   /** Exchanges parameters and averages, without a copy; a second call exchanges them back. */

@@ -38,6 +38,7 @@ const larsFactor = formula(
 /** LARS as a method. */
 export const larsMethod: Method<LarsHyper> = {
   name: "lars",
+  computes: true,
   lr: 0.1,
   hyper: {
     momentum: { default: 0.9, range: fraction, what: "momentum" },
@@ -111,6 +112,7 @@ const lambTrust = formula("lamb trust", 2, ([w2, r2]) => {
 /** LAMB as a method. */
 export const lambMethod: Method<LambHyper> = {
   name: "lamb",
+  computes: true,
   lr: 1e-3,
   hyper: {
     beta1: { default: 0.9, range: fraction, what: "decay of the average" },
@@ -175,6 +177,7 @@ export interface WnGradHyper {
 /** WNGrad as a method. */
 export const wnGradMethod: Method<WnGradHyper> = {
   name: "wnGrad",
+  computes: true,
   lr: 1,
   hyper: {
     eps: { default: 1e-9, range: nonNegative, what: "ε" },

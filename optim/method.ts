@@ -95,6 +95,8 @@ export interface Method<H extends object> {
     weight: Shape,
     options: Required<H>,
   ): Readonly<Record<string, Shape>>;
+  /** Whether `update` computes on tensors besides applying rules: such a step cannot be captured as a graph. */
+  readonly computes?: boolean;
   /** Updates one parameter. */
   update(place: Place<H>): void;
 }

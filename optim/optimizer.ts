@@ -7,7 +7,8 @@
  */
 
 import { noGrad } from "../core/autograd.ts";
-import { GradientError } from "../core/errors.ts";
+import { afterReplay, capturing } from "../core/capture.ts";
+import { GradientError, GraphError } from "../core/errors.ts";
 import { Scope } from "../core/scope.ts";
 import type { Tensor } from "../core/tensor.ts";
 import { clipFactor } from "./clip.ts";
@@ -21,7 +22,7 @@ import type {
   ParameterState,
 } from "./method.ts";
 import { gather, type NamedParameter, type Parameters } from "./parameters.ts";
-import { makePlace } from "./place.ts";
+import { makePlace, type Spot } from "./place.ts";
 import {
   loadOptimizerState,
   type OptimizerState,
@@ -60,6 +61,7 @@ export class Optimizer<H extends object = object> implements Disposable {
   /** Bound of each element of the gradients, if any. */
   maxGradientValue: number | undefined;
   readonly #states = new Map<Tensor, ParameterState>();
+  readonly #nextNumbers: (readonly number[])[] = [];
 
   /**
    * Makes an optimizer; the functions of `optim` are shorter.
@@ -107,6 +109,7 @@ export class Optimizer<H extends object = object> implements Disposable {
         "Cannot take an optimizer step: no parameter has a gradient; call backward on a loss that depends on them first",
       );
     }
+    if (capturing()) this.#prepareCapture();
     noGrad(() => {
       using _step = new Scope();
       const clip = this.#clip(grads);
@@ -116,7 +119,18 @@ export class Optimizer<H extends object = object> implements Disposable {
         }
       });
     });
-    this.iteration++;
+    if (capturing()) afterReplay(() => this.iteration++);
+    else this.iteration++;
+  }
+
+  /** Refuses a method whose step a graph would get wrong. */
+  #prepareCapture(): void {
+    const { name, computes } = this.method;
+    if (computes) {
+      throw new GraphError(
+        `Cannot capture a step of optimizer ${name}: it computes with numbers that change from step to step; train without the graph, or with another optimizer such as adamW`,
+      );
+    }
   }
 
   #rate(group: number): number {
@@ -151,7 +165,7 @@ export class Optimizer<H extends object = object> implements Disposable {
     }
     const { options, weightDecay } = group;
     const { method, maxGradientValue } = this;
-    method.update(makePlace({
+    const spot: Spot<H> = {
       weight,
       state,
       options,
@@ -163,7 +177,30 @@ export class Optimizer<H extends object = object> implements Disposable {
         clip,
         decay: method.decoupled ? 0 : weightDecay,
       },
-    }));
+    };
+    if (!capturing()) {
+      method.update(makePlace(spot));
+      return;
+    }
+    // The capture runs nothing: its first run is this update.
+    const before = { ...state.numbers };
+    const live = (rule: number) => this.#numbers(group, spot, rule);
+    method.update(makePlace({ ...spot, live }));
+    state.numbers = before;
+  }
+
+  /** The run-time numbers of the rules of one parameter's next update, which is counted with the first. */
+  #numbers(group: Group<H>, spot: Spot<H>, rule: number): readonly number[] {
+    if (rule === 0) {
+      this.#nextNumbers.length = 0;
+      this.method.update(makePlace({
+        ...spot,
+        lr: this.#rate(this.groups.indexOf(group)),
+        weightDecay: group.weightDecay,
+        numbersOnly: (scalars) => this.#nextNumbers.push(scalars),
+      }));
+    }
+    return this.#nextNumbers[rule];
   }
 
   /** Drops the gradients of all parameters. */

@@ -43,6 +43,10 @@ export interface Spot<H> {
   readonly lr: number;
   /** What happens to the gradient first. */
   readonly preparation: Preparation;
+  /** Takes the run-time numbers of rules instead of having them applied: what a captured step does when it runs again. */
+  readonly numbersOnly?: (scalars: readonly number[]) => void;
+  /** In a capture: the run-time numbers of rule `index` when the step runs again. */
+  readonly live?: (index: number) => readonly number[];
 }
 
 /** The type in which state is kept and updates are computed. */
@@ -64,6 +68,7 @@ export function makePlace<H>(spot: Spot<H>): Place<H> {
     }
     return tensor;
   }
+  let rules = 0;
   return {
     weight,
     options: spot.options,
@@ -74,7 +79,15 @@ export function makePlace<H>(spot: Spot<H>): Place<H> {
     dtype,
     gradient: () => preparedGradient(weight, dtype, preparation),
     state: slot,
-    apply: (rule) => applyRule(weight, rule, slot, preparation),
+    apply(rule) {
+      const index = rules++;
+      if (spot.numbersOnly !== undefined) {
+        spot.numbersOnly(runTimeNumbers(rule, preparation));
+        return;
+      }
+      const live = spot.live && (() => spot.live!(index));
+      applyRule(weight, rule, slot, preparation, live);
+    },
   };
 }
 
@@ -90,12 +103,26 @@ function preparedGradient(
   return decay === 0 ? g : add(g, mul(weight, decay));
 }
 
+/** The numbers that the kernel of a rule is given. */
+function runTimeNumbers(
+  { scalars }: Rule,
+  { bound, decay }: Preparation,
+): number[] {
+  return [
+    ...(bound === undefined ? [] : [bound]),
+    ...(decay === 0 ? [] : [decay]),
+    ...Object.values(scalars),
+  ];
+}
+
 function applyRule(
   weight: Tensor,
   rule: Rule,
   slot: (name: string, first?: number) => Tensor,
-  { bound, clip, decay }: Preparation,
+  preparation: Preparation,
+  live: (() => readonly number[]) | undefined,
 ): void {
+  const { bound, clip, decay } = preparation;
   const { scalars, tensors = {}, state: first = {} } = rule;
   const slots = Object.keys(first);
   const names = Object.keys(tensors);
@@ -113,11 +140,8 @@ function applyRule(
       ...(clip === undefined ? [] : [clip]),
       ...Object.values(tensors),
     ],
-    scalars: [
-      ...(bound === undefined ? [] : [bound]),
-      ...(decay === 0 ? [] : [decay]),
-      ...Object.values(scalars),
-    ],
+    scalars: runTimeNumbers(rule, preparation),
+    live,
     define([w, ...before], [raw, ...read], given) {
       let i = 0, j = 0;
       // g ← clamp(g)·clip + λ·w

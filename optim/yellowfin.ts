@@ -36,6 +36,7 @@ export interface YellowFinHyper {
 /** YellowFin as a method. */
 export const yellowFinMethod: Method<YellowFinHyper> = {
   name: "yellowFin",
+  computes: true,
   lr: 0.1,
   hyper: {
     momentum: { default: 0, range: fraction, what: "first momentum" },
