@@ -97,6 +97,7 @@ export async function runTraining(plan: TrainingPlan): Promise<number> {
     metrics: measure.metrics,
     checkpoint: runFiles(folder).checkpoint,
     checkpointEvery: values.checkpointEvery,
+    graph: values.graph,
     resume: plan.resume && await exists(runFiles(folder).checkpoint, "isFile"),
     signal: stop.signal,
     callbacks: [

@@ -7,7 +7,9 @@
  * @module
  */
 
-import type { DeferredCheck, Device, DeviceGraph } from "./device.ts";
+import type { DeferredCheck, Device, DeviceGraph, Storage } from "./device.ts";
+import { GraphError, shapeText } from "./errors.ts";
+import type { Tensor } from "./tensor.ts";
 
 /** What a capture in progress gathers besides the device's work. */
 interface Session {
@@ -44,6 +46,7 @@ export class CapturedGraph implements Disposable {
   readonly #device: Device;
   readonly #graph: DeviceGraph;
   readonly #session: Session;
+  readonly #memory: readonly { tensor: Tensor; storage: Storage }[];
 
   /** Takes over what was captured. */
   constructor(
@@ -54,10 +57,15 @@ export class CapturedGraph implements Disposable {
       readonly before: (() => void)[];
       readonly after: (() => void)[];
     },
+    tensors: readonly Tensor[],
   ) {
     this.#device = device;
     this.#graph = graph;
     this.#session = gathered;
+    this.#memory = tensors.map((tensor) => ({
+      tensor,
+      storage: tensor.value.storage,
+    }));
   }
 
   /** Kernels, products and copies in the graph. */
@@ -65,8 +73,30 @@ export class CapturedGraph implements Disposable {
     return this.#graph.size;
   }
 
-  /** Runs all of it once more; returns when it is queued. */
+  /** A tensor that the graph relies on and that has moved to other memory, if there is one. */
+  moved(): Tensor | undefined {
+    return this.#memory.find(({ tensor, storage }) =>
+      tensor.disposed || tensor.value.storage !== storage
+    )?.tensor;
+  }
+
+  /**
+   * Runs all of it once more; returns when it is queued.
+   *
+   * @throws {GraphError} when a tensor that it relies on has moved to other memory.
+   */
   replay(): void {
+    const moved = this.moved();
+    if (moved !== undefined) {
+      const what = moved.disposed
+        ? "a tensor it reads was disposed"
+        : `a tensor of shape ${
+          shapeText(moved.shape)
+        } has moved to other memory`;
+      throw new GraphError(
+        `Cannot replay a graph: ${what}, and the graph would use the old memory; capture it again`,
+      );
+    }
     const { checks, before, after } = this.#session;
     for (const change of before) change();
     this.#graph.replay();
@@ -90,10 +120,17 @@ export class CapturedGraph implements Disposable {
  * {@linkcode CapturedGraph.replay}; tensors made by it hold their results after
  * each run.
  *
+ * @param device Where the work is.
+ * @param tensors What it reads or updates and others might replace, such as parameters: a replay refuses when one of them has moved.
+ * @param body Asks for the work.
  * @throws {TypeError} when the device cannot capture, or a capture is in progress.
  * @throws {Error} when `body` does what a graph would silently get wrong: reads results on the host, or writes there.
  */
-export function captureGraph(device: Device, body: () => void): CapturedGraph {
+export function captureGraph(
+  device: Device,
+  tensors: readonly Tensor[],
+  body: () => void,
+): CapturedGraph {
   if (device.capture === undefined) {
     throw new TypeError(
       `Cannot capture a graph on ${device.name}: only CUDA devices have graphs; leave the option out`,
@@ -109,7 +146,7 @@ export function captureGraph(device: Device, body: () => void): CapturedGraph {
   };
   try {
     const graph = device.capture(body);
-    return new CapturedGraph(device, graph, gathered);
+    return new CapturedGraph(device, graph, gathered, tensors);
   } catch (error) {
     for (const check of gathered.checks) check.release();
     throw error;

@@ -18,10 +18,12 @@ export type { Shape } from "./shape.ts";
 export {
   defaultDevice,
   type Device,
+  type DeviceGraph,
   deviceNames,
   getDevice,
   setDefaultDevice,
 } from "./device.ts";
+export { CapturedGraph, captureGraph } from "./capture.ts";
 export { Scope, scope } from "./scope.ts";
 export { keep, memory, type MemoryReport } from "./memory.ts";
 export { explain } from "./explain.ts";

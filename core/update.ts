@@ -10,7 +10,7 @@ import { GraphError, shapeText } from "./errors.ts";
 import { copy, materialize, type RowBuilder, runRows } from "./fuse.ts";
 import type { Output } from "../kernel/program.ts";
 import * as k from "../kernel/expr.ts";
-import type { Expr } from "../kernel/expr.ts";
+import type { Expr, ScalarType } from "../kernel/expr.ts";
 import type { Tensor } from "./tensor.ts";
 import { Value } from "./value.ts";
 
@@ -87,7 +87,7 @@ export function update(u: Update): void {
     streams,
     scalars: u.scalars,
     live: u.live,
-    scalarTypes: type === "f64" ? u.scalars.map(() => type) : undefined,
+    scalarTypes: type === "f32" ? undefined : u.scalars.map(() => type),
     into,
     passes: 1,
     build: (builder) => updateOutputs(u, type, builder),
@@ -102,7 +102,7 @@ export function update(u: Update): void {
 
 function updateOutputs(
   u: Update,
-  type: "f32" | "f64",
+  type: ScalarType,
   { streams, scalars }: RowBuilder,
 ): { stages: []; outputs: Output[] } {
   const count = u.targets.length;
@@ -115,12 +115,19 @@ function updateOutputs(
   return { stages: [], outputs };
 }
 
-function scalarType(value: Value): "f32" | "f64" {
-  return value.dtype === "f64" ? "f64" : "f32";
+function scalarType({ dtype }: Value): "f32" | "f64" | "i64" {
+  return dtype === "f64" || dtype === "i64" ? dtype : "f32";
 }
 
 /** Overwrites a tensor with the elements of another of the same shape and dtype. */
 export function assign(target: Tensor, source: Tensor): void {
+  if (capturing()) {
+    throw new GraphError(
+      `Cannot capture the assignment of a tensor of shape ${
+        shapeText(target.shape)
+      }: it moves to new memory, and a replay would not see it; update it in place`,
+    );
+  }
   const { value } = source;
   const fresh = value.expression === undefined ? copy(value) : value.retain();
   materialize(fresh);

@@ -143,7 +143,13 @@ export abstract class BatchNorm extends RunningNorm {
   #count(): number {
     const { momentum, numBatchesTracked: seen } = this;
     if (seen === undefined) return 0;
-    noGrad(() => scope(() => overwrite(seen, add(seen, 1))));
+    update({
+      name: "count batches",
+      targets: [seen],
+      operands: [],
+      scalars: [],
+      define: ([n]) => [k.add(n, k.constant(1, n.type))],
+    });
     return momentum === "average" ? 1 / seen.item() : momentum;
   }
 }

@@ -56,7 +56,7 @@ export async function fit(
     );
   }
   const given = await data;
-  const training = new Training(
+  using training = new Training(
     model,
     "train" in given ? given : { train: given },
     options,

@@ -105,6 +105,8 @@ export interface FitOptions {
   readonly checkpointEvery?: number;
   /** Whether to go on from the checkpoint file; its absence is an error. */
   readonly resume?: boolean;
+  /** Whether steps run as a captured graph, which saves the host's part of them; CUDA devices only, false by default. */
+  readonly graph?: boolean;
   /** Ends the training after the current step, with a checkpoint. */
   readonly signal?: AbortSignal;
   /** Watch the training. */

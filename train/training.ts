@@ -5,8 +5,10 @@
  */
 
 import { backward } from "../core/autograd.ts";
+import { defaultDevice, getDevice } from "../core/device.ts";
 import { defaultGenerator, type RandomState } from "../core/random.ts";
 import { Scope } from "../core/scope.ts";
+import type { Tensor } from "../core/tensor.ts";
 import type { Batch } from "../data/dataset.ts";
 import { DataLoader } from "../data/loader.ts";
 import { crossEntropy } from "../ops/functions.ts";
@@ -20,6 +22,7 @@ import type {
   Split,
   StartReport,
 } from "./fit_options.ts";
+import { GraphStep, type StepResult } from "./graph_step.ts";
 import { meanLoss, type Metric } from "./metrics.ts";
 import type { Model } from "./model.ts";
 import { refuseBadLoss, refuseBadParameters } from "./nan_guard.ts";
@@ -42,13 +45,14 @@ export function valuesOf(metrics: readonly Metric[]): Record<string, number> {
 }
 
 /** What the loop of `fit` moves on. */
-export class Training {
+export class Training implements Disposable {
   /** Goes through the examples. */
   readonly loader: DataLoader;
   /** The loss and what else is measured. */
   readonly metrics: readonly Metric[];
   /** Who watches. */
   readonly callbacks: readonly Callback[];
+  readonly #graph: GraphStep | undefined;
   /** Optimizer steps taken. */
   step = 0;
   /** Whether a callback has ended the training. */
@@ -80,6 +84,7 @@ export class Training {
     });
     this.metrics = [meanLoss(), ...options.metrics ?? []];
     this.callbacks = options.callbacks ?? [];
+    this.#graph = options.graph ? this.#graphStep() : undefined;
   }
 
   /** Where the training stands. */
@@ -166,25 +171,75 @@ export class Training {
 
   /** One step; returns its loss. */
   take(batch: Batch): number {
-    const { model, options } = this;
     using _step = new Scope();
+    const { options } = this;
+    const device = options.device === undefined
+      ? defaultDevice()
+      : getDevice(options.device);
+    const captured = this.#graph?.run(batch.inputs, batch.targets, device);
+    const { output, targets, value } = captured === undefined
+      ? this.#plainStep(batch)
+      : { ...captured, value: captured.loss.item() };
+    if (captured !== undefined && !Number.isFinite(value)) {
+      const inputs = toTensor(batch.inputs, options.device);
+      const { step, model } = this;
+      refuseBadLoss({ loss: value, step, model, inputs, output });
+    }
+    for (const metric of this.metrics) metric.update(output, targets, value);
+    this.step++;
+    return value;
+  }
+
+  #plainStep(
+    batch: Batch,
+  ): { output: Tensor; targets: Tensor; value: number } {
+    const { model, options } = this;
     const inputs = toTensor(batch.inputs, options.device);
     const targets = toTensor(batch.targets, options.device);
     const random: RandomState = defaultGenerator().state();
-    const output = model.forward(inputs);
-    const loss = (options.loss ?? crossEntropy)(output, targets);
+    const { output, loss } = this.#forward(inputs, targets);
     const value = loss.item();
     if (!Number.isFinite(value)) {
       defaultGenerator().restore(random);
       refuseBadLoss({ loss: value, step: this.step, model, inputs, output });
     }
-    options.optimizer.zeroGrad();
+    this.#learn(loss);
+    return { output, targets, value };
+  }
+
+  #forward(inputs: Tensor, targets: Tensor): StepResult {
+    const output = this.model.forward(inputs);
+    const loss = (this.options.loss ?? crossEntropy)(output, targets);
+    return { output, loss };
+  }
+
+  #learn(loss: Tensor): void {
+    const { optimizer, average } = this.options;
+    optimizer.zeroGrad();
     backward(loss);
-    options.optimizer.step();
-    options.average?.update();
-    for (const metric of this.metrics) metric.update(output, targets, value);
-    this.step++;
-    return value;
+    optimizer.step();
+    average?.update();
+  }
+
+  #graphStep(): GraphStep {
+    const { model, options: { optimizer, average } } = this;
+    return new GraphStep({
+      step: (inputs, targets) => {
+        const result = this.#forward(inputs, targets);
+        this.#learn(result.loss);
+        return result;
+      },
+      tensors: () => [
+        ...Object.values(model.stateDict()),
+        ...Object.values(optimizer.stateDict().tensors),
+        ...Object.values(average?.stateDict().tensors ?? {}),
+      ],
+    });
+  }
+
+  /** Frees what only the training needs. */
+  [Symbol.dispose](): void {
+    this.#graph?.[Symbol.dispose]();
   }
 
   /** Ends an epoch: tests, and starts the metrics afresh. */

@@ -82,6 +82,9 @@ export const commonSettings = {
     range: countOrZero,
     unit: "threads",
   }),
+  graph: switchSetting(
+    "runs steps as a CUDA graph, which saves the host's part of them",
+  ),
   curve: switchSetting("draws curve.svg and curve.png at the end", true),
   run: textSetting("FOLDER", "the run folder; runs/<time>_<model> by default"),
 } as const satisfies Settings;

@@ -1,0 +1,120 @@
+/**
+ * Training steps that run as a captured graph: the host's part of a step is
+ * done once, and every later step is one call.
+ *
+ * @module
+ */
+
+import { CapturedGraph, captureGraph } from "../core/capture.ts";
+import type { Device } from "../core/device.ts";
+import { keep } from "../core/memory.ts";
+import { Scope } from "../core/scope.ts";
+import { sameShape } from "../core/shape.ts";
+import type { Tensor } from "../core/tensor.ts";
+import type { ArrayRecord } from "../formats/array_record.ts";
+import { overwriteRecord, toTensor } from "./arrays.ts";
+
+/** What a step leaves behind. */
+export interface StepResult {
+  /** What the model gave. */
+  readonly output: Tensor;
+  /** The loss, one element. */
+  readonly loss: Tensor;
+}
+
+/** What {@linkcode GraphStep} needs to know. */
+export interface GraphStepOptions {
+  /** A whole step: forward, backward and update. */
+  readonly step: (inputs: Tensor, targets: Tensor) => StepResult;
+  /** Tensors that the step reads or updates: parameters, buffers, optimizer state. */
+  readonly tensors: () => readonly Tensor[];
+}
+
+/** Steps that run plainly first, so that state exists and plans are chosen. */
+const plainSteps = 2;
+
+interface Captured extends StepResult {
+  readonly graph: CapturedGraph;
+  readonly inputs: Tensor;
+  readonly targets: Tensor;
+}
+
+/** Runs a training step as a graph where it can. */
+export class GraphStep implements Disposable {
+  readonly #options: GraphStepOptions;
+  #plain = 0;
+  #captured: Captured | undefined;
+
+  /** Notes how a step goes; nothing is captured yet. */
+  constructor(options: GraphStepOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Runs the step on a batch by the graph, or answers undefined when it must
+   * run plainly: the first steps, and a batch of another shape (the last of an
+   * epoch, say). The tensors it returns are overwritten by the next step.
+   *
+   * @throws {GraphError} when the step does what a graph would silently get wrong.
+   */
+  run(
+    inputs: ArrayRecord,
+    targets: ArrayRecord,
+    device: Device,
+  ): (StepResult & { targets: Tensor }) | undefined {
+    if (this.#plain++ < plainSteps) return undefined;
+    if (this.#captured?.graph.moved() !== undefined) this.#drop();
+    const captured = this.#captured ??= this.#capture(inputs, targets, device);
+    if (!fits(captured.inputs, inputs) || !fits(captured.targets, targets)) {
+      return undefined;
+    }
+    overwriteRecord(captured.inputs, inputs);
+    overwriteRecord(captured.targets, targets);
+    captured.graph.replay();
+    return captured;
+  }
+
+  #capture(
+    inputs: ArrayRecord,
+    targets: ArrayRecord,
+    device: Device,
+  ): Captured {
+    using _capturing = new Scope();
+    const x = keep(toTensor(inputs, device.name));
+    const y = keep(toTensor(targets, device.name));
+    let result: StepResult | undefined;
+    const graph = captureGraph(device, this.#options.tensors(), () => {
+      using step = new Scope();
+      result = step.keep(this.#options.step(x, y));
+      result.output.materialize();
+      result.loss.materialize();
+    });
+    const { output, loss } = result!;
+    return {
+      graph,
+      inputs: x,
+      targets: y,
+      output: keep(output),
+      loss: keep(loss),
+    };
+  }
+
+  #drop(): void {
+    const captured = this.#captured;
+    this.#captured = undefined;
+    if (captured === undefined) return;
+    const { inputs, targets, output, loss, graph } = captured;
+    for (const tensor of [inputs, targets, output, loss]) tensor.dispose();
+    graph[Symbol.dispose]();
+  }
+
+  /** Frees the graph and its memory. */
+  [Symbol.dispose](): void {
+    this.#drop();
+  }
+}
+
+function fits(tensor: Tensor, record: ArrayRecord): boolean {
+  return tensor.dtype === record.dtype &&
+    sameShape(tensor.shape, record.shape);
+}
