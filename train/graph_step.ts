@@ -5,7 +5,7 @@
  * @module
  */
 
-import { CapturedGraph, captureGraph } from "../core/capture.ts";
+import { type CapturedGraph, captureGraph } from "../core/capture.ts";
 import type { Device } from "../core/device.ts";
 import { keep } from "../core/memory.ts";
 import { Scope } from "../core/scope.ts";
