@@ -28,4 +28,5 @@ export * as optim from "./optim/mod.ts";
 export * as data from "./data/mod.ts";
 export * as models from "./models/mod.ts";
 export * as train from "./train/mod.ts";
+export * as dist from "./dist/mod.ts";
 export type { TensorMethods } from "./ops/methods.ts";

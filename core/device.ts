@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Collectives } from "./collectives.ts";
 import type { DType } from "./dtype.ts";
 import type { Program } from "../kernel/program.ts";
 
@@ -265,6 +266,8 @@ export interface Device {
   readonly name: string;
   /** Fast paths for f32. */
   readonly kernels: DeviceKernels;
+  /** Exchange of data among devices of this kind, where there is a library for it. */
+  readonly collectives?: Collectives;
   /** Reserves memory; contents are undefined. */
   allocate(bytes: number): Storage;
   /** Returns memory. Called by {@linkcode Storage.release}. */

@@ -38,7 +38,7 @@ export interface Update {
  * Whether nothing else refers to the bytes: then they are overwritten, else
  * the tensor gets new memory, so that saved and pending values stay correct.
  */
-function exclusive(value: Value): boolean {
+export function exclusive(value: Value): boolean {
   return value.expression === undefined && value.refs === 1 &&
     value.storage.owners === 1 && value.contiguous;
 }

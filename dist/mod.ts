@@ -1,0 +1,18 @@
+/**
+ * Many devices: process groups and collectives, one process per device, and
+ * data parallelism.
+ *
+ * @module
+ */
+
+export { CollectiveError } from "./errors.ts";
+export { processGroup } from "./groups.ts";
+export {
+  type GroupOptions,
+  type PerRank,
+  type PlaceOptions,
+  ProcessGroup,
+  type ReduceOptions,
+  type RootOptions,
+} from "./process_group.ts";
+export { type FinishOptions, type Work } from "./work.ts";
