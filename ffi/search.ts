@@ -31,7 +31,7 @@ export interface LibraryNames {
   readonly linux: readonly string[];
   /** File names on Windows, newest version first. */
   readonly windows: readonly string[];
-  /** Folders below `site-packages/nvidia` that hold it: `cu13`, `cuda_runtime`, … */
+  /** Folders below `site-packages/nvidia` that hold it: `cu13`, `cuda_runtime`, …; none where no wheel has it. */
   readonly wheels: readonly string[];
 }
 
@@ -72,12 +72,15 @@ export function places(names: LibraryNames, machine: Surroundings): Place[] {
     { folder: "", from: "the loader's own path" },
     ...system(machine),
     ...conda(machine),
-    ...pythons(machine).flatMap(({ folder, from }) =>
-      wheels(names, machine, folder, from)
-    ),
+    ...(names.wheels.length === 0 ? [] : pythons(machine)).flatMap((
+      { folder, from },
+    ) => wheels(names, machine, folder, from)),
   ];
   const seen = new Set<string>();
-  return found.filter(({ folder }) => !seen.has(folder) && seen.add(folder));
+  return found.filter(({ folder }) => {
+    const real = machine.real(folder) ?? folder;
+    return !seen.has(real) && seen.add(real);
+  });
 }
 
 /** Folders inside a toolkit that hold libraries. */
