@@ -54,6 +54,8 @@ export interface Strided {
 
 /** One run of a row program. */
 export interface Launch {
+  /** What it computes, for profiles and messages. */
+  readonly name?: string;
   /** What to compute. */
   readonly program: Program;
   /** Extents of the outer axes, then of the inner axes. */
@@ -260,6 +262,24 @@ export interface DeviceGraph extends Disposable {
   replay(): void;
 }
 
+/** What took time on a device. */
+export interface TimelineEntry {
+  /** Kernel, library call or copy. */
+  readonly name: string;
+  /** When it began, in microseconds of `performance.now()`'s clock. */
+  readonly start: number;
+  /** Microseconds that it took. */
+  readonly duration: number;
+}
+
+/** The times of work on a device that runs behind the host. */
+export interface Timeline {
+  /** Starts to note what runs. */
+  begin(): void;
+  /** Waits for the device, and gives what was noted since. */
+  end(): readonly TimelineEntry[];
+}
+
 /** A place where tensors live and operators run. */
 export interface Device {
   /** `cpu`, `cuda:0`, … */
@@ -290,6 +310,8 @@ export interface Device {
   synchronize(): void;
   /** Memory in use. */
   stats(): DeviceStats;
+  /** Times of what runs; only on devices that run behind the host. */
+  readonly timeline?: Timeline;
   /** Looks at a flag at the next read or synchronisation; only on devices that run behind the host. */
   defer?(check: DeferredCheck): void;
   /** Captures what `body` asks for instead of running it; only on devices that have graphs. */
