@@ -9,7 +9,7 @@
  * 842 million operations per step of 64 images, 9 ms on two cores directly.
  */
 
-import type { ConvSpec } from "../core/device.ts";
+import type { PlaneSpec } from "../devices/cpu/plane_spec.ts";
 import {
   conv2d,
   conv2dInputGrad,
@@ -39,7 +39,7 @@ const shapes: Record<string, Shape> = {
   "4×128×56×56, depthwise 3×3": [4, 128, 56, 128, 3, 1, 1, 128],
 };
 
-function specOf(shape: Shape): ConvSpec {
+function specOf(shape: Shape): PlaneSpec {
   const [batch, inChannels, size, outChannels, kernel, pad, stride, groups] =
     shape;
   const out = Math.floor((size + 2 * pad - kernel) / stride) + 1;

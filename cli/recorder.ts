@@ -43,9 +43,10 @@ export class Recorder implements Device {
     this.kernels = Object.fromEntries(
       Object.entries(device.kernels).map(([kernel, run]) => [
         kernel,
-        (...args: unknown[]) => {
-          this.work.push({ head: `${kernel} of the device` });
-          return (run as (...args: unknown[]) => unknown)(...args);
+        typeof run !== "function" ? run : (...args: unknown[]) => {
+          const taken = (run as (...args: unknown[]) => unknown)(...args);
+          if (taken) this.work.push({ head: `${kernel} of the device` });
+          return taken;
         },
       ]),
     );

@@ -54,8 +54,6 @@ export interface Strided {
 
 /** One run of a row program. */
 export interface Launch {
-  /** What it computes, for profiles and messages. */
-  readonly name?: string;
   /** What to compute. */
   readonly program: Program;
   /** Extents of the outer axes, then of the inner axes. */
@@ -106,40 +104,46 @@ export interface MatmulSpec {
   readonly bias?: Block;
 }
 
-/** Geometry of a two-dimensional convolution, NCHW, all tensors contiguous. */
-export interface ConvSpec {
+/** Windows over one to three spatial axes of images, for convolutions and pooling. */
+export interface WindowSpec {
+  /** Element type of all operands. */
+  readonly dtype: DType;
+  /** Whether images and filters lie in memory with their channels last ([N, spatial…, C]) or row by row ([N, C, spatial…]); dense in either case. */
+  readonly channelsLast: boolean;
   /** Images. */
   readonly batch: number;
-  /** Input channels. */
+  /** Channels of the input. */
   readonly inChannels: number;
-  /** Input height. */
-  readonly inHeight: number;
-  /** Input width. */
-  readonly inWidth: number;
-  /** Output channels. */
+  /** Channels of the result. */
   readonly outChannels: number;
-  /** Output height. */
-  readonly outHeight: number;
-  /** Output width. */
-  readonly outWidth: number;
-  /** Filter height. */
-  readonly kernelHeight: number;
-  /** Filter width. */
-  readonly kernelWidth: number;
-  /** Vertical step. */
-  readonly strideHeight: number;
-  /** Horizontal step. */
-  readonly strideWidth: number;
-  /** Zero rows above. */
-  readonly padTop: number;
-  /** Zero columns to the left. */
-  readonly padLeft: number;
-  /** Vertical distance of filter taps. */
-  readonly dilationHeight: number;
-  /** Horizontal distance of filter taps. */
-  readonly dilationWidth: number;
-  /** Groups that channels are split into. */
+  /** Groups that channels are split into; filters have inChannels / groups channels. */
   readonly groups: number;
+  /** Spatial extents of the input. */
+  readonly input: readonly number[];
+  /** Spatial extents of the result: windows along each axis. */
+  readonly output: readonly number[];
+  /** Extents of a window. */
+  readonly kernel: readonly number[];
+  /** Steps from window to window. */
+  readonly stride: readonly number[];
+  /** Distance of the taps of a window. */
+  readonly dilation: readonly number[];
+  /** Cells added before each axis. */
+  readonly before: readonly number[];
+  /** Cells added after each axis. */
+  readonly after: readonly number[];
+}
+
+/** Positions in planes: [planes, size] cells, [planes, positions] places in them. */
+export interface PlanesSpec {
+  /** Element type of the cells. */
+  readonly dtype: DType;
+  /** Number of planes. */
+  readonly planes: number;
+  /** Cells of a plane. */
+  readonly size: number;
+  /** Places in each plane. */
+  readonly positions: number;
 }
 
 /** How scattered values meet what is there. */
@@ -212,24 +216,35 @@ export interface ScanSpec extends RowsSpec {
   readonly indices?: Block;
 }
 
-/** Fast paths that a device may offer; operators fall back to their composed definition. */
+/**
+ * Fast paths that a device may offer. One that answers false has done nothing
+ * and does not take such operands; the operator then falls back to its
+ * composed definition.
+ */
 export interface DeviceKernels {
+  /** Whether windows are also taken with channels last; operators do not ask otherwise. */
+  readonly channelsLast?: boolean;
   /** Convolution: y = x ⋆ w (+ bias per channel). */
-  conv2d?(
-    spec: ConvSpec,
+  conv?(
+    spec: WindowSpec,
     x: Block,
     w: Block,
     bias: Block | undefined,
     y: Block,
-  ): void;
+  ): boolean;
   /** Gradient of a convolution with respect to its input. */
-  conv2dInputGrad?(spec: ConvSpec, dy: Block, w: Block, dx: Block): void;
+  convInputGrad?(spec: WindowSpec, dy: Block, w: Block, dx: Block): boolean;
   /** Gradient of a convolution with respect to its filters. */
-  conv2dWeightGrad?(spec: ConvSpec, x: Block, dy: Block, dw: Block): void;
-  /** Largest value of each window, with its flat position h·W + w in the plane (i64). */
-  maxPool2d?(spec: ConvSpec, x: Block, y: Block, indices: Block): void;
-  /** Adds each gradient to the position in its plane that `indices` says; dx is overwritten. Only the spec's extents count. */
-  maxPool2dGrad?(spec: ConvSpec, dy: Block, indices: Block, dx: Block): void;
+  convWeightGrad?(spec: WindowSpec, x: Block, dy: Block, dw: Block): boolean;
+  /** Largest value of each window, with its flat position in the plane (i64). */
+  maxPool?(spec: WindowSpec, x: Block, y: Block, indices: Block): boolean;
+  /** Adds each value to the position in its plane that `indices` (i64) says; the planes are overwritten. */
+  placeAt?(
+    spec: PlanesSpec,
+    values: Block,
+    indices: Block,
+    planes: Block,
+  ): boolean;
 }
 
 /** Counters of a device's memory. */
@@ -262,29 +277,11 @@ export interface DeviceGraph extends Disposable {
   replay(): void;
 }
 
-/** What took time on a device. */
-export interface TimelineEntry {
-  /** Kernel, library call or copy. */
-  readonly name: string;
-  /** When it began, in microseconds of `performance.now()`'s clock. */
-  readonly start: number;
-  /** Microseconds that it took. */
-  readonly duration: number;
-}
-
-/** The times of work on a device that runs behind the host. */
-export interface Timeline {
-  /** Starts to note what runs. */
-  begin(): void;
-  /** Waits for the device, and gives what was noted since. */
-  end(): readonly TimelineEntry[];
-}
-
 /** A place where tensors live and operators run. */
 export interface Device {
   /** `cpu`, `cuda:0`, … */
   readonly name: string;
-  /** Fast paths for f32. */
+  /** Fast paths. */
   readonly kernels: DeviceKernels;
   /** Exchange of data among devices of this kind, where there is a library for it. */
   readonly collectives?: Collectives;
@@ -310,8 +307,6 @@ export interface Device {
   synchronize(): void;
   /** Memory in use. */
   stats(): DeviceStats;
-  /** Times of what runs; only on devices that run behind the host. */
-  readonly timeline?: Timeline;
   /** Looks at a flag at the next read or synchronisation; only on devices that run behind the host. */
   defer?(check: DeferredCheck): void;
   /** Captures what `body` asks for instead of running it; only on devices that have graphs. */

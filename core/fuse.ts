@@ -24,11 +24,11 @@ export const maxLeaves = 12;
 /** Largest number of expression nodes that stay pending. */
 export const maxNodes = 64;
 
-/** Called with each launch, when something wants to watch. */
-export const observer: { launch?: (launch: Launch) => void } = {};
+/** Called with each launch, when something wants to watch (the profiler, `explain`). */
+export const observer: { launch?: (launch: Launch, what: string) => void } = {};
 
-function run(device: Device, launch: Launch): void {
-  observer.launch?.(launch);
+function run(device: Device, launch: Launch, what: string): void {
+  observer.launch?.(launch, what);
   device.launch(launch);
 }
 
@@ -218,7 +218,6 @@ export function materialize(value: Value): void {
   if (size > 0) {
     const flat = shape.length === 0 || allFlat(leaves, leaves.length, size);
     run(value.device, {
-      name: pending.template.name,
       program: place.program!,
       sizes: flat ? [size] : shape,
       outerRank: flat ? 0 : shape.length - 1,
@@ -230,7 +229,7 @@ export function materialize(value: Value): void {
       limits: none,
       outputs: [strided(value, flat ? unit : value.strides)],
       scalars,
-    });
+    }, pending.template.name);
   }
   value.settle();
 }
@@ -364,7 +363,6 @@ function runDense(
   const flat = place.mergeable &&
     allFlat(leaves, streamed, size) && allFlat(results, results.length, size);
   const launch: Launch = {
-    name: kernel.name,
     program,
     sizes: flat ? [size] : pick(space, order, 0, order.length),
     outerRank: flat ? 0 : outerRank,
@@ -392,7 +390,7 @@ function runDense(
     live: kernel.live && (() => [...fusion.scalars, ...kernel.live!()]),
   };
   try {
-    run(device, launch);
+    run(device, launch, kernel.name);
   } catch (error) {
     // Nobody gets the results of a kernel that did not run.
     results.forEach((r, i) => {
@@ -485,13 +483,26 @@ export function contiguous(value: Value): Value {
   return value.contiguous ? value.retain() : copy(value);
 }
 
-/** A contiguous copy. */
-export function copy(value: Value): Value {
-  return runRows(value.device, {
+/** A stored form of the value with the given strides (contiguous when omitted): itself (retained), or a copy. */
+export function dense(value: Value, strides?: readonly number[]): Value {
+  if (strides === undefined) return contiguous(value);
+  materialize(value);
+  const same = value.shape.every((n, d) =>
+    n === 1 || value.strides[d] === strides[d]
+  );
+  return same ? value.retain() : copy(value, strides);
+}
+
+/** A copy: contiguous, or dense in another order of the axes. */
+export function copy(value: Value, strides?: readonly number[]): Value {
+  const { device, dtype, shape } = value;
+  const into = strides && [Value.empty(device, dtype, shape, strides)];
+  return runRows(device, {
     name: "copy",
-    space: value.shape,
+    space: shape,
     axes: [],
     streams: [value],
+    into,
     passes: 1,
     build: ({ streams }) => ({
       stages: [],

@@ -22,7 +22,6 @@ export {
   deviceNames,
   getDevice,
   setDefaultDevice,
-  type TimelineEntry,
 } from "./device.ts";
 export { CapturedGraph, captureGraph } from "./capture.ts";
 export { Scope, scope } from "./scope.ts";
@@ -45,5 +44,4 @@ export {
   customFunction,
   recompute,
 } from "./custom.ts";
-export { Profile, type ProfileEvent, Profiler } from "./profiler.ts";
 export { assign } from "./update.ts";

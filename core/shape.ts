@@ -40,6 +40,34 @@ export function isContiguous(
   return true;
 }
 
+/** Strides, in elements, of dense images [N, C, spatial…] whose channels lie last in memory. */
+export function channelsLastStrides(shape: Shape): number[] {
+  const strides = new Array<number>(shape.length);
+  let stride = strides[1] = 1;
+  stride = shape[1];
+  for (let i = shape.length - 1; i >= 2; i--) {
+    strides[i] = stride;
+    stride *= shape[i];
+  }
+  strides[0] = stride;
+  return strides;
+}
+
+/**
+ * Whether images [N, C, spatial…] are dense with their channels last in
+ * memory, and not row by row as well (as images of one channel or one position
+ * are).
+ */
+export function isChannelsLast(
+  shape: Shape,
+  strides: readonly number[],
+): boolean {
+  if (shape.length < 3 || shape.length > 5) return false;
+  if (isContiguous(shape, strides)) return false;
+  const last = channelsLastStrides(shape);
+  return shape.every((n, d) => n === 1 || strides[d] === last[d]);
+}
+
 /** Whether two shapes are the same. */
 export function sameShape(a: Shape, b: Shape): boolean {
   if (a === b) return true;

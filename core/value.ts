@@ -132,11 +132,15 @@ export class Value implements Strided {
     if (journals > 0) note(this, 0);
   }
 
-  /** Uninitialised contiguous memory. */
-  static empty(device: Device, dtype: DType, shape: Shape): Value {
+  /** Uninitialised memory: contiguous, or dense in another order of the axes. */
+  static empty(
+    device: Device,
+    dtype: DType,
+    shape: Shape,
+    strides: readonly number[] = contiguousStrides(shape),
+  ): Value {
     const size = sizeOf(shape);
     const storage = allocate(device, dtype, shape, size);
-    const strides = contiguousStrides(shape);
     const value = new Value(
       device,
       dtype,

@@ -5,17 +5,15 @@
  * @module
  */
 
-import type { Block, ConvSpec, DeviceKernels } from "../core/device.ts";
 import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
-import { contiguous } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
 import { type Shape, sizeOf } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
-import { Value } from "../core/value.ts";
 import { add } from "./arithmetic.ts";
 import { reshape, sum } from "./foundation.ts";
 import { batchMatmul } from "./matmul.ts";
 import { t } from "./samples.ts";
+import { overWindows } from "./window_kernels.ts";
 import {
   columnsValue,
   type Geometry,
@@ -98,65 +96,6 @@ function sameFloat(what: string, ...tensors: (Tensor | undefined)[]): void {
   }
 }
 
-/** The device's own kernels, for what they can do: f32 over one or two axes. */
-function fast<K extends keyof DeviceKernels>(
-  x: Tensor,
-  spatial: number,
-  name: K,
-): DeviceKernels[K] | undefined {
-  return x.dtype === "f32" && spatial <= 2 ? x.device.kernels[name] : undefined;
-}
-
-/** What the device's kernels need to know; one spatial axis is a row of height 1. */
-export function convSpec(
-  n: number,
-  inChannels: number,
-  outChannels: number,
-  g: Geometry,
-  groups: number,
-): ConvSpec {
-  const two = <T>(list: readonly T[], first: T): [T, T] =>
-    list.length === 1 ? [first, list[0]] : [list[0], list[1]];
-  const [inHeight, inWidth] = two(g.input, 1);
-  const [outHeight, outWidth] = two(g.output, 1);
-  const [kernelHeight, kernelWidth] = two(g.kernel, 1);
-  const [strideHeight, strideWidth] = two(g.stride, 1);
-  const [padTop, padLeft] = two(g.before, 0);
-  const [dilationHeight, dilationWidth] = two(g.dilation, 1);
-  return {
-    batch: n,
-    inChannels,
-    inHeight,
-    inWidth,
-    outChannels,
-    outHeight,
-    outWidth,
-    kernelHeight,
-    kernelWidth,
-    strideHeight,
-    strideWidth,
-    padTop,
-    padLeft,
-    dilationHeight,
-    dilationWidth,
-    groups,
-  };
-}
-
-/** Runs `body` with contiguous forms of values, and releases those. */
-export function withBlocks<T>(
-  values: readonly Value[],
-  body: (...blocks: Block[]) => T,
-): T {
-  const dense: Value[] = [];
-  try {
-    for (const value of values) dense.push(contiguous(value));
-    return body(...dense);
-  } finally {
-    for (const value of dense) value.release();
-  }
-}
-
 const product = (shape: Shape) => shape.reduce((a, b) => a * b, 1);
 
 /** Columns of x as [N, groups, channels per group · taps, windows]. */
@@ -213,14 +152,19 @@ export const conv: (
       );
     }
     const y = [n, m, ...g.output];
-    const kernel = fast(x, g.input.length, "conv2d");
-    if (kernel !== undefined && sizeOf(y) > 0) {
-      const values = [x.value, w.value, ...(b === undefined ? [] : [b.value])];
-      return withBlocks(values, (xs, ws, bs) => {
-        const result = new Tensor(Value.empty(x.device, x.dtype, y));
-        kernel(convSpec(n, c, m, g, groups), xs, ws, bs, result.value);
-        return result;
-      });
+    const along = (b: Tensor) => reshape(b, [m, ...g.output.map(() => 1)]);
+    const { kernels } = x.device;
+    if (kernels.conv !== undefined && sizeOf(y) > 0) {
+      const ask = (...vectors: Tensor[]) =>
+        overWindows(
+          { images: [x, w], vectors, result: y },
+          { batch: n, inChannels: c, outChannels: m, groups, ...g },
+          (spec, [xs, ws, bs], ys) => kernels.conv!(spec, xs, ws, bs, ys),
+        );
+      const done = b === undefined ? ask() : ask(b);
+      if (done !== undefined) return done;
+      const bare = b === undefined ? undefined : ask();
+      if (bare !== undefined) return add(bare, along(b!));
     }
     const columns = groupedColumns(x, g, groups);
     const filters = reshape(w, [
@@ -230,9 +174,7 @@ export const conv: (
       product(w.shape.slice(1)),
     ]);
     const result = reshape(batchMatmul(filters, columns), y);
-    return b === undefined
-      ? result
-      : add(result, reshape(b, [m, ...g.output.map(() => 1)]));
+    return b === undefined ? result : add(result, along(b));
   },
   // ∂conv: dx and dw are the two other members of the family, db = Σ g
   gradient: ({ inputs: [x, w], shapes, grad, attrs, needs }) => [
@@ -301,13 +243,14 @@ export const convInputGrad: (
     const geo = geometry("convolve", spatial, w.shape.slice(2), options);
     checkGradient(g.shape, [n, w.shape[0], ...geo.output]);
     const x = [n, c, ...spatial];
-    const kernel = fast(g, spatial.length, "conv2dInputGrad");
-    if (kernel !== undefined && sizeOf(x) > 0 && g.size > 0) {
-      return withBlocks([g.value, w.value], (gs, ws) => {
-        const result = new Tensor(Value.empty(g.device, g.dtype, x));
-        kernel(convSpec(n, c, m, geo, groups), gs, ws, result.value);
-        return result;
-      });
+    const { kernels } = g.device;
+    if (kernels.convInputGrad !== undefined && sizeOf(x) > 0 && g.size > 0) {
+      const done = overWindows(
+        { images: [g, w], result: x },
+        { batch: n, inChannels: c, outChannels: m, groups, ...geo },
+        (spec, [gs, ws], dx) => kernels.convInputGrad!(spec, gs, ws, dx),
+      );
+      if (done !== undefined) return done;
     }
     const taps = product(geo.kernel), windows = product(geo.output);
     const filters = reshape(w, [1, groups, m / groups, (c / groups) * taps]);
@@ -373,13 +316,14 @@ export const convWeightGrad: (
     const geo = geometry("convolve", x.shape.slice(2), extents, options);
     checkGradient(g.shape, [n, m, ...geo.output]);
     const w = [m, c / groups, ...extents];
-    const kernel = fast(x, extents.length, "conv2dWeightGrad");
-    if (kernel !== undefined && x.size > 0 && g.size > 0) {
-      return withBlocks([x.value, g.value], (xs, gs) => {
-        const result = new Tensor(Value.empty(x.device, x.dtype, w));
-        kernel(convSpec(n, c, m, geo, groups), xs, gs, result.value);
-        return result;
-      });
+    const { kernels } = x.device;
+    if (kernels.convWeightGrad !== undefined && x.size > 0 && g.size > 0) {
+      const done = overWindows(
+        { images: [x, g], result: w },
+        { batch: n, inChannels: c, outChannels: m, groups, ...geo },
+        (spec, [xs, gs], dw) => kernels.convWeightGrad!(spec, xs, gs, dw),
+      );
+      if (done !== undefined) return done;
     }
     const grads = reshape(g, [n, groups, m / groups, product(geo.output)]);
     const columns = groupedColumns(x, geo, groups);

@@ -4,14 +4,12 @@
  * @module
  */
 
-import type { DeviceKernels } from "../core/device.ts";
 import { runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
 import { Tensor } from "../core/tensor.ts";
 import { Value } from "../core/value.ts";
 import * as k from "../kernel/expr.ts";
 import type { Expr } from "../kernel/expr.ts";
-import { convSpec, withBlocks } from "./convolution.ts";
 import { t } from "./samples.ts";
 import {
   type Geometry,
@@ -28,6 +26,7 @@ import {
   tap,
 } from "./pool_windows.ts";
 import { placeAt } from "./plane_positions.ts";
+import { overWindows } from "./window_kernels.ts";
 
 /** Options of pooling. */
 export interface PoolOptions {
@@ -45,17 +44,18 @@ export interface PoolOptions {
 export function maximum(x: Tensor, g: Geometry): [Tensor, Tensor] {
   const rank = g.input.length;
   const [n, c] = x.shape;
-  const kernel: DeviceKernels["maxPool2d"] = x.dtype === "f32" && rank <= 2
-    ? x.device.kernels.maxPool2d
-    : undefined;
+  const { kernels } = x.device;
   const shape = [n, c, ...g.output];
-  if (kernel !== undefined && x.size > 0) {
-    return withBlocks([x.value], (xs) => {
-      const y = Value.empty(x.device, x.dtype, shape);
-      const indices = Value.empty(x.device, "i64", shape);
-      kernel(convSpec(n, c, c, g, c), xs, y, indices);
-      return [new Tensor(y), new Tensor(indices)];
-    });
+  if (kernels.maxPool !== undefined && x.size > 0) {
+    const indices = Value.empty(x.device, "i64", shape);
+    const y = overWindows(
+      { images: [x], result: shape },
+      { batch: n, inChannels: c, outChannels: c, groups: c, ...g },
+      (spec, [xs], y) =>
+        !spec.channelsLast && kernels.maxPool!(spec, xs, y, indices),
+    );
+    if (y !== undefined) return [y, new Tensor(indices)];
+    indices.release();
   }
   const { scalars, types } = windowScalars(g);
   const [y, indices] = runRows(x.device, {

@@ -4,16 +4,15 @@
  * @module
  */
 
-import type { ConvSpec, DeviceKernels } from "../core/device.ts";
 import { runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
 import { contiguousStrides, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import { Value } from "../core/value.ts";
 import * as k from "../kernel/expr.ts";
-import { withBlocks } from "./convolution.ts";
 import { cast } from "./foundation.ts";
 import { t } from "./samples.ts";
+import { withBlocks } from "./window_kernels.ts";
 
 /**
  * Adds values to the given positions of zero planes: the adjoint of {@linkcode pickAt}.
@@ -47,20 +46,20 @@ export const placeAt: (x: Tensor, indices: Tensor, spatial: Shape) => Tensor =
         return cast(placeAt(cast(x, "f32"), indices, spatial), x.dtype);
       }
       const shape = [n, c, ...spatial];
-      const kernel: DeviceKernels["maxPool2dGrad"] = x.dtype === "f32"
-        ? x.device.kernels.maxPool2dGrad
-        : undefined;
-      if (kernel !== undefined && x.size > 0) {
-        return withBlocks([x.value, indices.value], (values, places) => {
-          const result = Value.empty(x.device, x.dtype, shape);
-          kernel(
-            planesSpec(n, c, plane, x.size / (n * c)),
-            values,
-            places,
-            result,
-          );
-          return new Tensor(result);
+      const { kernels } = x.device;
+      if (kernels.placeAt !== undefined && x.size > 0) {
+        const planes = n * c;
+        const positions = x.size / planes;
+        const spec = { dtype: x.dtype, planes, size: plane, positions };
+        const done = withBlocks([x.value, indices.value], (values, places) => {
+          const result = new Tensor(Value.empty(x.device, x.dtype, shape));
+          if (kernels.placeAt!(spec, values, places, result.value)) {
+            return result;
+          }
+          result.dispose();
+          return undefined;
         });
+        if (done !== undefined) return done;
       }
       const target = filled(x, [n * c, plane]);
       if (x.size > 0) {
@@ -91,33 +90,6 @@ export const placeAt: (x: Tensor, indices: Tensor, spatial: Shape) => Tensor =
       [2, 3],
     ]],
   });
-
-/** Planes of `size` cells and `count` positions in each, as a window geometry. */
-function planesSpec(
-  batch: number,
-  channels: number,
-  size: number,
-  count: number,
-): ConvSpec {
-  return {
-    batch,
-    inChannels: channels,
-    outChannels: channels,
-    inHeight: 1,
-    inWidth: size,
-    outHeight: 1,
-    outWidth: count,
-    kernelHeight: 1,
-    kernelWidth: 1,
-    strideHeight: 1,
-    strideWidth: 1,
-    padTop: 0,
-    padLeft: 0,
-    dilationHeight: 1,
-    dilationWidth: 1,
-    groups: channels,
-  };
-}
 
 function filled(like: Tensor, shape: Shape): Value {
   const [zeros] = runRows(like.device, {

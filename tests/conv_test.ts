@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import type { ConvSpec } from "../core/device.ts";
+import type { PlaneSpec } from "../devices/cpu/plane_spec.ts";
 import {
   conv2d,
   conv2dInputGrad,
@@ -22,7 +22,7 @@ interface Case {
   groups?: number;
 }
 
-function specOf(c: Case): ConvSpec {
+function specOf(c: Case): PlaneSpec {
   const [inHeight, inWidth] = c.size;
   const [kernelHeight, kernelWidth] = c.kernel;
   const [strideHeight, strideWidth] = c.stride ?? [1, 1];
@@ -62,7 +62,7 @@ function specOf(c: Case): ConvSpec {
 
 /** Calls f with the indices of x, w and y for every product of the convolution. */
 function forEachProduct(
-  s: ConvSpec,
+  s: PlaneSpec,
   f: (x: number, w: number, y: number) => void,
 ): void {
   const inputs = s.inChannels / s.groups, outputs = s.outChannels / s.groups;

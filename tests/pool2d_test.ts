@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
-import type { ConvSpec } from "../core/device.ts";
+import type { PlaneSpec } from "../devices/cpu/plane_spec.ts";
 import { allocate, heap, release } from "../devices/cpu/memory.ts";
-import { maxPool2d, maxPool2dGrad } from "../devices/cpu/pool2d.ts";
+import { maxPool2d, placeAt } from "../devices/cpu/pool2d.ts";
 import { setThreads, startWorkers, threads } from "../devices/cpu/pool.ts";
 
 function specOf(
@@ -12,7 +12,7 @@ function specOf(
   dilation: readonly number[],
   ceil: boolean,
   planes = 3,
-): ConvSpec {
+): PlaneSpec {
   const extent = (d: number) => {
     const span = size[d] + 2 * pad[d] - dilation[d] * (kernel[d] - 1) - 1;
     const windows = (ceil ? Math.ceil : Math.floor)(span / stride[d]) + 1;
@@ -41,7 +41,7 @@ function specOf(
 }
 
 /** PyTorch's rule: row by row, a larger value or a NaN takes over. */
-function reference(s: ConvSpec, x: Float32Array): [number[], number[]] {
+function reference(s: PlaneSpec, x: Float32Array): [number[], number[]] {
   const values: number[] = [], places: number[] = [];
   const plane = s.inHeight * s.inWidth;
   for (let p = 0; p < s.batch * s.inChannels; p++) {
@@ -78,7 +78,7 @@ function random(): number {
   return state >>> 16;
 }
 
-function check(s: ConvSpec): void {
+function check(s: PlaneSpec): void {
   const size = s.batch * s.inChannels * s.inHeight * s.inWidth;
   const windows = s.batch * s.inChannels * s.outHeight * s.outWidth;
   const x = allocate(size * 4 + 256) + 128, y = allocate(windows * 4 + 64);
@@ -113,7 +113,17 @@ function check(s: ConvSpec): void {
     ys[i] = random() % 17 - 8;
     gradient[Math.floor(i / perPlane) * plane + expected[i]] += ys[i];
   }
-  maxPool2dGrad(s, y, indices, dx);
+  placeAt(
+    {
+      dtype: "f32",
+      planes: s.batch * s.inChannels,
+      size: plane,
+      positions: perPlane,
+    },
+    y,
+    indices,
+    dx,
+  );
   assertEquals([...dxs], [...gradient], what);
   assertEquals(heap.f32[dx / 4 + size], 99);
   for (const at of [x - 128, y, indices, dx]) release(at);

@@ -10,7 +10,7 @@
  * @module
  */
 
-import type { ConvSpec } from "../../core/device.ts";
+import type { PlaneSpec } from "./plane_spec.ts";
 import { interleaveKernel, interleaveParameters } from "./conv_pad.ts";
 import {
   correlate,
@@ -43,7 +43,7 @@ const phaseRoom = new Scratch();
  * [outChannels] or address 0; all are byte addresses of dense f32.
  */
 export function conv2d(
-  spec: ConvSpec,
+  spec: PlaneSpec,
   x: number,
   w: number,
   bias: number,
@@ -103,7 +103,7 @@ function fillPlanes(
 
 /** dx = the gradient of Σ dy·(x ⋆ w) with respect to x; addresses as in `conv2d`. */
 export function conv2dInputGrad(
-  spec: ConvSpec,
+  spec: PlaneSpec,
   dy: number,
   w: number,
   dx: number,
@@ -159,7 +159,7 @@ export function conv2dInputGrad(
  * for which that is whole: windows that slide over dy by single steps.
  */
 function inputGradPhase(
-  spec: ConvSpec,
+  spec: PlaneSpec,
   dy: number,
   w: number,
   target: number,

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { ConvSpec } from "../../core/device.ts";
+import type { PlaneSpec } from "./plane_spec.ts";
 import { directKernel, directParameters } from "./conv_direct.ts";
 import {
   correlateKernel,
@@ -344,7 +344,7 @@ function padBias(bias: number, groups: number, rows: number): number {
 }
 
 /** A 1×1 convolution without padding or steps sees each plane as one long row. */
-export function flattened(spec: ConvSpec): ConvSpec {
+export function flattened(spec: PlaneSpec): PlaneSpec {
   const { kernelHeight, kernelWidth, inHeight, inWidth } = spec;
   const plain = kernelHeight === 1 && kernelWidth === 1 &&
     spec.strideHeight === 1 && spec.strideWidth === 1 &&
@@ -361,14 +361,14 @@ export function flattened(spec: ConvSpec): ConvSpec {
 }
 
 /** Whether a convolution has no results, or sums of nothing. */
-export function isEmpty(spec: ConvSpec): boolean {
+export function isEmpty(spec: PlaneSpec): boolean {
   return spec.batch === 0 || spec.inChannels === 0 || spec.outChannels === 0 ||
     spec.inHeight === 0 || spec.inWidth === 0 || spec.outHeight === 0 ||
     spec.outWidth === 0 || spec.kernelHeight === 0 || spec.kernelWidth === 0;
 }
 
 /** The windows that the result's elements are sums over. */
-export function forwardSliding(spec: ConvSpec): Sliding {
+export function forwardSliding(spec: PlaneSpec): Sliding {
   const taps: Tap[] = [];
   for (let y = 0; y < spec.kernelHeight; y++) {
     for (let x = 0; x < spec.kernelWidth; x++) {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { ConvSpec } from "../../core/device.ts";
+import type { PlaneSpec } from "./plane_spec.ts";
 import {
   directGradientKernel,
   directGradientParameters,
@@ -43,7 +43,7 @@ const gradients = new Scratch(), threadRoom = new Scratch();
 
 /** dw = the gradient of Σ dy·(x ⋆ w) with respect to w; addresses as in `conv2d`. */
 export function conv2dWeightGrad(
-  spec: ConvSpec,
+  spec: PlaneSpec,
   x: number,
   dy: number,
   dw: number,

@@ -17,13 +17,15 @@ import {
   type ScatterSpec,
   type SortSpec,
   Storage,
+  type WindowSpec,
 } from "../../core/device.ts";
 import { bytesOf } from "../../core/dtype.ts";
 import { conv2d, conv2dInputGrad, conv2dWeightGrad } from "./conv.ts";
 import { matmul } from "./gemm.ts";
 import { launch } from "./launch.ts";
 import { allocate, heap, memoryStats, release } from "./memory.ts";
-import { maxPool2d, maxPool2dGrad } from "./pool2d.ts";
+import { type PlaneSpec, planeSpec } from "./plane_spec.ts";
+import { maxPool2d, placeAt } from "./pool2d.ts";
 import { scan } from "./scan.ts";
 import { scatter } from "./scatter.ts";
 import { sort } from "./sort.ts";
@@ -38,22 +40,46 @@ function at(block: Block): number {
   return addressOf(block, 4);
 }
 
+/** Runs a kernel over planes, if it takes the operands. */
+function overPlanes(
+  spec: WindowSpec,
+  kernel: (planes: PlaneSpec) => void,
+): boolean {
+  const planes = planeSpec(spec);
+  if (planes === undefined) return false;
+  kernel(planes);
+  return true;
+}
+
 /** The device named `cpu`. */
 export class CpuDevice implements Device {
   /** Name of the device. */
   readonly name = "cpu";
   /** Fast paths. */
   readonly kernels: DeviceKernels = {
-    conv2d: (spec, x, w, bias, y) =>
-      conv2d(spec, at(x), at(w), bias === undefined ? 0 : at(bias), at(y)),
-    conv2dInputGrad: (spec, dy, w, dx) =>
-      conv2dInputGrad(spec, at(dy), at(w), at(dx)),
-    conv2dWeightGrad: (spec, x, dy, dw) =>
-      conv2dWeightGrad(spec, at(x), at(dy), at(dw)),
-    maxPool2d: (spec, x, y, indices) =>
-      maxPool2d(spec, at(x), at(y), addressOf(indices, 8)),
-    maxPool2dGrad: (spec, dy, indices, dx) =>
-      maxPool2dGrad(spec, at(dy), addressOf(indices, 8), at(dx)),
+    conv: (spec, x, w, bias, y) =>
+      overPlanes(spec, (planes) =>
+        conv2d(
+          planes,
+          at(x),
+          at(w),
+          bias === undefined ? 0 : at(bias),
+          at(y),
+        )),
+    convInputGrad: (spec, dy, w, dx) =>
+      overPlanes(spec, (p) => conv2dInputGrad(p, at(dy), at(w), at(dx))),
+    convWeightGrad: (spec, x, dy, dw) =>
+      overPlanes(spec, (p) => conv2dWeightGrad(p, at(x), at(dy), at(dw))),
+    maxPool: (spec, x, y, indices) =>
+      overPlanes(
+        spec,
+        (p) => maxPool2d(p, at(x), at(y), addressOf(indices, 8)),
+      ),
+    placeAt: (spec, values, indices, planes) => {
+      if (spec.dtype !== "f32") return false;
+      placeAt(spec, at(values), addressOf(indices, 8), at(planes));
+      return true;
+    },
   };
 
   /** Takes memory; its contents are whatever was there. */

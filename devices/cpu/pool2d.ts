@@ -8,7 +8,8 @@
  * @module
  */
 
-import type { ConvSpec } from "../../core/device.ts";
+import type { PlanesSpec } from "../../core/device.ts";
+import type { PlaneSpec } from "./plane_spec.ts";
 import {
   type FunctionBuilder,
   ModuleBuilder,
@@ -63,7 +64,7 @@ const worthSharing = 2 ** 14;
  * Arguments are byte addresses; `spec.inChannels` counts the channels.
  */
 export function maxPool2d(
-  spec: ConvSpec,
+  spec: PlaneSpec,
   x: number,
   y: number,
   indices: number,
@@ -100,20 +101,21 @@ export function maxPool2d(
   );
 }
 
-/** Adds the gradient of each window to the position that won it; dx is overwritten. See `maxPool2d`. */
-export function maxPool2dGrad(
-  spec: ConvSpec,
-  dy: number,
+/**
+ * Adds each value to the position in its plane that `indices` says, in order;
+ * the planes are overwritten. Arguments are byte addresses.
+ */
+export function placeAt(
+  { planes, size, positions }: PlanesSpec,
+  values: number,
   indices: number,
-  dx: number,
+  target: number,
 ): void {
-  const plane = spec.inHeight * spec.inWidth;
-  const windows = spec.outHeight * spec.outWidth;
   runKernel(
     cachedKernel("maxPool gradient", gradientKernel),
-    block.fill(dx, dy, indices, plane, windows),
-    spec.batch * spec.inChannels,
-    Math.ceil(worthSharing / Math.max(1, windows)),
+    block.fill(target, values, indices, size, positions),
+    planes,
+    Math.ceil(worthSharing / Math.max(1, positions)),
   );
 }
 

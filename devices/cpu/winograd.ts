@@ -13,7 +13,7 @@
  * @module
  */
 
-import type { ConvSpec } from "../../core/device.ts";
+import type { PlaneSpec } from "./plane_spec.ts";
 import { matmul } from "./gemm.ts";
 import { cachedKernel, runKernel, threads } from "./pool.ts";
 import { ParameterBlock, Scratch } from "./scratch.ts";
@@ -48,7 +48,7 @@ const planeRoom = new Scratch();
  * Whether a convolution with `height`×`width` results is faster by minimal
  * filtering: estimated cycles for products and transforms against products alone.
  */
-function pays(spec: ConvSpec, height: number, width: number): boolean {
+function pays(spec: PlaneSpec, height: number, width: number): boolean {
   const size = spec.kernelHeight;
   const { inChannels, outChannels, batch } = spec;
   const suits = (size === 3 || size === 5) && size === spec.kernelWidth &&
@@ -70,12 +70,12 @@ function pays(spec: ConvSpec, height: number, width: number): boolean {
 }
 
 /** Whether `winogradForward` is worth while. */
-export function forwardPays(spec: ConvSpec): boolean {
+export function forwardPays(spec: PlaneSpec): boolean {
   return pays(spec, spec.outHeight, spec.outWidth);
 }
 
 /** Whether `winogradInputGrad` is worth while. */
-export function inputGradPays(spec: ConvSpec): boolean {
+export function inputGradPays(spec: PlaneSpec): boolean {
   return pays(spec, spec.inHeight, spec.inWidth) || forwardPays(spec);
 }
 
@@ -89,7 +89,7 @@ interface PointFilters {
 
 /** Slides filters over all planes; `top` and `left` zero rows and columns come first. */
 function slide(
-  spec: ConvSpec,
+  spec: PlaneSpec,
   planes: Omit<Planes, "images">,
   filters: PointFilters,
   target: { address: number; rows: number; height: number; width: number },
@@ -162,7 +162,7 @@ function slide(
 
 /** y = x ⋆ w + bias; see `conv2d`. */
 export function winogradForward(
-  spec: ConvSpec,
+  spec: PlaneSpec,
   x: number,
   w: number,
   bias: number,
@@ -200,7 +200,7 @@ export function winogradForward(
  * else flipped filters slide over padded dy; see `conv2dInputGrad`.
  */
 export function winogradInputGrad(
-  spec: ConvSpec,
+  spec: PlaneSpec,
   dy: number,
   w: number,
   dx: number,
@@ -216,7 +216,7 @@ export function winogradInputGrad(
 
 /** dx = Σ B[(G·w·Gᵀ) ⊙ (A·dy·Aᵀ)]Bᵀ, windows added up where they overlap. */
 function overlapInputGrad(
-  spec: ConvSpec,
+  spec: PlaneSpec,
   dy: number,
   w: number,
   dx: number,
@@ -302,7 +302,7 @@ function overlapInputGrad(
 
 /** dx: flipped filters slide over padded dy. */
 function flippedInputGrad(
-  spec: ConvSpec,
+  spec: PlaneSpec,
   dy: number,
   w: number,
   dx: number,
@@ -339,7 +339,7 @@ function flippedInputGrad(
  * tiles by a matrix product per point; see `conv2dWeightGrad`.
  */
 export function winogradWeightGrad(
-  spec: ConvSpec,
+  spec: PlaneSpec,
   x: number,
   dy: number,
   dw: number,

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { ConvSpec } from "../../core/device.ts";
+import type { PlaneSpec } from "./plane_spec.ts";
 import { padPlanes } from "./conv_pad.ts";
 import { cachedKernel, runKernel, threads } from "./pool.ts";
 import { ParameterBlock, Scratch } from "./scratch.ts";
@@ -54,7 +54,7 @@ export interface Tiling {
 }
 
 /** Images per round such that transformed tiles of all channels keep to their room. */
-export function imagesPerRound(spec: ConvSpec, tilesPerImage: number): number {
+export function imagesPerRound(spec: PlaneSpec, tilesPerImage: number): number {
   const channels = spec.inChannels + spec.outChannels;
   const bytes = channels * tilesPerImage * pointCount * 4;
   const filters = spec.inChannels * spec.outChannels * pointCount * 4;
@@ -141,7 +141,7 @@ export function transformTiles(
 
 /** Transforms filters, flipped or not; returns the address of [points, outChannels, pitch]. */
 export function transformFilters(
-  spec: ConvSpec,
+  spec: PlaneSpec,
   w: number,
   flipped: boolean,
 ): { address: number; pitch: number; pointStride: number } {
