@@ -277,6 +277,32 @@ export interface DeviceGraph extends Disposable {
   replay(): void;
 }
 
+/** Choices that hold for a device until they are changed. */
+export interface DeviceOptions {
+  /** Whether f32 products and convolutions may round their operands to TF32 (10 bits of mantissa). */
+  tf32: boolean;
+  /** Whether libraries time their algorithms instead of trusting their heuristics. */
+  benchmark: boolean;
+}
+
+/** What took time on a device. */
+export interface TimelineEntry {
+  /** Kernel, library call or copy. */
+  readonly name: string;
+  /** When it began, in microseconds of `performance.now()`'s clock. */
+  readonly start: number;
+  /** Microseconds that it took. */
+  readonly duration: number;
+}
+
+/** The times of work on a device that runs behind the host. */
+export interface Timeline {
+  /** Starts to note what runs. */
+  begin(): void;
+  /** Waits for the device, and gives what was noted since. */
+  end(): readonly TimelineEntry[];
+}
+
 /** A place where tensors live and operators run. */
 export interface Device {
   /** `cpu`, `cuda:0`, … */
@@ -307,6 +333,10 @@ export interface Device {
   synchronize(): void;
   /** Memory in use. */
   stats(): DeviceStats;
+  /** Choices; only on devices that have any. */
+  readonly options?: DeviceOptions;
+  /** Times of what runs; only on devices that run behind the host. */
+  readonly timeline?: Timeline;
   /** Looks at a flag at the next read or synchronisation; only on devices that run behind the host. */
   defer?(check: DeferredCheck): void;
   /** Captures what `body` asks for instead of running it; only on devices that have graphs. */
