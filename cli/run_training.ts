@@ -28,6 +28,7 @@ import { RunLog } from "../train/run_log.ts";
 import { observes } from "../train/schedule.ts";
 import type { Values } from "../train/settings.ts";
 import { logging, progressDisplay } from "../train/show.ts";
+import { tracing } from "../train/tracing.ts";
 import { exitCodes } from "./failure.ts";
 import { exists, runFiles } from "./run_folder.ts";
 import {
@@ -105,6 +106,9 @@ export async function runTraining(plan: TrainingPlan): Promise<number> {
       logging(log, values.logEvery),
       ...recipe.watch?.(trained, screen) ?? [],
       ...watchers(optimizer, values),
+      ...(values.trace === ""
+        ? []
+        : [tracing(values.trace, { table: display.print })]),
     ],
   }).finally(() => {
     stop[Symbol.dispose]();

@@ -144,6 +144,10 @@ interface Sink {
   leaf(leaf: Tensor, grad: Tensor): Tensor | undefined;
   /** Gets the gradient of an output of a record: complete, or in parts where the walk ends. */
   output?(node: Node, index: number, grad: Tensor): Tensor | undefined;
+  /** Called with the records that the walk comes to, in order. */
+  begin?(tape: readonly Node[]): void;
+  /** Called when a record was passed; returns what must outlive the walk. */
+  passed?(node: Node): readonly (Tensor | undefined)[];
   /** Called when every gradient has arrived; returns what must outlive the walk. */
   finish?(): readonly (Tensor | undefined)[];
   /** Whether the walk ends at an output of a record. */
@@ -166,6 +170,10 @@ class Walk {
 
   output(node: Node, index: number, grad: Tensor): Tensor | undefined {
     return this.#keep(this.sink.output?.(node, index, grad));
+  }
+
+  passed(node: Node): void {
+    this.sink.passed?.(node).forEach((result) => this.#keep(result));
   }
 
   finish(): void {
@@ -207,13 +215,33 @@ function total(sum: Tensor | undefined, grad: Tensor): Tensor {
   return result;
 }
 
-/** Passes gradients of leaves on: at once, or complete and through the hooks of leaves that have some. */
+const nothing: readonly (Tensor | undefined)[] = [];
+
+/**
+ * Passes gradients of leaves on: at once, or, for leaves that have hooks, when
+ * the walk has passed the last record that uses the leaf.
+ */
 class LeafGradients {
   readonly #waiting = new Map<Tensor, Tensor>();
+  /** Records ahead that use a leaf with hooks. */
+  readonly #uses = new Map<Tensor, number>();
+  /** Records ahead that may reach any leaf. */
+  #deep = 0;
 
   constructor(
     readonly deliver: (leaf: Tensor, grad: Tensor) => Tensor | undefined,
   ) {}
+
+  begin(tape: readonly Node[]): void {
+    for (const node of tape) {
+      if (node.reachesMore) this.#deep++;
+      for (const edge of node.edges) {
+        const leaf = edge?.leaf;
+        if (!leaf?.hooks?.length) continue;
+        this.#uses.set(leaf, (this.#uses.get(leaf) ?? 0) + 1);
+      }
+    }
+  }
 
   add(leaf: Tensor, grad: Tensor): Tensor | undefined {
     if (!leaf.hooks?.length) return this.deliver(leaf, grad);
@@ -222,13 +250,35 @@ class LeafGradients {
     return sum;
   }
 
-  finish(): (Tensor | undefined)[] {
-    return Array.from(this.#waiting, ([leaf, sum]) => {
+  passed(node: Node): readonly (Tensor | undefined)[] {
+    if (node.reachesMore) this.#deep--;
+    if (this.#uses.size === 0) return nothing;
+    let complete = node.reachesMore;
+    for (const edge of node.edges) {
+      const leaf = edge?.leaf;
+      const uses = leaf && this.#uses.get(leaf);
+      if (uses === undefined) continue;
+      if (uses > 1) this.#uses.set(leaf!, uses - 1);
+      else complete = this.#uses.delete(leaf!);
+    }
+    if (!complete || this.#deep > 0) return nothing;
+    return this.#deliver((leaf) => !this.#uses.has(leaf));
+  }
+
+  finish(): readonly (Tensor | undefined)[] {
+    return this.#deliver(() => true);
+  }
+
+  #deliver(complete: (leaf: Tensor) => boolean): (Tensor | undefined)[] {
+    const results: (Tensor | undefined)[] = [];
+    for (const [leaf, sum] of this.#waiting) {
+      if (!complete(leaf)) continue;
+      this.#waiting.delete(leaf);
       const seen = (leaf.hooks ?? []).reduce(callHook, sum);
-      const result = this.deliver(leaf, seen);
+      results.push(this.deliver(leaf, seen));
       if (!sum.persistent) sum.dispose();
-      return result;
-    });
+    }
+    return results;
   }
 }
 
@@ -309,19 +359,24 @@ function walkTape(
   const tape = tapeFrom(root, sink);
   const leading = sink.wanted && leadingTo(sink.wanted, tape);
   checkTape(tape, leading);
+  sink.begin?.(tape);
   const incoming = new Map<Node, (Tensor | undefined)[]>();
   const start: (Tensor | undefined)[] = [];
   start[index] = seed;
   incoming.set(root, start);
   for (const node of tape) {
     const grads = incoming.get(node);
-    if (grads === undefined) continue;
+    if (grads === undefined) {
+      walk.passed(node);
+      continue;
+    }
     incoming.delete(node);
     const leads = leading === undefined || leading.has(node);
     visit(node, grads, leads, incoming, walk);
     const shared = node.sequence < (sink.since ?? 0);
     if (!retain && !shared) node.release();
     for (const grad of grads) if (!grad?.persistent) grad?.dispose();
+    walk.passed(node);
   }
 }
 
@@ -431,6 +486,8 @@ export function backward(result: Tensor, options: BackwardOptions = {}): void {
   });
   propagate(result, options, {
     leaf: (leaf, grad) => gathered.add(leaf, grad),
+    begin: (tape) => gathered.begin(tape),
+    passed: (node) => gathered.passed(node),
     finish: () => gathered.finish(),
   });
 }
@@ -467,6 +524,8 @@ export function gradients(
     leaf: (leaf, grad) =>
       wanted.includes(leaf) ? gathered.add(leaf, grad) : undefined,
     output: (node, index, grad) => collector.output(node, index, grad),
+    begin: (tape) => gathered.begin(tape),
+    passed: (node) => gathered.passed(node),
     finish: () => gathered.finish(),
     wanted,
   });

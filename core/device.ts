@@ -54,6 +54,8 @@ export interface Strided {
 
 /** One run of a row program. */
 export interface Launch {
+  /** What it computes, for profiles and messages. */
+  readonly name?: string;
   /** What to compute. */
   readonly program: Program;
   /** Extents of the outer axes, then of the inner axes. */

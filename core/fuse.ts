@@ -24,11 +24,11 @@ export const maxLeaves = 12;
 /** Largest number of expression nodes that stay pending. */
 export const maxNodes = 64;
 
-/** Called with each launch, when something wants to watch (the profiler, `explain`). */
-export const observer: { launch?: (launch: Launch, what: string) => void } = {};
+/** Called with each launch, when something wants to watch. */
+export const observer: { launch?: (launch: Launch) => void } = {};
 
-function run(device: Device, launch: Launch, what: string): void {
-  observer.launch?.(launch, what);
+function run(device: Device, launch: Launch): void {
+  observer.launch?.(launch);
   device.launch(launch);
 }
 
@@ -218,6 +218,7 @@ export function materialize(value: Value): void {
   if (size > 0) {
     const flat = shape.length === 0 || allFlat(leaves, leaves.length, size);
     run(value.device, {
+      name: pending.template.name,
       program: place.program!,
       sizes: flat ? [size] : shape,
       outerRank: flat ? 0 : shape.length - 1,
@@ -229,7 +230,7 @@ export function materialize(value: Value): void {
       limits: none,
       outputs: [strided(value, flat ? unit : value.strides)],
       scalars,
-    }, pending.template.name);
+    });
   }
   value.settle();
 }
@@ -363,6 +364,7 @@ function runDense(
   const flat = place.mergeable &&
     allFlat(leaves, streamed, size) && allFlat(results, results.length, size);
   const launch: Launch = {
+    name: kernel.name,
     program,
     sizes: flat ? [size] : pick(space, order, 0, order.length),
     outerRank: flat ? 0 : outerRank,
@@ -390,7 +392,7 @@ function runDense(
     live: kernel.live && (() => [...fusion.scalars, ...kernel.live!()]),
   };
   try {
-    run(device, launch, kernel.name);
+    run(device, launch);
   } catch (error) {
     // Nobody gets the results of a kernel that did not run.
     results.forEach((r, i) => {

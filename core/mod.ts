@@ -22,6 +22,7 @@ export {
   deviceNames,
   getDevice,
   setDefaultDevice,
+  type TimelineEntry,
 } from "./device.ts";
 export { CapturedGraph, captureGraph } from "./capture.ts";
 export { Scope, scope } from "./scope.ts";
@@ -44,4 +45,5 @@ export {
   customFunction,
   recompute,
 } from "./custom.ts";
+export { Profile, type ProfileEvent, Profiler } from "./profiler.ts";
 export { assign } from "./update.ts";

@@ -16,3 +16,11 @@ export {
   type RootOptions,
 } from "./process_group.ts";
 export { type FinishOptions, type Work } from "./work.ts";
+export {
+  DataParallel,
+  dataParallel,
+  type DataParallelOptions,
+  type Shard,
+  type ShardLoss,
+} from "./data_parallel.ts";
+export type { Examples, GivenBatch } from "./shards.ts";

@@ -231,6 +231,49 @@ export class Optimizer<H extends object = object> implements Disposable {
     loadOptimizerState(this, this.#states, saved);
   }
 
+  /**
+   * An optimizer for copies of the parameters, with state of its own.
+   *
+   * @param copyOf The copy of a parameter.
+   */
+  replicate(copyOf: (parameter: Tensor) => Tensor): Optimizer<H> {
+    const groups = this.groups.map((group) => {
+      const { lr, policy, weightDecay, options, parameters } = group;
+      const copies = parameters.map(({ name, tensor }): [string, Tensor] => [
+        name,
+        copyOf(tensor),
+      ]);
+      return {
+        lr,
+        policy,
+        weightDecay,
+        ...options,
+        parameters: { namedParameters: () => copies },
+      };
+    });
+    const { maxGradientNorm, maxGradientValue } = this;
+    const common = { maxGradientNorm, maxGradientValue };
+    const replica = new Optimizer<H>(
+      this.method,
+      groups as Parameters<GroupOptions & H>,
+      common as CommonOptions & H,
+    );
+    replica.follow(this);
+    return replica;
+  }
+
+  /** Takes over the iteration and all options of the optimizer that this one replicates. */
+  follow(leader: Optimizer<H>): void {
+    this.iteration = leader.iteration;
+    this.maxGradientNorm = leader.maxGradientNorm;
+    this.maxGradientValue = leader.maxGradientValue;
+    this.groups.forEach((group, i) => {
+      const { lr, policy, weightDecay, options } = leader.groups[i];
+      Object.assign(group, { lr, policy, weightDecay });
+      Object.assign(group.options, options);
+    });
+  }
+
   /** Frees the state. The parameters are the caller's. */
   [Symbol.dispose](): void {
     for (const { tensors } of this.#states.values()) {

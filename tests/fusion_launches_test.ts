@@ -25,9 +25,11 @@ import { observer } from "../core/fuse.ts";
 function launches(body: () => unknown, size = 1): string[] {
   const seen: string[] = [];
   const before = observer.launch;
-  observer.launch = (launch, what) => {
-    before?.(launch, what);
-    if (launch.sizes.reduce((a, b) => a * b, 1) >= size) seen.push(what);
+  observer.launch = (launch) => {
+    before?.(launch);
+    if (launch.sizes.reduce((a, b) => a * b, 1) >= size) {
+      seen.push(launch.name!);
+    }
   };
   try {
     body();

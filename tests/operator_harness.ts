@@ -6,7 +6,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { getDevice, gradients, memory, scope, Tensor } from "../mod.ts";
+import { defaultDevice, gradients, memory, scope, Tensor } from "../mod.ts";
 import type { DeviceKernels } from "../core/device.ts";
 import {
   type DType,
@@ -190,7 +190,7 @@ function assertTensor(
 
 /** Runs `body` with the device's fast paths switched off, so that composed definitions run. */
 function withoutKernels(body: () => void): void {
-  const device = getDevice("cpu") as { kernels: DeviceKernels };
+  const device = defaultDevice() as { kernels: DeviceKernels };
   const { kernels } = device;
   device.kernels = {};
   try {
@@ -369,9 +369,11 @@ export function checkOperator(info: OpInfo, options: CheckOptions): void {
   });
   const after = memory();
   assertEquals(after.tensors, before.tensors, `${info.name}: live tensors`);
-  assertEquals(
-    after.devices.cpu?.liveBytes ?? 0,
-    before.devices.cpu?.liveBytes ?? 0,
-    `${info.name}: live bytes`,
-  );
+  for (const [name, { liveBytes }] of Object.entries(after.devices)) {
+    assertEquals(
+      liveBytes,
+      before.devices[name]?.liveBytes ?? 0,
+      `${info.name}: live bytes on ${name}`,
+    );
+  }
 }

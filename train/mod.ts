@@ -84,3 +84,4 @@ export {
   type ProgressDisplayOptions,
 } from "./show.ts";
 export { EventWriter, type EventWriterOptions } from "./tensorboard.ts";
+export { tracing, type TracingOptions } from "./tracing.ts";

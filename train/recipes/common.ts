@@ -85,6 +85,10 @@ export const commonSettings = {
   graph: switchSetting(
     "runs steps as a CUDA graph, which saves the host's part of them",
   ),
+  trace: textSetting(
+    "FILE",
+    "a trace of steps 11 to 15, which Perfetto opens; none by default",
+  ),
   curve: switchSetting("draws curve.svg and curve.png at the end", true),
   run: textSetting("FOLDER", "the run folder; runs/<time>_<model> by default"),
 } as const satisfies Settings;

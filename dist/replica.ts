@@ -1,0 +1,99 @@
+/**
+ * Copies of a model's tensors, which the model computes with for a while.
+ *
+ * @module
+ */
+
+import {
+  defaultDevice,
+  type Device,
+  setDefaultDevice,
+} from "../core/device.ts";
+import { persist } from "../core/scope.ts";
+import type { Tensor } from "../core/tensor.ts";
+import type { AnyModule } from "../nn/mod.ts";
+import { fill } from "../ops/foundation.ts";
+import type { Optimizer } from "../optim/mod.ts";
+
+/** The model's tensors on one device. */
+export class Replica implements Disposable {
+  /** Tensors of this device, in the order of the model's parameters. */
+  readonly parameters: readonly Tensor[];
+  /** Tensors of this device, in the order of the model's buffers. */
+  readonly buffers: readonly Tensor[];
+  /** Updates the parameters of this device. */
+  readonly optimizer: Optimizer;
+  readonly #own: readonly Tensor[];
+  readonly #others: readonly Tensor[];
+
+  /**
+   * Makes copies with undefined elements; on the model's own device, the
+   * replica is the model itself.
+   */
+  constructor(
+    model: AnyModule,
+    optimizer: Optimizer,
+    readonly device: Device,
+    readonly primary: boolean,
+  ) {
+    const parameters = model.parameters(), buffers = model.buffers();
+    this.#others = primary ? [] : [...parameters, ...buffers];
+    this.#own = this.#others.map((tensor) => {
+      const copy = persist(
+        fill(tensor.shape, 0, tensor.dtype, device).materialize(),
+      );
+      copy.value.madeBy = tensor.value.madeBy;
+      copy.value.loosen();
+      copy.requiresGrad = tensor.requiresGrad;
+      return copy;
+    });
+    const own = primary ? [...parameters, ...buffers] : this.#own;
+    this.parameters = own.slice(0, parameters.length);
+    this.buffers = own.slice(parameters.length);
+    const copies = new Map(this.#others.map((t, i) => [t, this.#own[i]]));
+    this.optimizer = primary
+      ? optimizer
+      : optimizer.replicate((parameter) => copies.get(parameter) ?? parameter);
+  }
+
+  /** Runs `body` with the model's tensors, and new ones, on this device. */
+  during<T>(body: () => T): T {
+    const before = defaultDevice().name;
+    setDefaultDevice(this.device.name);
+    this.#swap();
+    try {
+      return body();
+    } finally {
+      this.#swap();
+      setDefaultDevice(before);
+    }
+  }
+
+  /** Exchanges elements and gradients with the model's tensors, without a copy. */
+  #swap(): void {
+    this.#others.forEach((other, i) => {
+      const own = this.#own[i];
+      const value = other.value.retain();
+      other.setValue(own.value.retain());
+      own.setValue(value);
+      const { grad } = other;
+      other.grad = own.grad;
+      own.grad = grad;
+    });
+  }
+
+  /** Drops the gradients. */
+  zeroGrad(): void {
+    for (const parameter of this.parameters) {
+      parameter.grad?.dispose();
+      parameter.grad = undefined;
+    }
+  }
+
+  /** Frees the copies and the optimizer's state for them. */
+  [Symbol.dispose](): void {
+    if (this.primary) return;
+    this.optimizer[Symbol.dispose]();
+    for (const tensor of this.#own) tensor.dispose();
+  }
+}
