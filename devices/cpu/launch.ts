@@ -6,7 +6,8 @@
  */
 
 import type { Launch, Strided } from "../../core/device.ts";
-import { execute, product, type Walk } from "./launch_execute.ts";
+import { mergeAxes, product } from "../../kernel/walk.ts";
+import { execute } from "./launch_execute.ts";
 import { runSplit, splits } from "./launch_split.ts";
 import { runTransposed } from "./launch_transposed.ts";
 
@@ -43,7 +44,7 @@ export function launch(l: Launch): void {
   for (let i = 0; i < strides.length; i++) strides[i] = operands[i].strides;
   const walk = sizes.length === 1 || p.usesCoords
     ? { sizes, outerRank, strides }
-    : merge(sizes, outerRank, strides);
+    : mergeAxes(sizes, outerRank, strides);
   if (splits(p, walk)) runSplit(l, walk);
   else if (!runTransposed(l, walk, operands)) {
     execute(p, walk, operands, l.limits, l.scalars);
@@ -63,44 +64,4 @@ function emptyRows(l: Launch): void {
     strides: operands.map((o) => [...o.strides.slice(0, l.outerRank), 0]),
   };
   execute(l.program, walk, operands, l.limits, l.scalars);
-}
-
-/** Drops axes of extent 1 and joins neighbours that every operand walks without a break. */
-function merge(
-  sizes: readonly number[],
-  outerRank: number,
-  strides: readonly (readonly number[])[],
-): Walk {
-  const outSizes: number[] = [];
-  const outStrides: number[][] = strides.map(() => []);
-  let outerCount = 0;
-  for (let d = 0; d < sizes.length; d++) {
-    if (sizes[d] === 1) continue;
-    let last = outSizes.length - 1;
-    const sameGroup = d < outerRank ? last >= 0 : last >= outerCount;
-    if (sameGroup && joins(outStrides, last, strides, d, sizes[d])) {
-      outSizes[last] *= sizes[d];
-    } else {
-      last = outSizes.push(sizes[d]) - 1;
-      if (d < outerRank) outerCount = outSizes.length;
-    }
-    for (let i = 0; i < strides.length; i++) {
-      outStrides[i][last] = strides[i][d];
-    }
-  }
-  return { sizes: outSizes, outerRank: outerCount, strides: outStrides };
-}
-
-/** Whether every operand goes on along axis `d` where the last merged axis steps. */
-function joins(
-  merged: readonly (readonly number[])[],
-  last: number,
-  strides: readonly (readonly number[])[],
-  d: number,
-  size: number,
-): boolean {
-  for (let i = 0; i < strides.length; i++) {
-    if (merged[i][last] !== strides[i][d] * size) return false;
-  }
-  return true;
 }

@@ -12,18 +12,9 @@ import { type ParamLayout, paramLayout } from "../../kernel/wasm/params.ts";
 import { columnBlock, render, type Variant } from "../../kernel/wasm/render.ts";
 import type { Program } from "../../kernel/program.ts";
 import * as k from "../../kernel/expr.ts";
+import { product, type Walk } from "../../kernel/walk.ts";
 import { allocatePermanent, heap, memoryLimits } from "./memory.ts";
 import { type CpuKernel, createKernel, runKernel } from "./pool.ts";
-
-/** Axes to walk: extents, and the step of every operand along each, inputs first. */
-export interface Walk {
-  /** Extents of the outer axes, then of the inner ones. */
-  readonly sizes: readonly number[];
-  /** How many of the axes are outer ones. */
-  readonly outerRank: number;
-  /** Strides of every operand, in elements. */
-  readonly strides: readonly (readonly number[])[];
-}
 
 /** A compiled program and what is needed to call it. */
 export interface Compiled {
@@ -290,15 +281,4 @@ function fill(
         words[at >>> 2] = scalars[i];
     }
   }
-}
-
-/** The product of the extents from axis `from` to before axis `to`. */
-export function product(
-  sizes: readonly number[],
-  from: number,
-  to: number,
-): number {
-  let result = 1;
-  for (let d = from; d < to; d++) result *= sizes[d];
-  return result;
 }

@@ -10,7 +10,8 @@ import { bytesOf } from "../../core/dtype.ts";
 import type { Launch, Strided } from "../../core/device.ts";
 import { type Program, program, stageType } from "../../kernel/program.ts";
 import * as k from "../../kernel/expr.ts";
-import { execute, factsOf, product, type Walk } from "./launch_execute.ts";
+import { product, type Walk } from "../../kernel/walk.ts";
+import { execute, factsOf } from "./launch_execute.ts";
 import { allocate, release } from "./memory.ts";
 
 /** Elements of a long row that are reduced at once when there are few rows. */

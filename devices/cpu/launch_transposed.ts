@@ -9,7 +9,8 @@
 import { bytesOf } from "../../core/dtype.ts";
 import type { Launch, Strided } from "../../core/device.ts";
 import { contiguousStrides } from "../../core/shape.ts";
-import { execute, factsOf, product, type Walk } from "./launch_execute.ts";
+import { product, type Walk } from "../../kernel/walk.ts";
+import { execute, factsOf } from "./launch_execute.ts";
 import { allocate, release } from "./memory.ts";
 import { maxOuterAxes, transpose } from "./transpose.ts";
 
