@@ -16,6 +16,7 @@
  */
 
 import "./devices/cpu/device.ts";
+import "./devices/cuda/device.ts";
 import "./ops/methods.ts";
 import "./data/display.ts";
 

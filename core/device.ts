@@ -313,7 +313,7 @@ export interface Device {
   readonly kernels: DeviceKernels;
   /** Exchange of data among devices of this kind, where there is a library for it. */
   readonly collectives?: Collectives;
-  /** Reserves memory; contents are undefined. */
+  /** Reserves memory; contents are undefined. Throws an `OutOfMemoryError` when there is none left. */
   allocate(bytes: number): Storage;
   /** Returns memory. Called by {@linkcode Storage.release}. */
   free(storage: Storage): void;
@@ -321,6 +321,17 @@ export interface Device {
   write(storage: Storage, byteOffset: number, bytes: Uint8Array): void;
   /** Copies device bytes to the host, after all work queued before. */
   read(storage: Storage, byteOffset: number, bytes: Uint8Array): void;
+  /**
+   * Copies from a block of another device of this kind, or of this device,
+   * without the host; answers false when it cannot.
+   */
+  copy?(
+    target: Storage,
+    targetOffset: number,
+    source: Storage,
+    sourceOffset: number,
+    bytes: number,
+  ): boolean;
   /** Runs a row program. */
   launch(launch: Launch): void;
   /** Multiplies matrices. */
@@ -343,9 +354,20 @@ export interface Device {
   defer?(check: DeferredCheck): void;
   /** Captures what `body` asks for instead of running it; only on devices that have graphs. */
   capture?(body: () => void): DeviceGraph;
+  /** Frees everything that the device holds; tensors that live there are gone. */
+  close?(): void;
+}
+
+/** Devices of one kind, counted from 0: `cuda:0`, `cuda:1`, … */
+export interface DeviceFamily {
+  /** Opens one of them. */
+  open(ordinal: number): Device;
+  /** Why there is none that works here; undefined when there is one. */
+  unavailable(): string | undefined;
 }
 
 const devices = new Map<string, () => Device>();
+const families = new Map<string, DeviceFamily>();
 const opened = new Map<string, Device>();
 
 /** Makes a device known by name; it is opened at its first use. */
@@ -353,31 +375,84 @@ export function registerDevice(name: string, open: () => Device): void {
   devices.set(name, open);
 }
 
-/** Names of the devices that can be asked for. */
+/** Makes devices known by names such as `cuda`, which means `cuda:0`, and `cuda:1`. */
+export function registerFamily(name: string, family: DeviceFamily): void {
+  families.set(name, family);
+}
+
+/** Names of the devices that can be asked for; `cuda` stands for `cuda:0`, `cuda:1` and so on. */
 export function deviceNames(): string[] {
-  return [...devices.keys()];
+  return [...devices.keys(), ...families.keys()];
+}
+
+/** What a name means: the device's own name, its family and its number there. */
+function parse(name: string) {
+  const [, kind, digits] = /^(\w+?)(?::(\d+))?$/.exec(name) ?? [];
+  const family = families.get(kind);
+  const ordinal = Number(digits ?? 0);
+  return family && { own: `${kind}:${ordinal}`, family, ordinal };
+}
+
+/** Whether there may be a device of that name: its kind is known. */
+export function isDeviceName(name: string): boolean {
+  return name === "auto" || devices.has(name) || parse(name) !== undefined;
 }
 
 /**
- * The device of a name.
+ * The device of a name: `cpu`, `cuda` (which is `cuda:0`), `cuda:1`, or `auto`,
+ * the one that {@linkcode chooseDevice} names.
  *
  * @throws {RangeError} when there is no device of that name.
  */
 export function getDevice(name: string): Device {
-  let device = opened.get(name);
-  if (device === undefined) {
-    const open = devices.get(name);
-    if (open === undefined) {
-      throw new RangeError(
-        `Cannot use device "${name}": there is none of that name; there is ${
-          deviceNames().join(", ") || "none at all (import mod.ts)"
-        }`,
-      );
-    }
-    device = open();
-    opened.set(name, device);
+  return opened.get(name) ?? openDevice(name);
+}
+
+function openDevice(name: string): Device {
+  if (name === "auto") return getDevice(chooseDevice().name);
+  const member = parse(name);
+  const open = devices.get(name) ??
+    (member && (() => member.family.open(member.ordinal)));
+  if (open === undefined) {
+    throw new RangeError(
+      `Cannot use device "${name}": there is none of that name; there is ${
+        deviceNames().join(", ") || "none at all (import mod.ts)"
+      }`,
+    );
   }
+  const own = member?.own ?? name;
+  let device = opened.get(own);
+  if (device === undefined) opened.set(own, device = open());
   return device;
+}
+
+/** A device, and why it was chosen. */
+export interface DeviceChoice {
+  /** Name of the device. */
+  readonly name: string;
+  /** Why it was chosen, in words. */
+  readonly reason: string;
+}
+
+/** The device that `auto` means: a GPU where one works, else the CPU. */
+export function chooseDevice(): DeviceChoice {
+  const reasons: string[] = [];
+  for (const [name, family] of families) {
+    const reason = family.unavailable();
+    if (reason === undefined) {
+      return { name: `${name}:0`, reason: `${name} works here` };
+    }
+    reasons.push(reason);
+  }
+  return { name: "cpu", reason: reasons.join("; ") };
+}
+
+/** Frees everything that a device holds; at its next use it is opened again. */
+export function closeDevice(name: string): void {
+  const own = parse(name)?.own ?? name;
+  const device = opened.get(own);
+  opened.delete(own);
+  device?.close?.();
 }
 
 /** Devices that were used in this process. */
@@ -387,10 +462,9 @@ export function openDevices(): Device[] {
 
 let current = "cpu";
 
-/** Sets the device on which new tensors are made. */
+/** Sets the device on which new tensors are made; `auto` chooses one. */
 export function setDefaultDevice(name: string): void {
-  getDevice(name);
-  current = name;
+  current = getDevice(name).name;
 }
 
 /** The device on which new tensors are made. */

@@ -46,6 +46,12 @@ export class GraphError extends Error {
   override name = "GraphError";
 }
 
+/** A device stopped working in the middle of a program, and answers no more. */
+export class DeviceLostError extends Error {
+  /** Name of the class, as shown in stack traces. */
+  override name = "DeviceLostError";
+}
+
 /** Prints a shape the way error sentences show it: `[2, 3]`. */
 export function shapeText(shape: readonly number[]): string {
   return `[${shape.join(", ")}]`;

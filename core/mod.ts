@@ -16,8 +16,11 @@ export {
 } from "./dtype.ts";
 export type { Shape } from "./shape.ts";
 export {
+  chooseDevice,
+  closeDevice,
   defaultDevice,
   type Device,
+  type DeviceChoice,
   type DeviceGraph,
   deviceNames,
   getDevice,

@@ -14,7 +14,7 @@ import {
   sizeOf,
 } from "./shape.ts";
 import type { Expr } from "../kernel/expr.ts";
-import { DisposedError } from "./errors.ts";
+import { DisposedError, OutOfMemoryError } from "./errors.ts";
 
 /** An elementwise operator specialised to the dtypes of its operands. */
 export interface Template {
@@ -68,6 +68,7 @@ function allocate(device: Device, dtype: DType, shape: Shape, size: number) {
   try {
     return device.allocate(bytes);
   } catch (cause) {
+    if (!(cause instanceof OutOfMemoryError)) throw cause;
     throw allocation.failed?.({ device, dtype, shape, bytes, cause }) ?? cause;
   }
 }

@@ -6,13 +6,19 @@
  */
 
 import { noGrad } from "../core/autograd.ts";
-import { type Device, deviceNames, getDevice } from "../core/device.ts";
+import {
+  type Device,
+  deviceNames,
+  getDevice,
+  isDeviceName,
+} from "../core/device.ts";
 import { type DType, dtypes, isFloat } from "../core/dtype.ts";
-import { materialize, readBytes } from "../core/fuse.ts";
+import { materialize } from "../core/fuse.ts";
 import { scope } from "../core/scope.ts";
 import type { Tensor } from "../core/tensor.ts";
+import { transferred } from "../core/transfer.ts";
 import { assign } from "../core/update.ts";
-import { Value } from "../core/value.ts";
+import type { Value } from "../core/value.ts";
 import { cast } from "../ops/foundation.ts";
 
 /** A dtype, a device by name, or both. */
@@ -20,9 +26,7 @@ export type Destination = string | { dtype?: DType; device?: string };
 
 /** The elements of a value on another device. */
 function moved(value: Value, device: Device): Value {
-  const bytes = readBytes(value);
-  const result = Value.empty(device, value.dtype, value.shape);
-  if (result.size > 0) device.write(result.storage, 0, bytes);
+  const result = transferred(value, device);
   result.loosen();
   return result;
 }
@@ -43,7 +47,7 @@ export function overwrite(target: Tensor, source: Tensor): void {
 function parse(destination: Destination): { dtype?: DType; device?: Device } {
   if (typeof destination === "string") {
     if (destination in dtypes) return { dtype: destination as DType };
-    if (deviceNames().includes(destination)) {
+    if (isDeviceName(destination)) {
       return { device: getDevice(destination) };
     }
     throw new RangeError(

@@ -13,7 +13,7 @@ import {
   requireDTypeName,
 } from "../core/dtype.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
-import { contiguous, materialize, readBytes, runRows } from "../core/fuse.ts";
+import { contiguous, materialize, runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
 import { applyTemplate, template } from "../core/pending.ts";
 import {
@@ -26,7 +26,8 @@ import {
   type Shape,
 } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
-import { type Template, Value } from "../core/value.ts";
+import { transferred } from "../core/transfer.ts";
+import type { Template, Value } from "../core/value.ts";
 import * as k from "../kernel/expr.ts";
 import { t } from "./samples.ts";
 
@@ -291,12 +292,7 @@ const transfer: (x: Tensor, device: string) => Tensor = operator<
   }),
   torch: "x * 1",
   saves: [],
-  run: ([x], { device }) => {
-    const target = getDevice(device);
-    const value = Value.empty(target, x.dtype, x.shape);
-    if (x.size > 0) target.write(value.storage, 0, readBytes(x.value));
-    return new Tensor(value);
-  },
+  run: ([x], { device }) => new Tensor(transferred(x.value, getDevice(device))),
   // ∂transfer: the gradient, brought back
   gradient: ({ grad, attrs: { from } }) => [transfer(grad, from)],
   samples: [[t([2, 3]), "cpu"], [t([0]), "cpu"]],
@@ -312,7 +308,8 @@ export function to(x: Tensor, target: DType | string): Tensor {
   if (target in dtypes) {
     return x.dtype === target ? x : cast(x, target as DType);
   }
-  return x.device.name === target ? x : transfer(x, target);
+  const { name } = getDevice(target);
+  return x.device.name === name ? x : transfer(x, name);
 }
 
 const fills = new Map<DType, Template>();

@@ -25,7 +25,7 @@ const allocate = device.allocate.bind(device);
 function withFailure(n: number, body: () => void): boolean {
   let count = 0;
   device.allocate = (bytes) => {
-    if (++count === n) throw new RangeError("no memory left");
+    if (++count === n) throw new OutOfMemoryError("no memory left");
     return allocate(bytes);
   };
   try {

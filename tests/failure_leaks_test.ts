@@ -7,6 +7,7 @@ import {
   getDevice,
   memory,
   mul,
+  OutOfMemoryError,
   Scope,
   sum,
   Tensor,
@@ -15,7 +16,7 @@ import {
 import { operators, type SampleTensor } from "../core/op.ts";
 import { CpuDevice } from "../devices/cpu/device.ts";
 
-class Full extends Error {}
+class Full extends OutOfMemoryError {}
 
 /** Runs `body` with room for `blocks` more blocks; whether that was enough. */
 function withRoomFor(blocks: number, body: () => void): boolean {

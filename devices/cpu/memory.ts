@@ -11,8 +11,10 @@
  * @module
  */
 
+import { OutOfMemoryError } from "../../core/errors.ts";
+
 /** No block of the CPU memory is large enough for a request. */
-export class CpuMemoryError extends Error {
+export class CpuMemoryError extends OutOfMemoryError {
   /** Name of the class, as shown in stack traces. */
   override name = "CpuMemoryError";
 

@@ -68,10 +68,18 @@ export interface CudaContext {
   onClose(dispose: () => void): void;
 }
 
+/** Bytes on their way to a block over the copy stream. */
+export interface PendingUpload {
+  /** Has later work of the compute stream wait for them. */
+  join(): void;
+}
+
 /** A block of a CUDA device's memory. */
 export class CudaStorage extends Storage {
   /** Device address, as native calls take it. */
   readonly pointer: bigint;
+  /** Bytes that compute must still wait for. */
+  upload: PendingUpload | undefined = undefined;
 
   /**
    * Describes a block that the device has reserved.
@@ -79,15 +87,26 @@ export class CudaStorage extends Storage {
    * @param device Device that owns the memory.
    * @param pointer Device address.
    * @param bytes Size in bytes.
+   * @param idleSince How much work had been queued when the block's former owner let go of it.
+   * @param allocatedAt How much work had been queued when it was allocated.
    */
-  constructor(device: Device, pointer: bigint, bytes: number) {
+  constructor(
+    device: Device,
+    pointer: bigint,
+    bytes: number,
+    /** How much work had been queued when the block's former owner let go of it. */
+    readonly idleSince: number,
+    /** How much work had been queued when it was allocated. */
+    readonly allocatedAt: number,
+  ) {
     super(device, Number(pointer), bytes);
     this.pointer = pointer;
   }
 }
 
 /**
- * Device address of a block's first element.
+ * Device address of a block's first element, for work that is about to be
+ * queued on the compute stream.
  *
  * @throws {TypeError} when the block lies on another kind of device.
  */
@@ -98,6 +117,7 @@ export function addressOf(block: Block, dtype: DType): bigint {
       `Cannot use memory of ${storage.device.name} in a CUDA kernel: move the tensor to the device first`,
     );
   }
+  storage.upload?.join();
   return offset === 0
     ? storage.pointer
     : storage.pointer + BigInt(offset * bytesOf(dtype));

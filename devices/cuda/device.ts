@@ -1,0 +1,189 @@
+/**
+ * The CUDA devices: NVIDIA's GPUs, driven through NVIDIA's own libraries. They
+ * run behind the host: calls queue work, and reads wait for it.
+ *
+ * @module
+ */
+
+import {
+  type DeferredCheck,
+  type Device,
+  type DeviceKernels,
+  type DeviceStats,
+  type Launch,
+  type MatmulSpec,
+  registerFamily,
+  type ScanSpec,
+  type ScatterSpec,
+  type SortSpec,
+  type Storage,
+} from "../../core/device.ts";
+import { IndexError } from "../../core/errors.ts";
+import { requireGpus, whyNoCuda } from "./available.ts";
+import { Checks } from "./checks.ts";
+import { CudaStorage } from "./context.ts";
+import { Gpu } from "./gpu.ts";
+import { cudaKernels, launch, matmul, scan, scatter, sort } from "./parts.ts";
+import { copyBetween } from "./peers.ts";
+import { Staging } from "./staging.ts";
+
+/** One GPU as a place where tensors live and operators run. */
+export class CudaDevice implements Device {
+  /** `cuda:0`, … */
+  readonly name: string;
+  /** Fast paths. */
+  readonly kernels: DeviceKernels;
+  /** The GPU. */
+  readonly gpu: Gpu;
+  readonly #staging: Staging;
+  readonly #checks: Checks;
+  #live = 0;
+  #peak = 0;
+  #blocks = 0;
+
+  /**
+   * Opens a GPU.
+   *
+   * @param gpu Its number, counted from 0.
+   * @throws {IndexError} when there is no such GPU.
+   * @throws {CudaUnavailableError} when CUDA does not work here.
+   * @throws {LibraryError} when a library is missing.
+   */
+  constructor(ordinal: number) {
+    const count = requireGpus();
+    if (ordinal >= count) {
+      throw new IndexError(
+        `Cannot use device "cuda:${ordinal}": there ${
+          count === 1
+            ? "is 1 GPU, cuda:0"
+            : `are ${count} GPUs, cuda:0 to cuda:${count - 1}`
+        }`,
+      );
+    }
+    this.gpu = new Gpu(ordinal);
+    this.name = this.gpu.name;
+    this.kernels = cudaKernels(this.gpu);
+    this.#staging = new Staging(this.gpu);
+    this.#checks = new Checks(this.gpu);
+  }
+
+  /** Reserves memory; its contents are whatever was there. */
+  allocate(bytes: number): Storage {
+    const { gpu } = this;
+    const { pointer, idleSince } = gpu.take(bytes);
+    this.#live += bytes;
+    if (this.#live > this.#peak) this.#peak = this.#live;
+    this.#blocks++;
+    return new CudaStorage(this, pointer, bytes, idleSince, gpu.faults.count);
+  }
+
+  /** Returns memory; work that is queued may still use it. */
+  free(storage: Storage): void {
+    this.#live -= storage.bytes;
+    this.#blocks--;
+    if (this.gpu.gone) return; // its memory went with it
+    if (storage instanceof CudaStorage) {
+      storage.upload?.join();
+      this.gpu.give(storage.pointer, storage.bytes);
+    } else this.gpu.give(BigInt(storage.address), storage.bytes);
+  }
+
+  /** Queues a copy of host bytes; they may change afterwards. */
+  write(storage: Storage, byteOffset: number, bytes: Uint8Array): void {
+    if (bytes.length === 0) return;
+    this.gpu.activate();
+    this.#staging.upload(storage as CudaStorage, byteOffset, bytes);
+  }
+
+  /** Copies device bytes to the host, after all work queued before. */
+  read(storage: Storage, byteOffset: number, bytes: Uint8Array): void {
+    if (bytes.length === 0) return this.synchronize();
+    this.gpu.activate();
+    this.gpu.called("read");
+    (storage as CudaStorage).upload?.join();
+    const source = (storage as CudaStorage).pointer + BigInt(byteOffset);
+    this.#staging.download(source, bytes);
+    this.#checks.settle();
+  }
+
+  /**
+   * Copies from a block of this or another CUDA device, directly where the two
+   * are linked.
+   *
+   * @returns Whether it could: not when the source lies on another kind of device.
+   */
+  copy(
+    target: Storage,
+    targetOffset: number,
+    source: Storage,
+    sourceOffset: number,
+    bytes: number,
+  ): boolean {
+    const { device } = source;
+    if (!(device instanceof CudaDevice)) return false;
+    if (bytes === 0) return true;
+    copyBetween(
+      { gpu: this.gpu, storage: target as CudaStorage, offset: targetOffset },
+      { gpu: device.gpu, storage: source as CudaStorage, offset: sourceOffset },
+      bytes,
+    );
+    return true;
+  }
+
+  /** Queues a row program. */
+  launch(l: Launch): void {
+    launch(this.gpu, l);
+  }
+
+  /** Queues products of matrices. */
+  matmul(spec: MatmulSpec): void {
+    matmul(this.gpu, spec);
+  }
+
+  /** Queues a scatter along an axis. */
+  scatter(spec: ScatterSpec): void {
+    scatter(this.gpu, spec);
+  }
+
+  /** Queues a sort of rows. */
+  sort(spec: SortSpec): void {
+    sort(this.gpu, spec);
+  }
+
+  /** Queues a scan of rows. */
+  scan(spec: ScanSpec): void {
+    scan(this.gpu, spec);
+  }
+
+  /** Waits for all queued work. */
+  synchronize(): void {
+    this.gpu.synchronize();
+    this.#checks.settle();
+  }
+
+  /** Looks at a flag when the host waits next. */
+  defer(check: DeferredCheck): void {
+    this.#checks.add(check);
+  }
+
+  /** Memory in use. */
+  stats(): DeviceStats {
+    return {
+      liveBytes: this.#live,
+      peakBytes: this.#peak,
+      blocks: this.#blocks,
+      limitBytes: this.gpu.memoryBytes,
+    };
+  }
+
+  /** Destroys streams, events, kernels and memory; tensors that live here are gone. */
+  close(): void {
+    this.#checks.drop();
+    this.gpu.close();
+  }
+}
+
+registerFamily("cuda", {
+  open: (ordinal) => new CudaDevice(ordinal),
+  unavailable: whyNoCuda,
+});

@@ -1,0 +1,108 @@
+/**
+ * Which failures end a device's life, and whom to suspect: an error of a kernel
+ * shows up in some later call, so the last calls are remembered.
+ *
+ * @module
+ */
+
+import { DeviceLostError } from "../../core/errors.ts";
+import { cudaError } from "../../ffi/cudart.ts";
+import type { FailedCall } from "../../ffi/errors.ts";
+
+/** Statuses after which a device answers every call with the same status. */
+const sticky: ReadonlySet<number> = new Set([
+  cudaError.ECCUncorrectable,
+  cudaError.NvlinkUncorrectable,
+  cudaError.Contained,
+  cudaError.IllegalAddress,
+  cudaError.LaunchTimeout,
+  cudaError.ContextIsDestroyed,
+  cudaError.Assert,
+  cudaError.HardwareStackError,
+  cudaError.IllegalInstruction,
+  cudaError.MisalignedAddress,
+  cudaError.InvalidAddressSpace,
+  cudaError.InvalidPc,
+  cudaError.LaunchFailure,
+  cudaError.TensorMemoryLeak,
+]);
+
+/** Whether the device cannot go on after a status of the runtime or the driver. */
+export function isSticky(status: number): boolean {
+  return sticky.has(status);
+}
+
+/** Calls that are remembered; a power of two. */
+const capacity = 64;
+/** How many of them a message names. */
+const namedCalls = 5;
+
+/** What a device was asked to do lately, and whether it is still there. */
+export class Faults {
+  readonly #recent = new Array<string>(capacity).fill("");
+  /** Calls so far: launches, library calls, copies. */
+  count = 0;
+  /** Calls that are known to have ended well. */
+  #good = 0;
+  #lost: string | undefined;
+
+  /**
+   * Nothing has happened yet.
+   *
+   * @param device Name of the device.
+   */
+  constructor(readonly device: string) {}
+
+  /** Notes a call that is about to be made. */
+  note(what: string): void {
+    this.#recent[this.count++ & (capacity - 1)] = what;
+  }
+
+  /** All calls so far have ended well: the device was waited for. */
+  good(): void {
+    this.#good = this.count;
+  }
+
+  /** The newest calls that may be to blame, newest first, in words. */
+  suspects(): string {
+    const open = this.count - this.#good;
+    if (open === 0) return "no call was under way";
+    const known = Math.min(open, capacity);
+    const names = new Set<string>();
+    for (let i = 1; i <= known; i++) {
+      names.add(this.#recent[(this.count - i) & (capacity - 1)]);
+    }
+    const said = [...names].slice(0, namedCalls);
+    const more = names.size > said.length || open > known ? ", …" : "";
+    return open === 1
+      ? `the suspect is ${said[0]}`
+      : `the suspects are the last ${open} calls, newest first: ${
+        said.join(", ")
+      }${more}`;
+  }
+
+  /** Marks the device as lost because of a call; says so in words. */
+  lose(call: FailedCall): string {
+    const suspects = this.suspects();
+    this.#lost ??=
+      `${call.function} reported ${call.statusName} (${call.status}); ${suspects}`;
+    return `${suspects}; the device is lost for this process: start the program again, with DECAF_DEBUG=sync to find the call that fails`;
+  }
+
+  /** Whether the device is gone. */
+  get lost(): boolean {
+    return this.#lost !== undefined;
+  }
+
+  /**
+   * Refuses work for a device that is gone.
+   *
+   * @throws {DeviceLostError} when it is lost.
+   */
+  requireAlive(): void {
+    if (this.#lost === undefined) return;
+    throw new DeviceLostError(
+      `Cannot use ${this.device}: it was lost when ${this.#lost}; start the program again`,
+    );
+  }
+}

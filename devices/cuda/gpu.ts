@@ -1,0 +1,416 @@
+/**
+ * One GPU: its properties, streams, events, memory and launches.
+ *
+ * @module
+ */
+
+import { OutOfMemoryError } from "../../core/errors.ts";
+import {
+  check as checkDriver,
+  cuda,
+  functionAttribute,
+} from "../../ffi/cuda.ts";
+import {
+  attribute,
+  check,
+  createEvent,
+  createStream,
+  cudaError,
+  cudart,
+  defaultPool,
+  memoryInfo,
+  memPoolAttribute,
+  statusName,
+} from "../../ffi/cudart.ts";
+import { type FailedCall, failures } from "../../ffi/errors.ts";
+import { environment } from "../../ffi/machine.ts";
+import type { CudaContext, CudaFunction, CudaOptions } from "./context.ts";
+import { Faults, isSticky } from "./faults.ts";
+import { BlockCache, type Taken } from "./memory.ts";
+import { Modules } from "./modules.ts";
+
+/** The GPU that is current for this thread. */
+let current: Gpu | undefined;
+
+/** Largest argument of a kernel, in bytes. */
+const paramBytes = 4096;
+/** Where launches put their argument: read by the driver before it returns. */
+const params = new Uint8Array(paramBytes);
+const paramPointers = new BigUint64Array(1);
+let paramsAddress = 0n;
+
+/** Address of the list of pointers that a launch takes. */
+function launchArguments(): bigint {
+  const address = (bytes: Uint8Array | BigUint64Array<ArrayBuffer>) =>
+    BigInt(
+      Deno.UnsafePointer.value(
+        Deno.UnsafePointer.of(bytes as Uint8Array<ArrayBuffer>),
+      ),
+    );
+  paramPointers[0] = address(params);
+  return paramsAddress = address(paramPointers);
+}
+
+/** What is said about a failed call: whether the current GPU is lost, and whom to suspect. */
+function explain(call: FailedCall): string | undefined {
+  const { library, status } = call;
+  if (current === undefined) return undefined;
+  if (library === "cudart" || library === "cuda") {
+    return isSticky(status) ? lose(current, call) : undefined;
+  }
+  // The other libraries hide an asynchronous error behind a status of their own.
+  const hidden = cudart().cudaPeekAtLastError();
+  if (!isSticky(hidden)) return undefined;
+  return lose(current, {
+    ...call,
+    status: hidden,
+    statusName: statusName(hidden),
+  });
+}
+
+function lose(gpu: Gpu, call: FailedCall): string {
+  current = undefined; // so that the next call finds out
+  return gpu.faults.lose(call);
+}
+
+const handle = new BigUint64Array(1);
+const unlimited = new BigUint64Array([2n ** 64n - 1n]);
+
+/** Words of `DECAF_DEBUG`. */
+function debugging(word: string): boolean {
+  return environment("DECAF_DEBUG")?.split(/[,\s]+/).includes(word) ?? false;
+}
+
+/** One GPU of this process. */
+export class Gpu implements CudaContext {
+  /** Number of the GPU. */
+  readonly ordinal: number;
+  /** `cuda:0`, … */
+  readonly name: string;
+  /** Compute capability, before the point. */
+  readonly major: number;
+  /** Compute capability, after the point. */
+  readonly minor: number;
+  /** Streaming multiprocessors. */
+  readonly multiprocessors: number;
+  /** Bytes of shared memory that a block may use. */
+  readonly sharedMemoryPerBlock: number;
+  /** Bytes of memory in all. */
+  readonly memoryBytes: number;
+  /** Compute stream. */
+  readonly stream: bigint;
+  /** Stream of uploads. */
+  readonly copyStream: bigint;
+  /** Mutable choices. */
+  readonly options: CudaOptions;
+  /** Last calls, and whether the device is still there. */
+  readonly faults: Faults;
+  /** Called before each launch and library call, when something wants to watch. */
+  watch: ((what: string) => void) | undefined;
+  /** Blocks of this device. */
+  readonly blocks: BlockCache;
+  /** Where new blocks come from: `blocks`, or those of the graph that is being captured. */
+  source: BlockCache;
+  readonly #modules: Modules;
+  /** Pool that blocks come from; undefined where the device has none. */
+  readonly pool: bigint | undefined;
+  /** Where blocks belong that are not of `blocks`. */
+  readonly #strays = new Map<bigint, BlockCache>();
+  readonly #closing: (() => void)[] = [];
+  readonly #events: bigint[] = [];
+  #workspace: { pointer: bigint; bytes: number } | undefined;
+  #closed = false;
+
+  /**
+   * Opens a GPU.
+   *
+   * @param ordinal Number of the GPU, which there must be.
+   * @throws {CudaError} when the GPU refuses a call.
+   */
+  constructor(ordinal: number) {
+    this.ordinal = ordinal;
+    this.name = `cuda:${ordinal}`;
+    this.faults = new Faults(this.name);
+    this.options = {
+      tf32: false,
+      benchmark: false,
+      sync: debugging("sync"),
+    };
+    cuda();
+    launchArguments();
+    failures.explain = explain;
+    this.#makeCurrent();
+    try {
+      // Makes the device's context, which CUDA 11 does no sooner.
+      check(cudart().cudaFree(0n), "cudaFree");
+      this.major = attribute("ComputeCapabilityMajor", ordinal);
+      this.minor = attribute("ComputeCapabilityMinor", ordinal);
+      this.multiprocessors = attribute("MultiProcessorCount", ordinal);
+      this.sharedMemoryPerBlock = attribute(
+        "MaxSharedMemoryPerBlockOptin",
+        ordinal,
+      );
+      this.memoryBytes = memoryInfo().total;
+      this.pool = attribute("MemoryPoolsSupported", ordinal) === 0
+        ? undefined
+        : keepingPool(ordinal);
+      this.stream = this.#newStream();
+      this.copyStream = this.#newStream();
+      this.#modules = new Modules(this);
+      this.source = this.blocks = new BlockCache(
+        {
+          reserve: (bytes) => this.#reserve(bytes),
+          release: (pointer) => this.#release(pointer),
+        },
+        () => this.faults.count,
+        debugging("memory"),
+      );
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  #newStream(): bigint {
+    const stream = createStream();
+    this.onClose(() => cudart().cudaStreamDestroy(stream));
+    return stream;
+  }
+
+  /** Makes the device current for this thread. */
+  activate(): void {
+    if (current !== this) this.#makeCurrent();
+  }
+
+  #makeCurrent(): void {
+    this.faults.requireAlive();
+    if (this.#closed) {
+      throw new TypeError(`Cannot use ${this.name} after it was closed`);
+    }
+    check(cudart().cudaSetDevice(this.ordinal), "cudaSetDevice", this.name);
+    current = this;
+    failures.device = this.name;
+  }
+
+  /** To be called before each library call. */
+  called(what: string): void {
+    if (this.options.sync) this.synchronize();
+    this.faults.note(what);
+    this.watch?.(what);
+  }
+
+  /** Queues a kernel that takes one struct by value. */
+  launch(
+    fn: CudaFunction,
+    gridX: number,
+    gridY: number,
+    gridZ: number,
+    blockX: number,
+    sharedBytes: number,
+    argument: Uint8Array,
+  ): void {
+    this.activate();
+    this.faults.note(fn.entry);
+    this.watch?.(fn.entry);
+    params.set(argument);
+    if (sharedBytes > this.#modules.sharedLimit(fn)) {
+      this.#allowShared(fn, sharedBytes);
+    }
+    const status = cuda().cuLaunchKernel(
+      fn.handle,
+      gridX,
+      gridY,
+      gridZ,
+      blockX,
+      1,
+      1,
+      sharedBytes,
+      this.stream,
+      paramsAddress,
+      0n,
+    );
+    if (status !== 0) {
+      this.#afterDriver(status);
+      checkDriver(
+        status,
+        "cuLaunchKernel",
+        `${fn.entry}, grid ${gridX}×${gridY}×${gridZ}, block ${blockX}, ${sharedBytes} bytes of shared memory`,
+      );
+    }
+    if (this.options.sync) this.synchronize();
+  }
+
+  #allowShared(fn: CudaFunction, bytes: number): void {
+    checkDriver(
+      cuda().cuFuncSetAttribute(
+        fn.handle,
+        functionAttribute.MAX_DYNAMIC_SHARED_SIZE_BYTES,
+        bytes,
+      ),
+      "cuFuncSetAttribute",
+      `${fn.entry}, ${bytes} bytes of shared memory, of which the device has ${this.sharedMemoryPerBlock} per block`,
+    );
+    this.#modules.allowShared(fn, bytes);
+  }
+
+  /** A launch that was refused did not happen: nobody need suspect it later. */
+  #afterDriver(status: number): void {
+    if (!isSticky(status)) this.faults.note("a launch that was refused");
+  }
+
+  /** Compiles CUDA C for this device. */
+  compile(source: string, entry: string): CudaFunction {
+    return this.#modules.get(source, entry);
+  }
+
+  /** Waits for all queued work of the compute stream. */
+  synchronize(): void {
+    this.activate();
+    check(cudart().cudaStreamSynchronize(this.stream), "cudaStreamSynchronize");
+    this.faults.good();
+  }
+
+  /** Takes a block. */
+  take(bytes: number): Taken {
+    this.activate();
+    const { source } = this;
+    const taken = source.take(bytes) ?? this.#takeAtLast(bytes);
+    if (source !== this.blocks) this.#strays.set(taken.pointer, source);
+    return taken;
+  }
+
+  /** Takes a block back. */
+  give(pointer: bigint, bytes: number): void {
+    const stray = this.#strays.size > 0 && this.#strays.get(pointer);
+    if (stray) this.#strays.delete(pointer);
+    (stray || this.blocks).give(pointer, bytes);
+  }
+
+  /** Frees what is idle and tries again. */
+  #takeAtLast(bytes: number): Taken {
+    this.blocks.trim();
+    this.synchronize();
+    if (this.pool !== undefined) {
+      check(cudart().cudaMemPoolTrimTo(this.pool, 0n), "cudaMemPoolTrimTo");
+    }
+    const taken = this.source.take(bytes);
+    if (taken !== undefined) return taken;
+    const { free, total } = memoryInfo();
+    throw new OutOfMemoryError(
+      `${this.name} has no ${bytes} bytes left: ${free} of ${total} are free, and this process holds ${this.blocks.reservedBytes}`,
+    );
+  }
+
+  #reserve(bytes: number): bigint | undefined {
+    this.faults.note("cudaMallocAsync");
+    const size = BigInt(bytes);
+    const status = this.pool === undefined
+      ? cudart().cudaMalloc(handle, size)
+      : cudart().cudaMallocAsync(handle, size, this.stream);
+    if (status === 0) return handle[0];
+    if (status === cudaError.MemoryAllocation) {
+      cudart().cudaGetLastError();
+      return undefined;
+    }
+    check(
+      status,
+      this.pool === undefined ? "cudaMalloc" : "cudaMallocAsync",
+      `${bytes} bytes`,
+    );
+  }
+
+  #release(pointer: bigint): void {
+    if (this.faults.lost) return; // its memory went with it
+    this.activate();
+    this.faults.note("cudaFreeAsync");
+    if (this.pool === undefined) check(cudart().cudaFree(pointer), "cudaFree");
+    else {
+      check(cudart().cudaFreeAsync(pointer, this.stream), "cudaFreeAsync");
+    }
+  }
+
+  /** Scratch memory, valid for calls queued until the next `workspace` of this device. */
+  workspace(bytes: number): bigint {
+    if (this.#workspace === undefined || this.#workspace.bytes < bytes) {
+      this.dropWorkspace();
+      this.#workspace = { pointer: this.take(bytes).pointer, bytes };
+    }
+    return this.#workspace.pointer;
+  }
+
+  /** Gives the scratch memory back. */
+  dropWorkspace(): void {
+    if (this.#workspace === undefined) return;
+    const { pointer, bytes } = this.#workspace;
+    this.#workspace = undefined;
+    this.give(pointer, bytes);
+  }
+
+  /** An event without times. */
+  takeEvent(): bigint {
+    return this.#events.pop() ?? this.#newEvent();
+  }
+
+  #newEvent(): bigint {
+    const event = createEvent(false);
+    this.onClose(() => cudart().cudaEventDestroy(event));
+    return event;
+  }
+
+  /** Takes back an event that nobody waits for on the host any more. */
+  giveEvent(event: bigint): void {
+    this.#events.push(event);
+  }
+
+  /** Has one stream wait for what is queued on another; nothing waits on the host. */
+  order(before: bigint, after: bigint): void {
+    const event = this.takeEvent();
+    check(cudart().cudaEventRecord(event, before), "cudaEventRecord");
+    check(
+      cudart().cudaStreamWaitEvent(after, event, 0),
+      "cudaStreamWaitEvent",
+    );
+    this.giveEvent(event);
+  }
+
+  /** Registers what must be destroyed before the device goes; the last registered goes first. */
+  onClose(dispose: () => void): void {
+    this.#closing.push(dispose);
+  }
+
+  /** Whether the device was closed or lost: its memory is gone with it. */
+  get gone(): boolean {
+    return this.#closed || this.faults.lost;
+  }
+
+  /** Destroys streams, events, modules and memory. */
+  close(): void {
+    if (this.#closed) return;
+    if (!this.faults.lost) {
+      this.activate();
+      cudart().cudaStreamSynchronize(this.stream ?? 0n);
+      this.blocks?.close();
+    }
+    for (const dispose of this.#closing.splice(0).reverse()) dispose();
+    this.#closed = true;
+    if (current === this) {
+      current = undefined;
+      failures.device = undefined;
+    }
+  }
+}
+
+/** The device's default pool, told to keep what is freed: giving it back to the system costs time. */
+function keepingPool(ordinal: number): bigint {
+  const pool = defaultPool(ordinal);
+  check(
+    cudart().cudaMemPoolSetAttribute(
+      pool,
+      memPoolAttribute.ReleaseThreshold,
+      unlimited,
+    ),
+    "cudaMemPoolSetAttribute",
+    "ReleaseThreshold",
+  );
+  return pool;
+}
