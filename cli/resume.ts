@@ -5,7 +5,12 @@
  */
 
 import { count } from "../optim/hyper.ts";
-import { flagName, type Settings, settle } from "../train/settings.ts";
+import {
+  flagName,
+  type Settings,
+  settle,
+  textSetting,
+} from "../train/settings.ts";
 import type { Command } from "./command.ts";
 import { exitCodes, UsageError } from "./failure.ts";
 import { fromFlags, readFlags, settingsHelp } from "./flags.ts";
@@ -25,6 +30,10 @@ const settings = {
     unit: "epochs",
     help: "epochs in all; more than before trains longer",
   },
+  devices: textSetting(
+    "LIST",
+    "devices that share each batch; those of before by default",
+  ),
 } as const satisfies Settings;
 
 /** The `resume` command. */
@@ -48,7 +57,7 @@ ${settingsHelp({ Flags: settings })}`);
     if (more.length > 0) {
       throw new UsageError(`resume takes one run folder, and not "${more[0]}"`);
     }
-    const { epochs } = settle(settings, [fromFlags(flags)]);
+    const { epochs, devices } = settle(settings, [fromFlags(flags)]);
     const { folder, recipe, values, facts } = await openRun(path);
     const before = values.epochs as number;
     if (epochs > 0 && epochs < before) {
@@ -60,7 +69,11 @@ ${settingsHelp({ Flags: settings })}`);
     }
     return await runTraining({
       recipe,
-      values: epochs > 0 ? { ...values, epochs } : values,
+      values: {
+        ...values,
+        ...(epochs > 0 && { epochs }),
+        ...(devices !== "" && { devices }),
+      },
       folder,
       resume: true,
       facts,

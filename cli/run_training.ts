@@ -5,9 +5,11 @@
  * @module
  */
 
+import { setDefaultDevice } from "../core/device.ts";
 import { manualSeed } from "../core/random.ts";
 import { setThreads } from "../devices/cpu/pool.ts";
 import { DataLoader } from "../data/loader.ts";
+import { dataParallel } from "../dist/mod.ts";
 import type { AnyModule } from "../nn/mod.ts";
 import { ema, type Optimizer, type ParameterAverage } from "../optim/mod.ts";
 import { removeLeftovers, writeFileAtomic } from "../train/atomic_file.ts";
@@ -29,6 +31,7 @@ import { observes } from "../train/schedule.ts";
 import type { Values } from "../train/settings.ts";
 import { logging, progressDisplay } from "../train/show.ts";
 import { tracing } from "../train/tracing.ts";
+import { deviceList } from "./devices.ts";
 import { exitCodes } from "./failure.ts";
 import { exists, runFiles } from "./run_folder.ts";
 import {
@@ -62,9 +65,14 @@ export async function runTraining(plan: TrainingPlan): Promise<number> {
   manualSeed(values.seed);
   using source = await recipe.open(values, plan.facts);
   const { split, facts } = source;
+  const devices = deviceList(values.devices ?? "");
+  if (devices.length > 0) setDefaultDevice(devices[0]);
   const model = recipe.models[values.model].build(values, facts);
   const steps = stepsOf(source, values);
   using optimizer = makeOptimizer(model, values, steps);
+  using parallel = devices.length > 1
+    ? dataParallel(model, optimizer, devices)
+    : undefined;
   using average = values.ema > 0
     ? ema(model, { decay: values.ema, warmup: true })
     : undefined;
@@ -91,6 +99,7 @@ export async function runTraining(plan: TrainingPlan): Promise<number> {
   const result = await fit(model, split, {
     optimizer,
     average,
+    parallel,
     epochs: values.epochs,
     batchSize: values.batchSize,
     seed: values.seed,

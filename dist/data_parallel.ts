@@ -85,6 +85,7 @@ export class DataParallel implements Disposable {
   #ordered = false;
   #active = 0;
   #exchange: Exchange | undefined;
+  #last: readonly Work<Tensor[]>[] = [];
 
   /**
    * Copies the model to all devices; {@linkcode dataParallel} is shorter.
@@ -219,7 +220,7 @@ export class DataParallel implements Disposable {
         if (start === end) continue;
         shards.push(this.on(i, () => this.#part(i, start, end, batch, loss)));
       }
-      this.#finish(exchange);
+      this.#departRest(exchange);
       return shards;
     } catch (error) {
       for (const replica of this.#replicas) replica.zeroGrad();
@@ -227,8 +228,19 @@ export class DataParallel implements Disposable {
     } finally {
       for (const mark of exchange.marks.flat()) mark?.release();
       for (const work of exchange.works) work.wait();
+      this.#last = exchange.works;
       this.#exchange = undefined;
     }
+  }
+
+  /**
+   * Waits until the gradients of the last batch are on all devices.
+   *
+   * @throws {CollectiveError} when that takes too long, or a peer is gone.
+   */
+  finish(): void {
+    for (const work of this.#last) work.finishSync();
+    this.#last = [];
   }
 
   /** Forward and backward of one device. */
@@ -307,7 +319,7 @@ export class DataParallel implements Disposable {
   }
 
   /** Sends what has not left: buckets with parameters that the loss does not depend on. */
-  #finish(exchange: Exchange): void {
+  #departRest(exchange: Exchange): void {
     const { arrivals } = exchange;
     this.#depart(exchange);
     for (const bucket of arrivals.buckets.slice(exchange.started)) {

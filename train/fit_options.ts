@@ -77,6 +77,34 @@ export interface Callback {
 /** Mean loss of a batch from the model's output and the targets. */
 export type Loss = (output: Tensor, target: Tensor) => Tensor;
 
+/** What one of several devices computed of a batch. */
+export interface Part {
+  /** Its part of the inputs. */
+  readonly inputs: Tensor;
+  /** Its part of the targets. */
+  readonly targets: Tensor;
+  /** What the model gave. */
+  readonly output: Tensor;
+  /** Mean loss of the part, one element. */
+  readonly loss: Tensor;
+  /** Share of the part in the batch, from 0 to 1. */
+  readonly share: number;
+}
+
+/** Takes steps on several devices at once; `dist.dataParallel` makes one. */
+export interface Parallel {
+  /** Forward and backward of a batch, a part on each device; every device then has the gradients of the whole batch. */
+  backward(batch: Batch, loss: Loss): readonly Part[];
+  /** Waits until the gradients are on all devices. */
+  finish(): void;
+  /** Updates the parameters on every device. */
+  step(): void;
+  /** Makes all devices equal to the first. */
+  synchronize(): void;
+  /** Runs `body` while the model computes with the tensors of one of the devices. */
+  on<T>(index: number, body: () => T): T;
+}
+
 /** How to train. */
 export interface FitOptions {
   /** Updates the parameters. */
@@ -109,6 +137,8 @@ export interface FitOptions {
   readonly graph?: boolean;
   /** Ends the training after the current step, with a checkpoint. */
   readonly signal?: AbortSignal;
+  /** Takes the steps on several devices: `dist.dataParallel(model, optimizer, devices)`. */
+  readonly parallel?: Parallel;
   /** Watch the training. */
   readonly callbacks?: readonly Callback[];
   /** Device by name; the default device when omitted. */

@@ -4,14 +4,14 @@
  * @module
  */
 
-import { backward } from "../core/autograd.ts";
+import { backward, noGrad } from "../core/autograd.ts";
 import { defaultDevice, getDevice } from "../core/device.ts";
 import { defaultGenerator, type RandomState } from "../core/random.ts";
 import { Scope } from "../core/scope.ts";
 import type { Tensor } from "../core/tensor.ts";
 import type { Batch } from "../data/dataset.ts";
 import { DataLoader } from "../data/loader.ts";
-import { crossEntropy } from "../ops/functions.ts";
+import { concat, crossEntropy, to } from "../ops/functions.ts";
 import { toTensor } from "./arrays.ts";
 import { loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 import { evaluate } from "./evaluate.ts";
@@ -19,6 +19,7 @@ import type {
   Callback,
   FitOptions,
   Numbers,
+  Parallel,
   Split,
   StartReport,
 } from "./fit_options.ts";
@@ -42,6 +43,14 @@ function remembers(x: Metric | Callback): x is (Metric | Callback) & Memory {
 /** The values of metrics by name. */
 export function valuesOf(metrics: readonly Metric[]): Record<string, number> {
   return Object.fromEntries(metrics.map((m) => [m.name, m.value()]));
+}
+
+/** Parts of a batch on several devices as one tensor on the first of them. */
+function joined(parts: readonly Tensor[]): Tensor {
+  const [first, ...others] = parts;
+  if (others.length === 0) return first;
+  const { name } = first.device;
+  return noGrad(() => concat([first, ...others.map((part) => to(part, name))]));
 }
 
 /** What the loop of `fit` moves on. */
@@ -84,6 +93,11 @@ export class Training implements Disposable {
     });
     this.metrics = [meanLoss(), ...options.metrics ?? []];
     this.callbacks = options.callbacks ?? [];
+    if (options.graph && options.parallel) {
+      throw new TypeError(
+        "Cannot train on several devices with steps captured as a graph: a graph belongs to one device; choose one of both",
+      );
+    }
     this.#graph = options.graph ? this.#graphStep() : undefined;
   }
 
@@ -145,6 +159,7 @@ export class Training implements Disposable {
     const saved = await loadCheckpoint(path, device);
     this.model.loadStateDict(saved.model);
     optimizer.loadStateDict(saved.optimizer);
+    this.options.parallel?.synchronize();
     if (average !== undefined && saved.average !== undefined) {
       average.loadStateDict(saved.average);
     }
@@ -173,6 +188,9 @@ export class Training implements Disposable {
   take(batch: Batch): number {
     using _step = new Scope();
     const { options } = this;
+    if (options.parallel !== undefined) {
+      return this.#parallelStep(options.parallel, batch);
+    }
     const device = options.device === undefined
       ? defaultDevice()
       : getDevice(options.device);
@@ -205,6 +223,34 @@ export class Training implements Disposable {
     }
     this.#learn(loss);
     return { output, targets, value };
+  }
+
+  /** One step on several devices; returns its loss. */
+  #parallelStep(parallel: Parallel, batch: Batch): number {
+    const { model, step, options } = this;
+    const parts = parallel.backward(batch, options.loss ?? crossEntropy);
+    parallel.finish();
+    const losses = parts.map((part) => part.loss.item());
+    const value = parts.reduce(
+      (sum, { share }, i) => sum + share * losses[i],
+      0,
+    );
+    if (!Number.isFinite(value)) {
+      const bad = losses.findIndex((loss) => !Number.isFinite(loss));
+      const { inputs, output } = parts[bad];
+      const loss = losses[bad];
+      parallel.on(
+        bad,
+        () => refuseBadLoss({ loss, step, model, inputs, output }),
+      );
+    }
+    parallel.step();
+    options.average?.update();
+    const output = joined(parts.map((part) => part.output));
+    const targets = joined(parts.map((part) => part.targets));
+    for (const metric of this.metrics) metric.update(output, targets, value);
+    this.step++;
+    return value;
   }
 
   #forward(inputs: Tensor, targets: Tensor): StepResult {

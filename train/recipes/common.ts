@@ -85,6 +85,10 @@ export const commonSettings = {
   graph: switchSetting(
     "runs steps as a CUDA graph, which saves the host's part of them",
   ),
+  devices: textSetting(
+    "LIST",
+    "devices that share each batch: 0,1 are cuda:0 and cuda:1",
+  ),
   trace: textSetting(
     "FILE",
     "a trace of steps 11 to 15, which Perfetto opens; none by default",

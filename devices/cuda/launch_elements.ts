@@ -1,0 +1,111 @@
+/**
+ * Queues elementwise kernels.
+ *
+ * @module
+ */
+
+import { bytesOf } from "../../core/dtype.ts";
+import type { Launch, Strided } from "../../core/device.ts";
+import type { Step } from "../../kernel/cuda/render.ts";
+import { mergeAxes, product, type Walk } from "../../kernel/walk.ts";
+import type { CudaContext } from "./context.ts";
+import { compileVariant, type Facts } from "./launch_facts.ts";
+import {
+  addSteps,
+  checkLoads,
+  placedOf,
+  stridesOf,
+} from "./launch_operands.ts";
+import { fillCount, fillOperands, fillWalk } from "./launch_params.ts";
+import { bounds, elementBlocks, elementVariant } from "./launch_shape.ts";
+
+/** Elementwise over one axis, all operands contiguous or single elements: the common case, without a look at anything else. */
+function launchFlat(context: CudaContext, facts: Facts, l: Launch): boolean {
+  const [size] = l.sizes;
+  if (size === 0) return true;
+  if (size > bounds.narrow || facts.loads.length > 0) return false;
+  const { inputs, outputs } = l;
+  const { lanes } = facts;
+  let code = 1, vector = lanes > 1;
+  for (let i = 0; i < inputs.length; i++) {
+    const [stride] = inputs[i].strides;
+    if (stride !== 0 && stride !== 1) return false;
+    code = 2 * code + stride;
+    if (stride === 1 && vector) vector = isAligned(inputs[i], lanes);
+  }
+  for (let i = 0; i < outputs.length; i++) {
+    if (outputs[i].strides[0] !== 1) return false;
+    if (vector) vector = isAligned(outputs[i], lanes);
+  }
+  const ragged = vector && size % lanes !== 0;
+  code = 4 * code + (vector ? 2 : 0) + (ragged ? 1 : 0);
+  let kernel = facts.kernels.get(code);
+  if (kernel === undefined) {
+    kernel = compileVariant(context, l.program, {
+      kind: "elements",
+      rank: 1,
+      steps: stridesOf(l).map(([stride]): Step =>
+        stride === 0 ? "fixed" : "unit"
+      ),
+      lanes: vector ? lanes : 1,
+      ragged,
+      wide: false,
+    });
+    facts.kernels.set(code, kernel);
+  }
+  const params = fillOperands(kernel.params, l);
+  const count = vector ? Math.ceil(size / lanes) : size;
+  fillCount(kernel.params, "count", count);
+  if (ragged) fillCount(kernel.params, "length", size);
+  const blocks = elementBlocks(count, context.multiprocessors);
+  context.launch(kernel.fn, blocks, 1, 1, kernel.threads, 0, params);
+  return true;
+}
+
+function isAligned(
+  { storage, offset, dtype }: Strided,
+  lanes: number,
+): boolean {
+  const width = bytesOf(dtype);
+  return (storage.address + offset * width) % (lanes * width) === 0;
+}
+
+/** Queues an elementwise kernel over any axes. */
+export function launchElements(
+  context: CudaContext,
+  facts: Facts,
+  l: Launch,
+): void {
+  const { program: p, sizes } = l;
+  if (sizes.length === 1 && launchFlat(context, facts, l)) return;
+  if (sizes.includes(0)) return;
+  checkLoads(facts, l);
+  const strides = stridesOf(l);
+  let walk: Walk = p.usesCoords
+    ? { sizes, outerRank: 0, strides }
+    : mergeAxes(sizes, 0, strides);
+  if (walk.sizes.length === 0) {
+    walk = { sizes: [1], outerRank: 0, strides: strides.map(() => [0]) };
+  }
+  const operands = placedOf(l);
+  const variant = elementVariant(facts, walk, operands, p.inputs.length);
+  // Codes of several axes are below 0, so that they meet none of a single one.
+  let code: number | string = walk.sizes.length * 2 + (variant.wide ? 1 : 0);
+  code = (code * 2 + (variant.ragged ? 1 : 0)) * 2 +
+    (variant.lanes > 1 ? 1 : 0);
+  code = -addSteps(code, variant.steps);
+  if (code < -Number.MAX_SAFE_INTEGER) code = JSON.stringify(variant);
+  let kernel = facts.kernels.get(code);
+  if (kernel === undefined) {
+    kernel = compileVariant(context, p, variant);
+    facts.kernels.set(code, kernel);
+  }
+  const params = fillOperands(kernel.params, l);
+  fillWalk(kernel.params, walk);
+  const size = product(walk.sizes, 0, walk.sizes.length);
+  const count = Math.ceil(size / variant.lanes);
+  fillCount(kernel.params, "count", count);
+  fillCount(kernel.params, "length", size);
+  const blocks = elementBlocks(count, context.multiprocessors);
+  context.launch(kernel.fn, blocks, 1, 1, kernel.threads, 0, params);
+}

@@ -1,0 +1,58 @@
+/**
+ * What launches look at in their operands.
+ *
+ * @module
+ */
+
+import { bytesOf } from "../../core/dtype.ts";
+import type { Launch } from "../../core/device.ts";
+import type { Step } from "../../kernel/cuda/render.ts";
+import type { Facts } from "./launch_facts.ts";
+import type { Placed } from "./launch_shape.ts";
+
+/** Elements that `load` can reach: expressions count in signed 32-bit integers. */
+const maxLoad = 2 ** 31;
+
+/** Strides of all operands, inputs first. */
+export function stridesOf({ inputs, outputs }: Launch): (readonly number[])[] {
+  const strides = new Array<readonly number[]>(inputs.length + outputs.length);
+  for (let i = 0; i < inputs.length; i++) strides[i] = inputs[i].strides;
+  for (let i = 0; i < outputs.length; i++) {
+    strides[inputs.length + i] = outputs[i].strides;
+  }
+  return strides;
+}
+
+/** Refuses operands that loads cannot reach all of. */
+export function checkLoads(facts: Facts, { limits }: Launch): void {
+  for (const i of facts.loads) {
+    if (limits[i] > maxLoad) {
+      throw new RangeError(
+        `Cannot read at computed offsets in an operand of ${
+          limits[i]
+        } elements: offsets reach ${maxLoad} elements; work on parts of the tensor`,
+      );
+    }
+  }
+}
+
+const stepCodes: Readonly<Record<Step, number>> = {
+  fixed: 0,
+  row: 1,
+  unit: 2,
+  any: 3,
+};
+
+/** A number that names the steps, after what `code` names. */
+export function addSteps(code: number, steps: readonly Step[]): number {
+  for (let i = 0; i < steps.length; i++) code = 4 * code + stepCodes[steps[i]];
+  return code;
+}
+
+/** Addresses and types of all operands. */
+export function placedOf(l: Launch): Placed[] {
+  return [...l.inputs, ...l.outputs].map(({ storage, offset, dtype }) => ({
+    dtype,
+    address: storage.address + offset * bytesOf(dtype),
+  }));
+}

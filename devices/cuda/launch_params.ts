@@ -1,0 +1,100 @@
+/**
+ * Fills the parameter struct of a kernel, in one buffer for all launches.
+ *
+ * @module
+ */
+
+import { bytesOf } from "../../core/dtype.ts";
+import type { Launch } from "../../core/device.ts";
+import { type Count, maxParamBytes } from "../../kernel/cuda/params.ts";
+import { divider } from "../../kernel/cuda/prelude.ts";
+import type { ParamLayout } from "../../kernel/cuda/render.ts";
+import type { Walk } from "../../kernel/walk.ts";
+
+const buffer = new ArrayBuffer(maxParamBytes);
+const words = new Uint32Array(buffer);
+const floats = new Float32Array(buffer);
+const doubles = new Float64Array(buffer);
+const views: Uint8Array[] = [];
+
+const two32 = 2 ** 32;
+
+/** The first bytes of the buffer; made once per size. */
+function bytes(count: number): Uint8Array {
+  return views[count] ??= new Uint8Array(buffer, 0, count);
+}
+
+/** Writes a number as a signed 64-bit integer. */
+function setLong(word: number, value: number): void {
+  words[word] = value;
+  words[word + 1] = Math.floor(value / two32);
+}
+
+/** Addresses, scalars and limits of a launch; returns the struct's bytes. */
+export function fillOperands(layout: ParamLayout, l: Launch): Uint8Array {
+  const { inputs, outputs, scalars } = l;
+  let word = 0; // addresses come first, in order
+  for (let i = 0; i < inputs.length; i++, word += 2) {
+    const { storage, offset, dtype } = inputs[i];
+    setLong(word, storage.address + offset * bytesOf(dtype));
+  }
+  for (let i = 0; i < outputs.length; i++, word += 2) {
+    const { storage, offset, dtype } = outputs[i];
+    setLong(word, storage.address + offset * bytesOf(dtype));
+  }
+  for (let i = 0; i < layout.scalars.length; i++) {
+    const { word, of, type } = layout.scalars[i];
+    switch (type) {
+      case "f32":
+        floats[word] = scalars[of];
+        break;
+      case "f64":
+        doubles[word >>> 1] = scalars[of];
+        break;
+      case "i64":
+        setLong(word, Math.trunc(scalars[of]));
+        break;
+      default:
+        words[word] = scalars[of];
+    }
+  }
+  for (let i = 0; i < layout.limits.length; i++) {
+    const { word, of } = layout.limits[i];
+    words[word] = (l.limits[of] ?? 1) - 1;
+  }
+  return bytes(layout.bytes);
+}
+
+/** Extents and strides of a walk. */
+export function fillWalk(layout: ParamLayout, walk: Walk): void {
+  const { wide } = layout;
+  for (let i = 0; i < layout.sizes.length; i++) {
+    const { word, of } = layout.sizes[i];
+    const size = walk.sizes[of];
+    if (wide) setLong(word, size);
+    else {
+      const [magic, shift] = divider(size);
+      words[word] = size;
+      words[word + 1] = magic;
+      words[word + 2] = shift;
+    }
+  }
+  for (let i = 0; i < layout.strides.length; i++) {
+    const { word, of, axis } = layout.strides[i];
+    const stride = walk.strides[of][axis];
+    if (wide) setLong(word, stride);
+    else words[word] = stride;
+  }
+}
+
+/** A count, where the kernel asks for it. */
+export function fillCount(
+  layout: ParamLayout,
+  name: Count,
+  value: number,
+): void {
+  const word = layout.counts[name];
+  if (word === undefined) return;
+  if (layout.wide) setLong(word, value);
+  else words[word] = value;
+}

@@ -1,0 +1,67 @@
+/**
+ * Queues one kernel that reduces rows.
+ *
+ * @module
+ */
+
+import type { Launch } from "../../core/device.ts";
+import type { RowVariant } from "../../kernel/cuda/render.ts";
+import { product, type Walk } from "../../kernel/walk.ts";
+import type { CudaContext } from "./context.ts";
+import { compileVariant, type Facts } from "./launch_facts.ts";
+import { addSteps, placedOf } from "./launch_operands.ts";
+import { fillCount, fillOperands, fillWalk } from "./launch_params.ts";
+import { type Pieces, rowVariant } from "./launch_shape.ts";
+
+/** Largest number of blocks along an axis of the grid. */
+const maxBlocks = 2 ** 31 - 1;
+
+/** Queues a kernel over rows; the walk has at least one inner axis. */
+export function runRows(
+  context: CudaContext,
+  facts: Facts,
+  l: Launch,
+  walk: Walk,
+  pieces?: Pieces,
+): void {
+  const { sizes, outerRank } = walk;
+  const variant = rowVariant(
+    facts,
+    walk,
+    placedOf(l),
+    l.inputs.length,
+    pieces,
+  );
+  const code = codeOf(variant);
+  let kernel = facts.kernels.get(code);
+  if (kernel === undefined) {
+    kernel = compileVariant(context, l.program, variant);
+    facts.kernels.set(code, kernel);
+  }
+  const { params: layout } = kernel;
+  const params = fillOperands(layout, l);
+  fillWalk(layout, walk);
+  const items = product(sizes, 0, outerRank);
+  fillCount(layout, "count", items);
+  fillCount(layout, "length", product(sizes, outerRank, sizes.length));
+  if (pieces !== undefined) {
+    fillCount(layout, "piece", pieces.length);
+    fillCount(layout, "rows", items / pieces.count);
+  }
+  const slots = variant.block / variant.team;
+  const blocks = Math.min(Math.ceil(items / slots), maxBlocks);
+  context.launch(kernel.fn, blocks, 1, 1, kernel.threads, 0, params);
+}
+
+/** A number, or where it would not fit a text, that names a variant of a program. */
+function codeOf(v: RowVariant): number | string {
+  let code = v.outerRank * 16 + v.innerRank;
+  code = code * 8 + (v.order === "row" ? 0 : 4) + (v.ragged ? 2 : 0) +
+    (v.wide ? 1 : 0);
+  code = code * 32 + v.lanes;
+  code = code * 32 + v.chunks;
+  code = (code * 16 + Math.log2(v.team)) * 16 + Math.log2(v.block);
+  code = code * 2 + (v.pieces ? 1 : 0);
+  code = addSteps(code, v.steps);
+  return code > Number.MAX_SAFE_INTEGER ? JSON.stringify(v) : code;
+}

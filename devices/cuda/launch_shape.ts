@@ -1,0 +1,239 @@
+/**
+ * Chooses the shape of a kernel from sizes and strides alone: never from the
+ * device, so that results are the same on every GPU.
+ *
+ * @module
+ */
+
+import { bytesOf, type DType } from "../../core/dtype.ts";
+import {
+  elementThreads,
+  type ElementVariant,
+  type RowVariant,
+  type Step,
+} from "../../kernel/cuda/variant.ts";
+import { product, type Walk } from "../../kernel/walk.ts";
+import type { Facts } from "./launch_facts.ts";
+
+/** Cuts of rows. */
+export interface Pieces {
+  /** Pieces of a row. */
+  readonly count: number;
+  /** Elements of a piece; the last may have fewer. */
+  readonly length: number;
+}
+
+/** An operand, as far as the shape of a kernel depends on it. */
+export interface Placed {
+  /** Element type. */
+  readonly dtype: DType;
+  /** Address of the first element. */
+  readonly address: number;
+}
+
+/** Bounds that tests lower to reach what else takes giant tensors. */
+export const bounds: {
+  /** Counts and offsets up to which indices are 32 bits wide. */
+  narrow: number;
+} = { narrow: 2 ** 31 - 1 };
+
+/** Whether counts or offsets need 64 bits. */
+export function needsWide(walk: Walk): boolean {
+  const { sizes, strides } = walk;
+  if (product(sizes, 0, sizes.length) > bounds.narrow) return true;
+  for (let i = 0; i < strides.length; i++) {
+    let reach = 0;
+    for (let d = 0; d < sizes.length; d++) {
+      reach += (sizes[d] - 1) * Math.abs(strides[i][d]);
+    }
+    if (reach > bounds.narrow) return true;
+  }
+  return false;
+}
+
+/** Whether vectors of `lanes` elements of the operand are aligned at every step of all axes but the last. */
+function aligned(
+  { dtype, address }: Placed,
+  strides: readonly number[],
+  lanes: number,
+): boolean {
+  if (address % Math.min(16, lanes * bytesOf(dtype)) !== 0) return false;
+  for (let d = 0; d < strides.length - 1; d++) {
+    if (strides[d] % lanes !== 0) return false;
+  }
+  return true;
+}
+
+/** The shape of an elementwise kernel over merged axes. */
+export function elementVariant(
+  facts: Facts,
+  walk: Walk,
+  operands: readonly Placed[],
+  inputs: number,
+): ElementVariant {
+  const { sizes, strides } = walk;
+  const rank = sizes.length, last = rank - 1;
+  const steps = strides.map((own): Step =>
+    own.every((s) => s === 0)
+      ? "fixed"
+      : own[last] === 0
+      ? "row"
+      : own[last] === 1
+      ? "unit"
+      : "any"
+  );
+  const { lanes } = facts;
+  let vector = lanes > 1 && (rank === 1 || sizes[last] % lanes === 0);
+  for (let i = 0; vector && i < steps.length; i++) {
+    if (i < inputs && !facts.streams.includes(i)) continue;
+    if (steps[i] === "any" || (i >= inputs && steps[i] !== "unit")) {
+      vector = false;
+    } else if (steps[i] === "unit") {
+      vector = aligned(operands[i], strides[i], lanes);
+    }
+  }
+  return {
+    kind: "elements",
+    rank,
+    steps,
+    lanes: vector ? lanes : 1,
+    ragged: vector && sizes[last] % lanes !== 0,
+    wide: needsWide(walk),
+  };
+}
+
+/** Blocks that walk `count` vectors of an elementwise kernel. */
+export function elementBlocks(count: number, multiprocessors: number): number {
+  return Math.min(
+    Math.ceil(count / elementThreads),
+    multiprocessors * 32,
+  );
+}
+
+const chunkCounts = [1, 2, 3, 4, 6, 8, 12, 16];
+
+/** 32-bit registers per thread that may hold a row between walks. */
+function registers(block: number): number {
+  return block <= 256 ? 64 : block <= 512 ? 40 : 20;
+}
+
+/** The smallest power of two that is not below `n`. */
+function powerOfTwo(n: number): number {
+  return n <= 1 ? 1 : 2 ** Math.ceil(Math.log2(n));
+}
+
+/** The shape of a kernel over rows; the walk has an inner axis, and its first outer axis counts the pieces where there are any. */
+export function rowVariant(
+  facts: Facts,
+  walk: Walk,
+  operands: readonly Placed[],
+  inputs: number,
+  pieces: Pieces | undefined,
+): RowVariant {
+  const { sizes, outerRank, strides } = walk;
+  const last = sizes.length - 1;
+  const length = pieces?.length ?? product(sizes, outerRank, sizes.length);
+  // A walk whose only outer axis counts pieces has no columns.
+  const order = outerRank > (pieces === undefined ? 0 : 1) &&
+      columnsAreBetter(facts, walk)
+    ? "column"
+    : "row";
+  const steps = strides.map((own): Step => {
+    if (own.every((s) => s === 0)) return "fixed";
+    for (let d = outerRank; d < last; d++) {
+      if (own[d] !== 0) {
+        return own[last] === 1 && order === "row" ? "unit" : "any";
+      }
+    }
+    if (own[last] === 0) return "row";
+    return own[last] === 1 && order === "row" ? "unit" : "any";
+  });
+  // Inputs that are not read at their own position do not count.
+  for (let i = 0; i < inputs; i++) {
+    if (!facts.streams.includes(i)) (steps as Step[])[i] = "fixed";
+  }
+  let lanes = order === "row" ? facts.lanes : 1;
+  const single = sizes.length - outerRank === 1;
+  if (
+    lanes > 1 && (length < 2 * lanes || (!single && sizes[last] % lanes !== 0))
+  ) {
+    lanes = 1;
+  }
+  for (let i = 0; lanes > 1 && i < steps.length; i++) {
+    if (
+      steps[i] === "any" ||
+      (steps[i] === "unit" && !aligned(operands[i], strides[i], lanes))
+    ) lanes = 1;
+  }
+  let words = facts.kept;
+  for (const i of facts.repeated) {
+    if (steps[i] === "unit" || steps[i] === "any") {
+      words += Math.max(lanes > 1 ? 0 : 1, bytesOf(operands[i].dtype) / 4);
+    }
+  }
+  const vectors = Math.ceil(length / lanes);
+  let team = 1, block = 128, chunks = 0;
+  if (order === "row") {
+    team = Math.min(512, powerOfTwo(vectors / 4));
+    for (;; team *= 2) {
+      if (team > 32) team = Math.max(team, 128);
+      block = team <= 32 ? 128 : team;
+      chunks = chunksFor(vectors, team, lanes * words, block);
+      if (chunks > 0 || words === 0 || team >= 1024) break;
+    }
+    if (chunks === 0 && words > 0) team = block = 512;
+  } else {
+    team = Math.min(16, powerOfTwo(vectors / 16));
+    block = team * Math.max(32, 128 / team);
+    chunks = chunksFor(vectors, team, words, block);
+  }
+  return {
+    kind: "rows",
+    outerRank,
+    innerRank: sizes.length - outerRank,
+    steps,
+    lanes,
+    ragged: lanes > 1 && product(sizes, outerRank, sizes.length) % lanes !== 0,
+    wide: needsWide(walk),
+    order,
+    team,
+    block,
+    chunks,
+    pieces: pieces !== undefined,
+  };
+}
+
+/** Vectors per thread to keep in registers; 0 when there is nothing to keep or no room. */
+function chunksFor(
+  vectors: number,
+  team: number,
+  words: number,
+  block: number,
+): number {
+  if (words === 0) return 0;
+  const chunks = chunkCounts.find((c) => c * team >= vectors);
+  return chunks !== undefined && chunks * words <= registers(block)
+    ? chunks
+    : 0;
+}
+
+/** Whether neighbouring threads should walk neighbouring rows: reading along the last outer axis costs less than along rows. */
+export function columnsAreBetter(
+  facts: Facts,
+  { sizes, outerRank, strides }: Walk,
+): boolean {
+  if (outerRank === 0) return false;
+  const along = outerRank - 1, inner = sizes.length - 1;
+  if (sizes[along] < 8) return false;
+  let row = 0, column = 0;
+  for (const i of facts.streams) {
+    row += stepCost(strides[i][inner]);
+    column += stepCost(strides[i][along]);
+  }
+  return column < row;
+}
+
+/** Threads that read neighbours, or the same element, share a transaction; others take one each. */
+function stepCost(stride: number): number {
+  return stride === 0 || stride === 1 ? 1 : 8;
+}
