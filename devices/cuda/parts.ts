@@ -6,22 +6,17 @@
 
 import type {
   DeviceKernels,
-  Launch,
   MatmulSpec,
   ScanSpec,
   ScatterSpec,
   SortSpec,
 } from "../../core/device.ts";
 import type { CudaContext } from "./context.ts";
+export { launch } from "./launch.ts";
 import { conv, convInputGrad, convWeightGrad } from "./dnn/convolution.ts";
 
 function missing(context: CudaContext, what: string): never {
   throw new TypeError(`Cannot ${what} on ${context.name} yet`);
-}
-
-/** Queues a row program. */
-export function launch(context: CudaContext, _launch: Launch): void {
-  missing(context, "run row programs");
 }
 
 /** Queues products of matrices. */
