@@ -106,6 +106,37 @@ export interface MatmulSpec {
   readonly bias?: Block;
 }
 
+/** Functions that a product may end with: max(x, 0), and gelu in its tanh form. */
+export type ProductActivation = "relu" | "geluTanh";
+
+/** c = f(a·b + bias), without batch axes. */
+export interface ActivatedProduct extends MatmulSpec {
+  /** f. */
+  readonly activation: ProductActivation;
+  /**
+   * Filled with what the gradient reads, where it will be wanted: for
+   * `geluTanh` a·b + bias, rows ⌈n/8⌉·8 elements apart; for `relu` one bit per
+   * element in the device's own order, rows ⌈n/128⌉·128 bits apart.
+   */
+  readonly kept?: Block;
+}
+
+/** c = f′(kept) · (a·b), without batch axes: the gradient on its way through a product, then through f. */
+export interface ActivatedProductGrad extends MatmulSpec {
+  /** f. */
+  readonly activation: ProductActivation;
+  /** What {@linkcode ActivatedProduct.kept} was filled with. */
+  readonly kept: Block;
+  /** Filled with the sum [n] of the rows of c, where it is wanted. */
+  readonly sums?: Block;
+}
+
+/** c = a·b, without batch axes, and the sum of each row of a: the gradients of weights and bias in one pass. */
+export interface ProductWithSums extends MatmulSpec {
+  /** Filled with the sums [m]. */
+  readonly sums: Block;
+}
+
 /** Windows over one to three spatial axes of images, for convolutions and pooling. */
 export interface WindowSpec {
   /** Element type of all operands. */
@@ -247,6 +278,12 @@ export interface DeviceKernels {
     indices: Block,
     planes: Block,
   ): boolean;
+  /** A product that ends with an activation; false when the device does not take it. */
+  activatedProduct?(spec: ActivatedProduct): boolean;
+  /** Gradient through a product and the activation before it; false when the device does not take it. */
+  activatedProductGrad?(spec: ActivatedProductGrad): boolean;
+  /** A product and the row sums of its left factor; false when the device does not take it. */
+  productWithSums?(spec: ProductWithSums): boolean;
 }
 
 /** Counters of a device's memory. */

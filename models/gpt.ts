@@ -29,6 +29,8 @@ export interface GptOptions {
   readonly dropout?: number;
   /** Whether affine maps and norms have biases; true by default, as in GPT-2. */
   readonly bias?: boolean;
+  /** Form of gelu: exact as in nanoGPT by default, "tanh" as in GPT-2 itself, which GPUs compute at the end of the product. */
+  readonly gelu?: "none" | "tanh";
 }
 
 type Extents = Required<GptOptions>;
@@ -73,15 +75,19 @@ class FeedForward extends nn.Module {
   readonly cProj: nn.Linear;
   readonly dropout: nn.Dropout;
 
-  constructor({ width, bias, dropout }: Extents) {
+  readonly #activation: "gelu" | "geluTanh";
+
+  constructor({ width, bias, dropout, gelu }: Extents) {
     super();
+    this.#activation = gelu === "tanh" ? "geluTanh" : "gelu";
     this.cFc = nn.linear(width, 4 * width, { bias });
     this.cProj = nn.linear(4 * width, width, { bias });
     this.dropout = nn.dropout(dropout);
   }
 
   override forward(x: Tensor): Tensor {
-    return this.dropout.forward(this.cProj.forward(this.cFc.forward(x).gelu()));
+    const { cFc, cProj } = this;
+    return this.dropout.forward(cFc.activatedInto(x, this.#activation, cProj));
   }
 }
 
@@ -165,6 +171,7 @@ export class Gpt extends nn.Module implements LanguageModel {
       width: 128,
       dropout: 0,
       bias: true,
+      gelu: "none",
       ...options,
     };
     const { width, heads, layers } = extents;

@@ -63,8 +63,7 @@ export class LeNet extends nn.Module {
   override forward(x: Tensor): Tensor {
     x = this.conv1.forward(x).maxPool(2);
     x = this.conv2.forward(x).maxPool(2);
-    x = this.fc1.forward(x.flatten(1)).relu();
-    return this.fc2.forward(x);
+    return this.fc1.activatedInto(x.flatten(1), "relu", this.fc2);
   }
 }
 

@@ -39,7 +39,7 @@ function along(
 
 /** max(x, 0). */
 export function relu(): Functional {
-  return simple("ReLU", bent.relu);
+  return new Functional("ReLU", (x) => bent.relu(x), "", "relu");
 }
 
 /** min(max(x, 0), 6). */
@@ -69,7 +69,9 @@ export function celu(options?: bent.AlphaOptions): Functional {
 
 /** x·Φ(x) with the normal distribution function, or its tanh approximation. */
 export function gelu(options?: ops.GeluOptions): Functional {
-  return withOptions("GELU", ops.gelu, options);
+  const ending = options?.approximate === "tanh" ? "geluTanh" : "gelu";
+  const details = show({ ...options });
+  return new Functional("GELU", (x) => ops.gelu(x, options), details, ending);
 }
 
 /** x·σ(x). */

@@ -11,7 +11,7 @@ import { where } from "../ops/comparison.ts";
 import { fill, reshape } from "../ops/foundation.ts";
 import { chunk } from "../ops/joining.ts";
 import { logicalAnd } from "../ops/logical.ts";
-import * as ops from "../ops/matmul.ts";
+import * as ops from "../ops/linear.ts";
 import { permute } from "../ops/shape.ts";
 import { narrow } from "../ops/slicing.ts";
 import { empty, filled } from "./allocate.ts";

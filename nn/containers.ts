@@ -5,6 +5,7 @@
  */
 
 import type { Tensor } from "../core/tensor.ts";
+import type { LinearActivation } from "../ops/linear_activation.ts";
 import { type AnyModule, Module } from "./module.ts";
 
 /** What a {@linkcode Sequential} is made of: modules, or plain functions. */
@@ -22,8 +23,15 @@ export class Functional extends Module {
    * @param name Name to show.
    * @param f The function.
    * @param details Options to show.
+   * @param ending What the function is where a linear map can end with it.
    */
-  constructor(name: string, f: (x: Tensor) => Tensor, details = "") {
+  constructor(
+    name: string,
+    f: (x: Tensor) => Tensor,
+    details = "",
+    /** What the function is where a linear map can end with it. */
+    readonly ending?: LinearActivation,
+  ) {
     super();
     this.#name = name;
     this.#function = f;
@@ -39,6 +47,26 @@ export class Functional extends Module {
   override toString(): string {
     return `${this.#name}(${this.#details})`;
   }
+}
+
+/** An affine map that computes the activation after it too, and the next map, with fewer passes over memory. */
+export interface AffineMap extends Module {
+  /** W [out, in]. */
+  readonly weight: Tensor;
+  /** b [out], if there is one. */
+  readonly bias: Tensor | undefined;
+  /** f of the map's output. */
+  activated(x: Tensor, f: LinearActivation): Tensor;
+  /** The next map of f of this map's output. */
+  activatedInto(x: Tensor, f: LinearActivation, next: AffineMap): Tensor;
+}
+
+function isAffine(layer: Module | undefined): layer is AffineMap {
+  return layer !== undefined && "activatedInto" in layer;
+}
+
+function endingOf(layer: Module | undefined): LinearActivation | undefined {
+  return layer instanceof Functional ? layer.ending : undefined;
 }
 
 /** Modules one after the other, named 0, 1, …. */
@@ -67,7 +95,21 @@ export class Sequential extends Module {
 
   /** Passes the output of each module to the next. */
   override forward(x: Tensor): Tensor {
-    for (const layer of this.layers) x = layer.forward(x);
+    const { layers } = this;
+    for (let i = 0; i < layers.length; i++) {
+      const layer = layers[i];
+      const ending = endingOf(layers[i + 1]);
+      if (ending === undefined || !isAffine(layer)) {
+        x = layer.forward(x);
+        continue;
+      }
+      const next: Module | undefined = layers[i + 2];
+      const alone = !isAffine(next) || endingOf(layers[i + 3]) !== undefined;
+      x = alone
+        ? layer.activated(x, ending)
+        : layer.activatedInto(x, ending, next);
+      i += alone ? 1 : 2;
+    }
     return x;
   }
 

@@ -6,12 +6,17 @@
 
 import type { Shape } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
-import * as ops from "../ops/matmul.ts";
+import { feedForward } from "../ops/feed_forward.ts";
+import * as ops from "../ops/linear.ts";
+import {
+  type LinearActivation,
+  linearActivation,
+} from "../ops/linear_activation.ts";
 import {
   flatten as flattenAxes,
   unflatten as splitAxis,
 } from "../ops/shape.ts";
-import { Functional } from "./containers.ts";
+import { type AffineMap, Functional } from "./containers.ts";
 import { checkExtents, show } from "./extents.ts";
 import { empty } from "./allocate.ts";
 import { kaimingUniform, uniform } from "./init.ts";
@@ -25,7 +30,7 @@ export interface LinearOptions extends ModuleOptions {
 }
 
 /** y = x·Wᵀ + b over the last axis. Parameters: `weight` [out, in], `bias` [out]. */
-export class Linear extends Module {
+export class Linear extends Module implements AffineMap {
   /** W [out, in]. */
   readonly weight: Tensor;
   /** b [out], if there is one. */
@@ -52,6 +57,19 @@ export class Linear extends Module {
   /** x [..., in] to [..., out]. */
   override forward(x: Tensor): Tensor {
     return ops.linear(x, this.weight, this.bias);
+  }
+
+  /** f(x·Wᵀ + b). */
+  activated(x: Tensor, f: LinearActivation): Tensor {
+    const options = { activation: f };
+    return linearActivation(x, this.weight, this.bias, options);
+  }
+
+  /** Another affine map of f(x·Wᵀ + b). */
+  activatedInto(x: Tensor, f: LinearActivation, next: AffineMap): Tensor {
+    const { weight, bias } = this;
+    const options = { activation: f };
+    return feedForward(x, weight, bias, next.weight, next.bias, options);
   }
 
   /** The extents. */

@@ -5,9 +5,8 @@
  */
 
 import type { Tensor } from "../core/tensor.ts";
-import { gelu } from "../ops/activation.ts";
-import { relu } from "../ops/activation_bent.ts";
 import { add } from "../ops/arithmetic.ts";
+import type { LinearActivation } from "../ops/linear_activation.ts";
 import { type AttendOptions, MultiheadAttention } from "./attention.ts";
 import { Dropout } from "./dropout.ts";
 import { Linear } from "./linear.ts";
@@ -21,7 +20,7 @@ export interface TransformerLayerOptions extends ModuleOptions {
   /** Share that is dropped after each part, in training; 0.1 when omitted. */
   dropout?: number;
   /** Function of the feed-forward part; "relu" when omitted. */
-  activation?: "relu" | "gelu" | ((x: Tensor) => Tensor);
+  activation?: LinearActivation | ((x: Tensor) => Tensor);
   /** ε of the layer norms; 10⁻⁵ when omitted. */
   eps?: number;
   /** Whether input and output are [batch, time, width] instead of [time, batch, width]. */
@@ -32,11 +31,26 @@ export interface TransformerLayerOptions extends ModuleOptions {
   bias?: boolean;
 }
 
-function activationOf(
+/** The feed-forward part of a layer: in as few products as what is between them allows. */
+function transform(
+  x: Tensor,
+  { linear1, dropout, linear2 }: FeedForwardPart,
   activation: TransformerLayerOptions["activation"] = "relu",
-): (x: Tensor) => Tensor {
-  if (typeof activation === "function") return activation;
-  return activation === "gelu" ? (x) => gelu(x) : relu;
+): Tensor {
+  if (typeof activation === "function") {
+    const hidden = activation(linear1.forward(x));
+    return linear2.forward(dropout.forward(hidden));
+  }
+  if (!dropout.training || dropout.p === 0) {
+    return linear1.activatedInto(x, activation, linear2);
+  }
+  return linear2.forward(dropout.forward(linear1.activated(x, activation)));
+}
+
+interface FeedForwardPart {
+  readonly linear1: Linear;
+  readonly dropout: Dropout;
+  readonly linear2: Linear;
 }
 
 /** x + f(x) with a norm before f or after the sum. */
@@ -69,7 +83,7 @@ export class TransformerEncoderLayer extends Module<
   readonly dropout1: Dropout;
   /** After the feed-forward part. */
   readonly dropout2: Dropout;
-  readonly #activation: (x: Tensor) => Tensor;
+  readonly #activation: TransformerLayerOptions["activation"];
   readonly #normFirst: boolean;
 
   /** Makes a layer. @throws {RangeError} when the width is not divisible by the heads. */
@@ -92,7 +106,7 @@ export class TransformerEncoderLayer extends Module<
     this.norm2 = new LayerNorm(width, norm);
     this.dropout1 = new Dropout(dropout);
     this.dropout2 = new Dropout(dropout);
-    this.#activation = activationOf(options.activation);
+    this.#activation = options.activation;
     this.#normFirst = options.normFirst ?? false;
   }
 
@@ -108,12 +122,12 @@ export class TransformerEncoderLayer extends Module<
           this.selfAttn.forward(x, undefined, undefined, options),
         ),
     );
-    return residual(attended, this.norm2, first, (x) => {
-      const hidden = this.#activation(this.linear1.forward(x));
-      return this.dropout2.forward(
-        this.linear2.forward(this.dropout.forward(hidden)),
-      );
-    });
+    return residual(
+      attended,
+      this.norm2,
+      first,
+      (x) => this.dropout2.forward(transform(x, this, this.#activation)),
+    );
   }
 }
 
@@ -160,7 +174,7 @@ export class TransformerDecoderLayer extends Module<
   readonly dropout2: Dropout;
   /** After the feed-forward part. */
   readonly dropout3: Dropout;
-  readonly #activation: (x: Tensor) => Tensor;
+  readonly #activation: TransformerLayerOptions["activation"];
   readonly #normFirst: boolean;
 
   /** Makes a layer. @throws {RangeError} when the width is not divisible by the heads. */
@@ -184,7 +198,7 @@ export class TransformerDecoderLayer extends Module<
     this.dropout1 = new Dropout(dropout);
     this.dropout2 = new Dropout(dropout);
     this.dropout3 = new Dropout(dropout);
-    this.#activation = activationOf(options.activation);
+    this.#activation = options.activation;
     this.#normFirst = options.normFirst ?? false;
   }
 
@@ -217,12 +231,12 @@ export class TransformerDecoderLayer extends Module<
           }),
         ),
     );
-    return residual(informed, this.norm3, first, (x) => {
-      const hidden = this.#activation(this.linear1.forward(x));
-      return this.dropout3.forward(
-        this.linear2.forward(this.dropout.forward(hidden)),
-      );
-    });
+    return residual(
+      informed,
+      this.norm3,
+      first,
+      (x) => this.dropout3.forward(transform(x, this, this.#activation)),
+    );
   }
 }
 

@@ -9,6 +9,7 @@ import type { Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";
 import { allFloatSamples, floatSamples } from "./elementwise_samples.ts";
 import { elementwise, type Unary } from "./engine.ts";
+import { geluTanh } from "./gelu_tanh.ts";
 import { t } from "./samples.ts";
 
 export * from "./activation_bent.ts";
@@ -133,24 +134,14 @@ export const gelu: Gelu = elementwise<Gelu>({
   attrs: { approximate: "none" },
   result: "float",
   define: ([x], _, { approximate }) => {
-    const half = k.mul(x, 0.5);
-    const curve = approximate === "tanh"
-      ? tanhForm(x)
-      : k.erf(k.mul(x, Math.SQRT1_2));
-    return k.mul(half, k.add(1, curve));
+    if (approximate === "tanh") return geluTanh(x);
+    return k.mul(k.mul(x, 0.5), k.add(1, k.erf(k.mul(x, Math.SQRT1_2))));
   },
   formula: "x · (1 + erf(x / √2)) / 2",
   torch: "F.gelu(x, approximate=approximate)",
   onnx: "Gelu",
   samples: [...gelus, ...gelus.map(([x]) => [x, { approximate: "tanh" }])],
 });
-
-// tanh(√(2/π) · (x + 0.044715 x³)); Hendrycks and Gimpel, 2016
-function tanhForm(x: k.Expr): k.Expr {
-  const cube = k.mul(k.mul(x, x), x);
-  const inner = k.add(x, k.mul(cube, 0.044715));
-  return k.tanh(k.mul(inner, Math.sqrt(2 / Math.PI)));
-}
 
 /** x / (1 + |x|). */
 export const softsign: Unary = elementwise<Unary>({

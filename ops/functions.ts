@@ -17,6 +17,9 @@ export {
 export { cast, expand, reshape, sum, to } from "./foundation.ts";
 export * from "./arithmetic.ts";
 export * from "./matmul.ts";
+export { bilinear, linear } from "./linear.ts";
+export * from "./linear_activation.ts";
+export * from "./feed_forward.ts";
 export * from "./reduction.ts";
 export * from "./extrema.ts";
 export * from "./statistics.ts";
