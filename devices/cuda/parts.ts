@@ -6,22 +6,22 @@
 
 import type {
   DeviceKernels,
-  MatmulSpec,
   ScanSpec,
   ScatterSpec,
   SortSpec,
 } from "../../core/device.ts";
 import type { CudaContext } from "./context.ts";
 export { launch } from "./launch.ts";
+export { matmul } from "./matmul.ts";
 import { conv, convInputGrad, convWeightGrad } from "./dnn/convolution.ts";
+import {
+  activatedProduct,
+  activatedProductGrad,
+  productWithSums,
+} from "./matmul_activation.ts";
 
 function missing(context: CudaContext, what: string): never {
   throw new TypeError(`Cannot ${what} on ${context.name} yet`);
-}
-
-/** Queues products of matrices. */
-export function matmul(context: CudaContext, _spec: MatmulSpec): void {
-  missing(context, "multiply matrices");
 }
 
 /** Queues a scatter along an axis. */
@@ -47,5 +47,8 @@ export function cudaKernels(context: CudaContext): DeviceKernels {
     convInputGrad: (spec, dy, w, dx) => convInputGrad(context, spec, dy, w, dx),
     convWeightGrad: (spec, x, dy, dw) =>
       convWeightGrad(context, spec, x, dy, dw),
+    activatedProduct: (spec) => activatedProduct(context, spec),
+    activatedProductGrad: (spec) => activatedProductGrad(context, spec),
+    productWithSums: (spec) => productWithSums(context, spec),
   };
 }
