@@ -185,6 +185,13 @@ export function toBf16Bits(value: number): number {
   return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
 }
 
+/** The 64-bit integer of a number, as casts make it: fractions cut off, NaN as 0, limited to the type's range. */
+export function toI64(value: number): bigint {
+  if (Number.isNaN(value)) return 0n;
+  if (value >= 2 ** 63) return 2n ** 63n - 1n;
+  return value < -(2 ** 63) ? -(2n ** 63n) : BigInt(Math.trunc(value));
+}
+
 /** Reads element `i` of a host array as a number (i64 rounds past 2^53). */
 export function getElement(
   array: HostArray,
@@ -226,7 +233,7 @@ export function setElement(
       array[i] = toBf16Bits(value);
       return;
     case "i64":
-      (array as BigInt64Array)[i] = BigInt(Math.trunc(value));
+      (array as BigInt64Array)[i] = toI64(value);
       return;
     default:
       dtype satisfies never;

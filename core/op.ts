@@ -13,6 +13,8 @@ import {
   save,
   type Saved,
 } from "./autograd.ts";
+import type { AttributeRule, AttributeRules } from "./attributes.ts";
+import { binder } from "./binding.ts";
 import type { DType } from "./dtype.ts";
 import { DTypeError } from "./errors.ts";
 import { Scope } from "./scope.ts";
@@ -159,6 +161,8 @@ export interface OpDeclaration<A> {
     // deno-lint-ignore no-explicit-any
     ...args: any[]
   ) => { inputs: readonly (Tensor | undefined)[]; attrs?: Partial<A> };
+  /** What attributes may be, where that is not what the name says in other operators. */
+  readonly rules?: { readonly [Name in keyof A]?: AttributeRule };
   /** Formula, for the catalogue. */
   readonly formula?: string;
   /** PyTorch expression of the same computation. */
@@ -205,23 +209,18 @@ export function operator<
   const d = declaration;
   const count = d.inputs.length;
   const defaults = (d.attrs ?? {}) as A;
-  const bind = (...args: unknown[]): Bound => {
-    const bound = d.bind === undefined
-      ? {
-        inputs: args.slice(0, count) as Tensor[],
-        attrs: args[count] as Partial<A> | undefined,
-      }
-      : d.bind(...args);
-    const attrs = { ...defaults } as Record<string, unknown>;
-    for (const [key, value] of Object.entries(bound.attrs ?? {})) {
-      if (value !== undefined) attrs[key] = value;
-    }
-    return { inputs: bound.inputs, attrs };
-  };
-  // Later operands may be left out; a list has as many as it has.
-  const required = count === 0 || d.inputs[0].startsWith("...") ? 0 : 1;
+  const bind = binder({
+    name: d.name,
+    count,
+    attrs: defaults as Record<string, unknown>,
+    rules: d.rules as AttributeRules | undefined,
+    bind: d.bind,
+  });
+  // Later operands may be left out, but none of a list.
+  const list = d.inputs[0]?.startsWith("...") ?? false;
   const call = (...args: unknown[]) => {
     const { inputs, attrs } = bind(...args);
+    const required = list ? inputs.length : Math.min(1, count);
     checkTensors(d.name, inputs, { required, numbers: false });
     return through(
       d.name,

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { positiveOrList } from "../core/attributes.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
@@ -78,6 +79,7 @@ export const adaptiveAvgPool: (x: Tensor, size: PerAxis) => Tensor = operator<
   family: "pooling",
   inputs: ["x"],
   attrs: { size: 1 },
+  rules: { size: positiveOrList },
   bind: (x, size) => ({ inputs: [x], attrs: { size } }),
   torch:
     "[F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d][x.dim() - 3](x, size)",
@@ -116,6 +118,7 @@ export const adaptiveMaxPool: (x: Tensor, size: PerAxis) => Tensor = operator<
   family: "pooling",
   inputs: ["x"],
   attrs: { size: 1 },
+  rules: { size: positiveOrList },
   bind: (x, size) => ({ inputs: [x], attrs: { size } }),
   torch:
     "[F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d][x.dim() - 3](x, size)",

@@ -69,10 +69,10 @@ export const scaledDotProductAttention: Attention = operator<Attention, Attrs>({
   family: "attention",
   inputs: ["q", "k", "v", "mask"],
   attrs: { causal: false, scale: undefined, dropout: 0, training: true },
-  bind: (q, k, v, { mask, ...attrs } = {}) => ({
-    inputs: [q, k, v, mask],
-    attrs,
-  }),
+  bind: (q, k, v, options) => {
+    const { mask, ...attrs } = options ?? {};
+    return { inputs: [q, k, v, mask], attrs };
+  },
   formula: "softmax(q·kᵀ/√d + mask)·v",
   torch:
     "F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=0.0, is_causal=causal, scale=scale, enable_gqa=q.dim() > 2 and q.shape[-3] != k.shape[-3])",

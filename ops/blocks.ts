@@ -4,6 +4,7 @@
  * @module
  */
 
+import { oneOf } from "../core/attributes.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
 import type { Tensor } from "../core/tensor.ts";
@@ -195,6 +196,7 @@ export const depthToSpace: (
   family: "shape",
   inputs: ["x"],
   attrs: { block: 1, order: "DCR" },
+  rules: { order: oneOf("DCR", "CRD") },
   bind: (x, block, options) => ({ inputs: [x], attrs: { block, ...options } }),
   torch:
     'F.pixel_shuffle(x if order == "CRD" else x.reshape(x.shape[0], block * block, -1, *x.shape[2:]).transpose(1, 2).reshape(x.shape), block)',

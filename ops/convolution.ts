@@ -5,6 +5,7 @@
  * @module
  */
 
+import { countOrList, counts, either, oneOf } from "../core/attributes.ts";
 import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
 import { type Shape, sizeOf } from "../core/shape.ts";
@@ -58,6 +59,7 @@ interface Attrs {
 }
 
 const defaults: Attrs = { stride: 1, padding: 0, dilation: 1, groups: 1 };
+const padding = either(countOrList, oneOf("same", "valid"));
 
 function check(what: string, x: Shape, w: Shape, groups: number): void {
   const bad = (why: string) =>
@@ -132,6 +134,7 @@ export const conv: (
   family: "convolution",
   inputs: ["x", "w", "b"],
   attrs: defaults,
+  rules: { padding },
   formula: "yₙₘₚ = bₘ + Σ x · w",
   torch:
     "[F.conv1d, F.conv2d, F.conv3d][x.dim() - 3](x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups)",
@@ -229,6 +232,7 @@ export const convInputGrad: (
   family: "convolution",
   inputs: ["g", "w"],
   attrs: { ...defaults, spatial: [] },
+  rules: { padding },
   bind: (g, w, spatial, options) => ({
     inputs: [g, w],
     attrs: { spatial, ...options },
@@ -302,6 +306,7 @@ export const convWeightGrad: (
   family: "convolution",
   inputs: ["x", "g"],
   attrs: { ...defaults, kernel: [] },
+  rules: { kernel: counts, padding },
   bind: (x, g, kernel, options) => ({
     inputs: [x, g],
     attrs: { kernel, ...options },

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { countOrList } from "../core/attributes.ts";
 import { type DType, isFloat } from "../core/dtype.ts";
 import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
 import { runRows } from "../core/fuse.ts";
@@ -277,6 +278,7 @@ export const repeatInterleave: (
   family: "indexing",
   inputs: ["x"],
   attrs: { counts: 1, axis: undefined },
+  rules: { counts: countOrList },
   bind: (x, counts, axis) => ({ inputs: [x], attrs: { counts, axis } }),
   torch:
     "torch.repeat_interleave(x, counts if isinstance(counts, int) else torch.tensor(counts), axis)",

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { either, flag, value } from "../core/attributes.ts";
 import type { DType } from "../core/dtype.ts";
 import { runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
@@ -102,6 +103,7 @@ export const full: Full = operator<
   family: "creation",
   inputs: [],
   attrs: { ...plain, value: 0 },
+  rules: { value: either(value, flag) },
   bind: (shape, value, options) => ({
     inputs: [],
     attrs: { shape, value, ...options },

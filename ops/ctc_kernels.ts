@@ -37,10 +37,9 @@ export interface Lattice {
 
 /** Numbers from a tensor or an array. */
 export function numbers(x: Tensor | readonly number[]): number[] {
-  return Array.from(
-    x instanceof Tensor ? x.data() as Iterable<number> : x,
-    Number,
-  );
+  // What is no tensor of numbers is refused with the other attributes.
+  if (!(x instanceof Tensor)) return x as number[];
+  return Array.from(x.data() as Iterable<number>, Number);
 }
 
 /** Refuses shapes and lengths that do not fit. */

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { positiveInteger } from "../core/attributes.ts";
 import { IndexError, ShapeError, shapeText } from "../core/errors.ts";
 import { runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
@@ -272,6 +273,7 @@ export const windows: (
   family: "shape",
   inputs: ["x"],
   attrs: { axis: 0, size: 1, step: 1 },
+  rules: { size: positiveInteger, step: positiveInteger },
   bind: (x, axis, size, step) => ({ inputs: [x], attrs: { axis, size, step } }),
   torch: "x.unfold(axis, size, step)",
   saves: [],
@@ -327,6 +329,7 @@ export const overlapAdd: (
   family: "shape",
   inputs: ["x"],
   attrs: { shape: [], axis: 0, step: 1 },
+  rules: { step: positiveInteger },
   bind: (x, shape, options) => ({
     inputs: [x],
     attrs: { shape, ...options },

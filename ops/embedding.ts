@@ -4,6 +4,7 @@
  * @module
  */
 
+import { oneOf } from "../core/attributes.ts";
 import { isFloat } from "../core/dtype.ts";
 import {
   DTypeError,
@@ -284,6 +285,7 @@ export const embeddingBag: (
   family: "embedding",
   inputs: ["index", "weight", "offsets", "perSampleWeights"],
   attrs: { mode: "mean", includeLastOffset: false, paddingIdx: undefined },
+  rules: { mode: oneOf("sum", "mean", "max") },
   torch:
     "F.embedding_bag(index, weight, offsets, mode=mode, per_sample_weights=perSampleWeights, include_last_offset=includeLastOffset, padding_idx=paddingIdx)",
   run: ([index, weight, offsets, perSampleWeights], attrs) => {
@@ -377,6 +379,7 @@ export const sparseLengthsSum: (
   family: "embedding",
   inputs: ["data", "index", "lengths", "weights"],
   attrs: { reduce: "sum" },
+  rules: { reduce: oneOf("sum", "mean") },
   formula: "y[i] = Σ_{j in stretch i} weights[j] · data[index[j]]",
   torch:
     "F.embedding_bag(index.long(), data, torch.cumsum(lengths.long(), 0) - lengths.long(), mode=reduce, per_sample_weights=weights)",

@@ -12,6 +12,8 @@ import {
   save,
   type Saved,
 } from "../core/autograd.ts";
+import type { AttributeRules } from "../core/attributes.ts";
+import { binder } from "../core/binding.ts";
 import {
   type DType,
   dtypes,
@@ -69,6 +71,8 @@ export interface ElementwiseDeclaration {
    * floating, or the promoted one with a `bool` result.
    */
   readonly result?: "promote" | "float" | "bool";
+  /** What attributes may be, where that is not what the name says in other operators. */
+  readonly rules?: AttributeRules;
   /** Formula, for the catalogue. */
   readonly formula?: string;
   /** PyTorch expression of the same computation. */
@@ -351,19 +355,13 @@ export function elementwise<F extends (...args: any[]) => Tensor>(
   const plain = numeric.length === 0 && choosing.length === 0
     ? variant({})
     : undefined;
-  const bind = (...args: unknown[]) => {
-    const bound = d.bind === undefined
-      ? {
-        inputs: args.slice(0, inputs.length) as Operand[],
-        attrs: args[inputs.length] as Record<string, unknown> | undefined,
-      }
-      : d.bind(...args);
-    const given: Record<string, unknown> = { ...attrs };
-    for (const [name, value] of Object.entries(bound.attrs ?? {})) {
-      if (value !== undefined) given[name] = value;
-    }
-    return { inputs: bound.inputs, attrs: given };
-  };
+  const bind = binder({
+    name: d.name,
+    count: inputs.length,
+    attrs,
+    rules: d.rules,
+    bind: d.bind,
+  });
   const run = (
     operands: readonly Operand[],
     given: Readonly<Record<string, unknown>>,
@@ -419,7 +417,12 @@ export function requireKinds(
   kinds: readonly ("bool" | "int" | "float")[],
 ): void {
   for (const operand of operands) {
-    if (typeof operand === "number") continue;
+    if (typeof operand === "number") {
+      if (kinds.includes("float") || Number.isInteger(operand)) continue;
+      throw new DTypeError(
+        `Cannot ${what} a tensor with ${operand}: the number must be an integer`,
+      );
+    }
     const { kind } = dtypes[operand.dtype];
     if (!kinds.includes(kind)) {
       const taken = Object.keys(dtypes).filter((name) =>

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { oneOf, positiveOrList } from "../core/attributes.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
 import type { Tensor } from "../core/tensor.ts";
@@ -129,6 +130,10 @@ export const interpolate: (x: Tensor, options: InterpolateOptions) => Tensor =
       scaleFactor: undefined,
       mode: "nearest",
       alignCorners: false,
+    },
+    rules: {
+      size: positiveOrList,
+      mode: oneOf("nearest", "nearestExact", "linear", "cubic", "area"),
     },
     torch: "interpolate(x, size, scaleFactor, mode, alignCorners)",
     onnx: "Resize",
@@ -310,6 +315,7 @@ export const gridSample: (
   family: "interpolation",
   inputs: ["x", "grid"],
   attrs: { mode: "bilinear", paddingMode: "zeros", alignCorners: false },
+  rules: { mode: oneOf("bilinear", "nearest") },
   torch:
     "F.grid_sample(x, grid, mode=mode, padding_mode=paddingMode, align_corners=alignCorners)",
   onnx: "GridSample",

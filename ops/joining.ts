@@ -4,6 +4,7 @@
  * @module
  */
 
+import { countOrList, integerOrList } from "../core/attributes.ts";
 import { promote } from "../core/dtype.ts";
 import { IndexError, ShapeError, shapeText } from "../core/errors.ts";
 import { copy } from "../core/fuse.ts";
@@ -169,6 +170,7 @@ export const split: (
   family: "shape",
   inputs: ["x"],
   attrs: { sizes: 1, axis: 0 },
+  rules: { sizes: countOrList },
   bind: (x, sizes, axis) => ({ inputs: [x], attrs: { sizes, axis } }),
   torch: "torch.split(x, sizes, axis)",
   onnx: "Split",
@@ -361,6 +363,7 @@ export const roll: (x: Tensor, shifts: Axes, axes?: Axes) => Tensor = operator<
   family: "shape",
   inputs: ["x"],
   attrs: { shifts: 0, axes: undefined },
+  rules: { shifts: integerOrList },
   bind: (x, shifts, axes) => ({ inputs: [x], attrs: { shifts, axes } }),
   torch: "torch.roll(x, shifts, axes)",
   run: ([x], { shifts, axes }) => {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { either, flag, value } from "../core/attributes.ts";
 import { isFloat } from "../core/dtype.ts";
 import { operator } from "../core/op.ts";
 import type { Tensor, TensorOptions } from "../core/tensor.ts";
@@ -66,6 +67,7 @@ export const fullLike: (
   family: "creation",
   inputs: ["x"],
   attrs: { ...plain, value: 0 },
+  rules: { value: either(value, flag) },
   bind: (x, value, options) => ({ inputs: [x], attrs: { value, ...options } }),
   constant: true,
   torch: "torch.full_like(x, value, dtype=dtypes.get(dtype))",
@@ -91,6 +93,7 @@ export const randLike: RandomLike = operator<RandomLike, RandomOptions>({
   name: "randLike",
   family: "random",
   inputs: ["x"],
+  attrs: { ...plain, generator: undefined },
   constant: true,
   onnx: "RandomUniformLike",
   run: ([x], options) => rand(x.shape, randomLike(x, options)),
@@ -102,6 +105,7 @@ export const randnLike: RandomLike = operator<RandomLike, RandomOptions>({
   name: "randnLike",
   family: "random",
   inputs: ["x"],
+  attrs: { ...plain, generator: undefined },
   constant: true,
   onnx: "RandomNormalLike",
   run: ([x], options) => randn(x.shape, randomLike(x, options)),

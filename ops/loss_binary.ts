@@ -91,10 +91,10 @@ export const binaryCrossEntropy: BinaryLoss = operator<
   family: "loss",
   inputs: ["x", "target", "weight"],
   attrs: { reduction: "mean" },
-  bind: (x, target, { weight, ...attrs } = {}) => ({
-    inputs: [x, target, weight],
-    attrs,
-  }),
+  bind: (x, target, options) => {
+    const { weight, ...attrs } = options ?? {};
+    return { inputs: [x, target, weight], attrs };
+  },
   formula: "−(t·log x + (1 − t)·log(1 − x))",
   torch: "F.binary_cross_entropy(x, target, weight, reduction=reduction)",
   run: ([x, target, weight], { reduction }) => {
@@ -182,10 +182,10 @@ export const binaryCrossEntropyWithLogits: LogitsLoss = operator<
   family: "loss",
   inputs: ["x", "target", "weight", "posWeight"],
   attrs: { reduction: "mean" },
-  bind: (x, target, { weight, posWeight, ...attrs } = {}) => ({
-    inputs: [x, target, weight, posWeight],
-    attrs,
-  }),
+  bind: (x, target, options) => {
+    const { weight, posWeight, ...attrs } = options ?? {};
+    return { inputs: [x, target, weight, posWeight], attrs };
+  },
   formula: "(1 − t)·x + (1 + (p − 1)·t)·log(1 + e⁻ˣ)",
   torch: "F.binary_cross_entropy_with_logits(x, target, weight," +
     " reduction=reduction, pos_weight=posWeight)",

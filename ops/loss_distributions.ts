@@ -5,6 +5,7 @@
  * @module
  */
 
+import { oneOf } from "../core/attributes.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
 import { sameShape } from "../core/shape.ts";
@@ -70,6 +71,7 @@ export const klDiv: (
   family: "loss",
   inputs: ["x", "target"],
   attrs: { reduction: "mean", logTarget: false },
+  rules: { reduction: oneOf("none", "mean", "sum", "batchmean") },
   formula: "t·(log t − x)",
   torch: "F.kl_div(x, target, reduction=reduction, log_target=logTarget)",
   run: ([x, target], { reduction, logTarget }) => {

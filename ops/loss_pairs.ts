@@ -4,6 +4,7 @@
  * @module
  */
 
+import { integer } from "../core/attributes.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
 import { sameShape } from "../core/shape.ts";
@@ -365,10 +366,11 @@ export const multiMarginLoss: MultiMarginLoss = operator<
   family: "loss",
   inputs: ["x", "target", "weight"],
   attrs: { reduction: "mean", margin: 1, p: 1 },
-  bind: (x, target, { weight, ...attrs } = {}) => ({
-    inputs: [x, target, weight],
-    attrs,
-  }),
+  rules: { p: integer },
+  bind: (x, target, options) => {
+    const { weight, ...attrs } = options ?? {};
+    return { inputs: [x, target, weight], attrs };
+  },
   formula: "Σ max(0, margin − x_y + x_c)ᵖ / classes",
   torch: "F.multi_margin_loss(x, target, p=p, margin=margin, weight=weight," +
     " reduction=reduction)",

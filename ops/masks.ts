@@ -22,7 +22,7 @@ import { wrapIndices } from "./index_values.ts";
 import { flatPositions } from "./positions.ts";
 import { t } from "./samples.ts";
 import { indexSelect, take } from "./selection.ts";
-import { slice, type SlicePart } from "./slicing.ts";
+import { slice, type SlicePart, sliceParts } from "./slicing.ts";
 
 function ints(data: readonly number[], shape: readonly number[]) {
   return t(shape, { dtype: "i64", data });
@@ -177,6 +177,7 @@ export const index: (x: Tensor, ...parts: IndexPart[]) => Tensor = operator<
   family: "indexing",
   inputs: ["x", "positions"],
   attrs: { parts: [], at: -1 },
+  rules: { parts: sliceParts },
   bind: (x, ...parts: IndexPart[]) => {
     const isPlain = (p: IndexPart): p is SlicePart =>
       typeof p !== "object" || p === null || Array.isArray(p);

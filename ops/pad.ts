@@ -4,6 +4,7 @@
  * @module
  */
 
+import { oneOf, value } from "../core/attributes.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
 import type { Tensor } from "../core/tensor.ts";
@@ -192,6 +193,7 @@ export const pad: (
   family: "shape",
   inputs: ["x"],
   attrs: { widths: [], mode: "constant", value: 0 },
+  rules: { mode: oneOf("constant", "reflect", "replicate", "circular") },
   bind: (x, widths, options) => ({
     inputs: [x],
     attrs: { widths, ...options },
@@ -201,11 +203,6 @@ export const pad: (
   caffe2: "PadImage",
   run: ([x], { widths, mode, value }) => {
     if (mode === "constant") return constantPad(x, widths, value);
-    if (!["reflect", "replicate", "circular"].includes(mode)) {
-      throw new ShapeError(
-        `Cannot pad in mode "${mode}": there are constant, reflect, replicate and circular`,
-      );
-    }
     const { before, after } = paddingOf(widths, x);
     let result = reshape(x, x.shape);
     for (let d = x.rank - 1; d >= 0; d--) {
@@ -259,6 +256,7 @@ export const padSequence: (
   family: "shape",
   inputs: ["...xs"],
   attrs: { batchFirst: false, paddingValue: 0 },
+  rules: { paddingValue: value },
   bind: (xs, options) => ({ inputs: xs, attrs: options }),
   torch: "torch.nn.utils.rnn.pad_sequence(xs, batchFirst, paddingValue)",
   caffe2: "PackSegments",

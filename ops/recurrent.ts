@@ -5,6 +5,7 @@
  * @module
  */
 
+import { listOperand } from "../core/binding.ts";
 import { ShapeError } from "../core/errors.ts";
 import { operator, type Sample } from "../core/op.ts";
 import { fromHost, type Tensor } from "../core/tensor.ts";
@@ -175,7 +176,12 @@ export const lstm: Lstm = operator<Lstm, Attrs>({
   inputs: ["x", "h0", "c0", "...weights"],
   attrs: defaults,
   bind: (x, states, weights, options) => ({
-    inputs: [x, states?.[0], states?.[1], ...weights],
+    inputs: [
+      x,
+      states?.[0],
+      states?.[1],
+      ...listOperand("lstm", "weights", weights),
+    ],
     attrs: options,
   }),
   formula: "c′ = σ(f)·c + σ(i)·tanh(g), h′ = σ(o)·tanh(c′)",
@@ -210,7 +216,7 @@ export const gru: Gru = operator<Gru, Attrs>({
   inputs: ["x", "h0", "...weights"],
   attrs: defaults,
   bind: (x, h0, weights, options) => ({
-    inputs: [x, h0, ...weights],
+    inputs: [x, h0, ...listOperand("gru", "weights", weights)],
     attrs: options,
   }),
   formula: "n = tanh(xₙ + σ(r)·rₙ), h′ = (1 − σ(z))·n + σ(z)·h",
@@ -248,7 +254,7 @@ export const rnn: Rnn = operator<
   inputs: ["x", "h0", "...weights"],
   attrs: { ...defaults, nonlinearity: "tanh" },
   bind: (x, h0, weights, options) => ({
-    inputs: [x, h0, ...weights],
+    inputs: [x, h0, ...listOperand("rnn", "weights", weights)],
     attrs: options,
   }),
   formula: "h′ = tanh(x·w_ihᵀ + b_ih + h·w_hhᵀ + b_hh)",

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { positiveInteger } from "../core/attributes.ts";
 import { runRows } from "../core/fuse.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
@@ -121,6 +122,7 @@ export const localResponseNorm: (
   family: "normalization",
   inputs: ["x"],
   attrs: { size: 5, alpha: 1e-4, beta: 0.75, k: 1 },
+  rules: { size: positiveInteger },
   bind: (x, size, options) => ({ inputs: [x], attrs: { size, ...options } }),
   formula: "x / (k + α/size·Σ x²)^β",
   torch: "F.local_response_norm(x, size, alpha=alpha, beta=beta, k=k)",

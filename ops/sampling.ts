@@ -5,6 +5,7 @@
  * @module
  */
 
+import { probability } from "../core/attributes.ts";
 import { isFloat } from "../core/dtype.ts";
 import {
   DTypeError,
@@ -130,15 +131,18 @@ export const dropout: (
   family: "random",
   inputs: ["x"],
   attrs: { p: 0.5, training: true, state: undefined },
-  bind: (x: Tensor, p = 0.5, options: DropoutOptions = {}) => {
-    const { training = true, generator, state } = options;
-    const drops = training && p > 0;
+  rules: { p: probability },
+  bind: (x: Tensor, p?: number, options?: DropoutOptions) => {
+    const { training, generator, state } = options ?? {};
     return {
       inputs: [x],
       attrs: {
         p,
         training,
-        state: drops ? state ?? take(x?.shape, generator) : undefined,
+        state: (training ?? true) &&
+            (p === undefined || (typeof p === "number" && p > 0))
+          ? state ?? take(x?.shape, generator)
+          : undefined,
       },
     };
   },

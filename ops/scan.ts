@@ -4,6 +4,7 @@
  * @module
  */
 
+import { count } from "../core/attributes.ts";
 import { type DType, isFloat } from "../core/dtype.ts";
 import type { ScanSpec } from "../core/device.ts";
 import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
@@ -303,6 +304,7 @@ export const diff: (x: Tensor, options?: DiffOptions) => Tensor = operator<
   family: "scan",
   inputs: ["x"],
   attrs: { order: 1, axis: -1 },
+  rules: { order: count },
   formula: "yᵢ = xᵢ₊₁ − xᵢ",
   torch: "torch.diff(x, order, axis)",
   run: ([x], { order, axis }) => {

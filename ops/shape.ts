@@ -4,6 +4,7 @@
  * @module
  */
 
+import { integerOrList, integers } from "../core/attributes.ts";
 import { IndexError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
 import {
@@ -42,6 +43,7 @@ export const permute: (x: Tensor, axes: readonly number[]) => Tensor = operator<
   family: "shape",
   inputs: ["x"],
   attrs: { axes: [] },
+  rules: { axes: integers },
   bind: (x, axes) => ({ inputs: [x], attrs: { axes } }),
   torch: "x.permute(axes)",
   onnx: "Transpose",
@@ -137,6 +139,7 @@ export const movedim: (x: Tensor, from: Axes, to: Axes) => Tensor = operator<
   family: "shape",
   inputs: ["x"],
   attrs: { from: 0, to: 0 },
+  rules: { from: integerOrList, to: integerOrList },
   bind: (x, source, to) => ({ inputs: [x], attrs: { from: source, to } }),
   // `from` is a keyword of Python.
   torch: "x.movedim(globals()['from'], to)",

@@ -4,6 +4,12 @@
  * @module
  */
 
+import {
+  type AttributeRule,
+  count,
+  integer,
+  rule,
+} from "../core/attributes.ts";
 import { IndexError, ShapeError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
 import type { Shape } from "../core/shape.ts";
@@ -27,6 +33,20 @@ export type SliceRange = readonly [
 
 /** What to take of an axis: a position (the axis is dropped), a range, or all of it; "..." stands for all axes not named. */
 export type SlicePart = number | SliceRange | null | "...";
+
+const isRange = (x: unknown) =>
+  Array.isArray(x) && x.length <= 3 &&
+  x.every((n) => n === undefined || n === null || integer.accepts(n));
+
+/** What the parts of a slice may be. */
+export const sliceParts: AttributeRule = rule(
+  'a list of positions, ranges [start, stop, step], null and "..."',
+  (x) =>
+    Array.isArray(x) &&
+    x.every((part) =>
+      part === null || part === "..." || integer.accepts(part) || isRange(part)
+    ),
+);
 
 /** The parts, one for each axis of a tensor of that rank. */
 function partsOf(
@@ -115,6 +135,7 @@ export const slice: (x: Tensor, parts: readonly SlicePart[]) => Tensor =
     family: "shape",
     inputs: ["x"],
     attrs: { parts: [] },
+    rules: { parts: sliceParts },
     bind: (x, parts) => ({ inputs: [x], attrs: { parts } }),
     torch: `x[${pythonParts}]`,
     onnx: "Slice",
@@ -158,6 +179,7 @@ export const unslice: (
   family: "shape",
   inputs: ["x"],
   attrs: { shape: [], parts: [] },
+  rules: { parts: sliceParts },
   bind: (x, shape, parts) => ({ inputs: [x], attrs: { shape, parts } }),
   torch:
     `(lambda z: torch.as_strided_scatter(z, x, z[${pythonParts}].shape, z[${pythonParts}].stride(), z[${pythonParts}].storage_offset()))(torch.zeros(shape, dtype=x.dtype))`,
@@ -222,6 +244,7 @@ export const narrow: (
   family: "shape",
   inputs: ["x"],
   attrs: { axis: 0, start: 0, length: 0 },
+  rules: { start: integer, length: count },
   bind: (x, axis, start, length) => ({
     inputs: [x],
     attrs: { axis, start, length },
@@ -264,6 +287,7 @@ export const select: (x: Tensor, axis: number, index: number) => Tensor =
     family: "shape",
     inputs: ["x"],
     attrs: { axis: 0, index: 0 },
+    rules: { index: integer },
     bind: (x, axis, index) => ({ inputs: [x], attrs: { axis, index } }),
     torch: "x.select(axis, index)",
     run: ([x], { axis, index }) => {

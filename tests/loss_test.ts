@@ -123,7 +123,7 @@ Deno.test("losses of pairs refuse shapes that would be broadcast", () => {
   assertThrows(
     () => mseLoss(x, x, { reduction: "avg" as "mean" }),
     TypeError,
-    "none, mean, sum",
+    '"none", "mean", "sum"',
   );
 });
 

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { bytesOf } from "../../core/dtype.ts";
+import { bytesOf, toI64 } from "../../core/dtype.ts";
 import type { Strided } from "../../core/device.ts";
 import { type ParamLayout, paramLayout } from "../../kernel/wasm/params.ts";
 import { columnBlock, render, type Variant } from "../../kernel/wasm/render.ts";
@@ -275,7 +275,7 @@ function fill(
         heap.f64[at >>> 3] = scalars[i];
         break;
       case "i64":
-        heap.i64[at >>> 3] = BigInt(Math.trunc(scalars[i]));
+        heap.i64[at >>> 3] = toI64(scalars[i]);
         break;
       default:
         words[at >>> 2] = scalars[i];
