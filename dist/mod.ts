@@ -24,5 +24,3 @@ export {
   type ShardLoss,
 } from "./data_parallel.ts";
 export type { Examples, GivenBatch } from "./shards.ts";
-export { init, type InitOptions } from "./init.ts";
-export { launch, type LaunchOptions, type LaunchResult } from "./launch.ts";

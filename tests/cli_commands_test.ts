@@ -25,7 +25,6 @@ const commands = [
   "models",
   "ops",
   "explain",
-  "launch",
   "doctor",
 ];
 
