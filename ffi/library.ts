@@ -258,7 +258,7 @@ function notFound(
 ): string {
   const failed = tried.filter(({ reason }) => reason !== absent);
   const found = failed.slice(0, namedAttempts).map(({ path, reason }) =>
-    `${path} ${reason}`
+    `${path}: ${reason}`
   );
   const what = failed.length === 0
     ? `none of ${
