@@ -14,6 +14,7 @@ import {
 } from "../../kernel/cuda/variant.ts";
 import { product, type Walk } from "../../kernel/walk.ts";
 import type { Facts } from "./launch_facts.ts";
+import { powerOfTwo } from "./own_kernels.ts";
 
 /** Cuts of rows. */
 export interface Pieces {
@@ -115,11 +116,6 @@ const chunkCounts = [1, 2, 3, 4, 6, 8, 12, 16];
 /** 32-bit registers per thread that may hold a row between walks. */
 function registers(block: number): number {
   return block <= 256 ? 64 : block <= 512 ? 40 : 20;
-}
-
-/** The smallest power of two that is not below `n`. */
-function powerOfTwo(n: number): number {
-  return n <= 1 ? 1 : 2 ** Math.ceil(Math.log2(n));
 }
 
 /** The shape of a kernel over rows; the walk has an inner axis, and its first outer axis counts the pieces where there are any. */

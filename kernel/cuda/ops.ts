@@ -149,7 +149,7 @@ export const rules = {
   atanh: math("atanh"),
   erf: math("erf"),
   erfc: math("erfc"),
-  erfinv: math("erfinv"),
+  erfinv: own("erfinv"),
   lgamma: own("lgamma"),
   digamma: own("digamma"),
   trigamma: own("trigamma"),

@@ -15,6 +15,16 @@ import type { Variant } from "./variant.ts";
 export type { ParamLayout } from "./params.ts";
 export type { ElementVariant, RowVariant, Step, Variant } from "./variant.ts";
 
+/**
+ * Options of the compiler, after the architecture. Without contraction a sum
+ * of products is rounded as the expression says: equal to the operators one by
+ * one, and to the CPU (`fma` contracts where it is asked for).
+ */
+export const compilerOptions: readonly string[] = [
+  "--std=c++17",
+  "--fmad=false",
+];
+
 /** A kernel as source, and how it is called. */
 export interface Rendered {
   /** CUDA C. */

@@ -97,6 +97,45 @@ const trigamma = `__device__ double f64_trigamma(double x) {
   return sign * (result + r * (1.0 + r / 2 + series));
 }`;
 
+// Giles' approximation, which is right to about 7 digits, polished by Halley's
+// method on erf near 0 and on erfc near 1, where 1 - |y| is exact.
+const erfinv = `__device__ double f64_erfinv(double y) {
+  const double a = fabs(y);
+  if (!(a < 1.0)) return a == 1.0 ? y * ${infinity} : ${nan};
+  const double gap = 1.0 - a;
+  double w = -log(gap * (1.0 + a)), x;
+  if (w < 5.0) {
+    w -= 2.5;
+    x = 2.81022636e-08;
+    x = 3.43273939e-07 + x * w;
+    x = -3.5233877e-06 + x * w;
+    x = -4.39150654e-06 + x * w;
+    x = 0.00021858087 + x * w;
+    x = -0.00125372503 + x * w;
+    x = -0.00417768164 + x * w;
+    x = 0.246640727 + x * w;
+    x = 1.50140941 + x * w;
+  } else {
+    w = sqrt(w) - 3.0;
+    x = -0.000200214257;
+    x = 0.000100950558 + x * w;
+    x = 0.00134934322 + x * w;
+    x = -0.00367342844 + x * w;
+    x = 0.00573950773 + x * w;
+    x = -0.0076224613 + x * w;
+    x = 0.00943887047 + x * w;
+    x = 1.00167406 + x * w;
+    x = 2.83297682 + x * w;
+  }
+  x *= a;
+  for (int i = 0; i < 3; i++) {
+    const double residual = a < 0.5 ? erf(x) - a : gap - erfc(x);
+    const double step = residual / (1.1283791670955126 * exp(-x * x));
+    x -= step / (1.0 + x * step);
+  }
+  return y < 0.0 ? -x : x;
+}`;
+
 function single(name: string): string {
   return `__device__ __forceinline__ float f32_${name}(float x) {
   return (float)f64_${name}((double)x);
@@ -109,6 +148,8 @@ export const specialSources: Readonly<Record<string, string>> = {
   return lgamma(x);
 }`,
   f32_lgamma: single("lgamma"),
+  f64_erfinv: erfinv,
+  f32_erfinv: single("erfinv"),
   f64_digamma: digamma,
   f32_digamma: single("digamma"),
   f64_trigamma: trigamma,
