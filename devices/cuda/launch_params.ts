@@ -10,6 +10,7 @@ import { type Count, maxParamBytes } from "../../kernel/cuda/params.ts";
 import { divider } from "../../kernel/cuda/prelude.ts";
 import type { ParamLayout } from "../../kernel/cuda/render.ts";
 import type { Walk } from "../../kernel/walk.ts";
+import type { CudaStorage } from "./context.ts";
 
 const buffer = new ArrayBuffer(maxParamBytes);
 const words = new Uint32Array(buffer);
@@ -36,10 +37,12 @@ export function fillOperands(layout: ParamLayout, l: Launch): Uint8Array {
   let word = 0; // addresses come first, in order
   for (let i = 0; i < inputs.length; i++, word += 2) {
     const { storage, offset, dtype } = inputs[i];
+    (storage as CudaStorage).upload?.join();
     setLong(word, storage.address + offset * bytesOf(dtype));
   }
   for (let i = 0; i < outputs.length; i++, word += 2) {
     const { storage, offset, dtype } = outputs[i];
+    (storage as CudaStorage).upload?.join();
     setLong(word, storage.address + offset * bytesOf(dtype));
   }
   for (let i = 0; i < layout.scalars.length; i++) {

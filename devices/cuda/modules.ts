@@ -12,6 +12,7 @@ import {
   supportedArchitectures,
 } from "../../ffi/nvrtc.ts";
 import { openLibrary } from "../../ffi/library.ts";
+import { compilerOptions } from "../../kernel/cuda/render.ts";
 import type { CudaFunction } from "./context.ts";
 import { CompilationError, withSource } from "./compilation_error.ts";
 import { KernelCache } from "./kernel_cache.ts";
@@ -28,7 +29,7 @@ export interface CompileTarget {
 const sharedDefault = 48 << 10;
 
 /** Options of every compilation, after the architecture. */
-const options = ["--std=c++17"];
+const options = compilerOptions;
 
 /** A kernel, with what the device was told about it. */
 interface LoadedFunction extends CudaFunction {

@@ -7,7 +7,7 @@
 
 import type { Block } from "../../core/device.ts";
 import { bytesOf, type DType } from "../../core/dtype.ts";
-import type { CudaContext, CudaFunction } from "./context.ts";
+import type { CudaContext, CudaFunction, CudaStorage } from "./context.ts";
 import { kernelObserver } from "./launch_facts.ts";
 
 const compiled = new WeakMap<CudaContext, Map<string, CudaFunction>>();
@@ -44,8 +44,9 @@ export function longs(values: readonly number[]): Uint8Array {
   return views[values.length] ??= new Uint8Array(buffer, 0, 8 * values.length);
 }
 
-/** Address of a block's first element, as a number. */
+/** Address of a block's first element, as a number, for work that is about to be queued. */
 export function addressIn({ storage, offset }: Block, dtype: DType): number {
+  (storage as CudaStorage).upload?.join();
   return storage.address + offset * bytesOf(dtype);
 }
 

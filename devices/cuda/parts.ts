@@ -4,40 +4,19 @@
  * @module
  */
 
-import type {
-  DeviceKernels,
-  ScanSpec,
-  ScatterSpec,
-  SortSpec,
-} from "../../core/device.ts";
+import type { DeviceKernels } from "../../core/device.ts";
 import type { CudaContext } from "./context.ts";
 export { launch } from "./launch.ts";
 export { matmul } from "./matmul.ts";
+export { scan } from "./scan.ts";
+export { scatter } from "./scatter.ts";
+export { sort } from "./sort.ts";
 import { conv, convInputGrad, convWeightGrad } from "./dnn/convolution.ts";
 import {
   activatedProduct,
   activatedProductGrad,
   productWithSums,
 } from "./matmul_activation.ts";
-
-function missing(context: CudaContext, what: string): never {
-  throw new TypeError(`Cannot ${what} on ${context.name} yet`);
-}
-
-/** Queues a scatter along an axis. */
-export function scatter(context: CudaContext, _spec: ScatterSpec): void {
-  missing(context, "scatter");
-}
-
-/** Queues a sort of rows. */
-export function sort(context: CudaContext, _spec: SortSpec): void {
-  missing(context, "sort");
-}
-
-/** Queues a scan of rows. */
-export function scan(context: CudaContext, _spec: ScanSpec): void {
-  missing(context, "scan");
-}
 
 /** The fast paths of a device. */
 export function cudaKernels(context: CudaContext): DeviceKernels {
