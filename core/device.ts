@@ -8,6 +8,7 @@
 import type { Collectives } from "./collectives.ts";
 import type { DType } from "./dtype.ts";
 import type { Program } from "../kernel/program.ts";
+import type { AttentionKernels, RecurrentKernels } from "./sequence_kernels.ts";
 
 /** A block of device memory with an owner count. */
 export class Storage {
@@ -257,6 +258,10 @@ export interface ScanSpec extends RowsSpec {
 export interface DeviceKernels {
   /** Whether windows are also taken with channels last; operators do not ask otherwise. */
   readonly channelsLast?: boolean;
+  /** Recurrent networks whose layers run at once. */
+  readonly recurrent?: RecurrentKernels;
+  /** Attention that never stores its scores. */
+  readonly attention?: AttentionKernels;
   /** Convolution: y = x ⋆ w (+ bias per channel). */
   conv?(
     spec: WindowSpec,

@@ -4,14 +4,14 @@
  * @module
  */
 
-import { detach } from "../core/autograd.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
-import { fromHost, type Tensor } from "../core/tensor.ts";
+import type { Tensor } from "../core/tensor.ts";
 import { add, mul } from "./arithmetic.ts";
-import { eq, where } from "./comparison.ts";
-import { max } from "./extrema.ts";
-import { cast, expand, reshape } from "./foundation.ts";
+import { byKernels } from "./attention_kernels.ts";
+import { causalScores, repeatHeads, safeSoftmax } from "./attention_scores.ts";
+import { where } from "./comparison.ts";
+import { cast } from "./foundation.ts";
 import { batchMatmul } from "./matmul.ts";
 import { dropout } from "./random.ts";
 import { t } from "./samples.ts";
@@ -45,15 +45,6 @@ export type Attention = (
   v: Tensor,
   options?: AttentionOptions,
 ) => Tensor;
-
-/** Lower triangle [rows, columns] of true. */
-function causalMask(rows: number, columns: number, device: string): Tensor {
-  const host = new Uint8Array(rows * columns);
-  for (let i = 0; i < rows; i++) {
-    host.fill(1, i * columns, i * columns + Math.min(columns, i + 1));
-  }
-  return fromHost(host, "bool", [rows, columns], { device });
-}
 
 /**
  * Attention: softmax(q·kᵀ·scale + mask)·v.
@@ -89,18 +80,15 @@ export const scaledDotProductAttention: Attention = operator<Attention, Attrs>({
         }: they must be [..., T, D], [..., S, D] and [..., S, E]`,
       );
     }
-    const [rows, depth] = q.shape.slice(-2);
+    const depth = q.shape[q.rank - 1];
     const columns = k.shape[k.rank - 2];
-    const keys = repeatHeads(k, q), values = repeatHeads(v, q);
     const factor = scale ?? 1 / Math.sqrt(depth);
+    const attrs = { causal, scale: factor, dropout: training ? share : 0 };
+    const fast = byKernels(q, k, v, mask, attrs);
+    if (fast !== undefined) return fast;
+    const keys = repeatHeads(k, q), values = repeatHeads(v, q);
     let scores = mul(batchMatmul(q, keys, { transposeB: true }), factor);
-    if (causal) {
-      scores = where(
-        causalMask(rows, columns, q.device.name),
-        scores,
-        -Infinity,
-      );
-    }
+    if (causal) scores = causalScores(scores);
     if (mask !== undefined) {
       scores = mask.dtype === "bool"
         ? where(mask, scores, -Infinity)
@@ -128,30 +116,3 @@ export const scaledDotProductAttention: Attention = operator<Attention, Attrs>({
     }],
   ],
 });
-
-/** Softmax along the last axis; rows of which everything is hidden weigh nothing, as in PyTorch. */
-function safeSoftmax(scores: Tensor): Tensor {
-  const hidden = eq(max(detach(scores), -1, { keepDim: true }), -Infinity);
-  return where(hidden, 0, softmax(where(hidden, 0, scores), -1));
-}
-
-/** Repeats each head of `x` as often as `q` has more of them. */
-function repeatHeads(x: Tensor, q: Tensor): Tensor {
-  if (x.rank < 3) return x;
-  const at = x.rank - 3;
-  const heads = q.shape[at], own = x.shape[at];
-  if (heads === own || own === 1) return x;
-  if (heads % own !== 0) {
-    throw new ShapeError(
-      `Cannot attend with ${heads} query heads and ${own} key heads: the second number must divide the first`,
-    );
-  }
-  const lead = x.shape.slice(0, at), tail = x.shape.slice(at + 1);
-  const copies = expand(reshape(x, [...lead, own, 1, ...tail]), [
-    ...lead,
-    own,
-    heads / own,
-    ...tail,
-  ]);
-  return reshape(copies, [...lead, heads, ...tail]);
-}

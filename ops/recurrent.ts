@@ -5,18 +5,22 @@
  * @module
  */
 
+import { gradEnabled } from "../core/autograd.ts";
 import { listOperand } from "../core/binding.ts";
 import { ShapeError } from "../core/errors.ts";
 import { operator, type Sample } from "../core/op.ts";
 import { fromHost, type Tensor } from "../core/tensor.ts";
+import { concat } from "./joining.ts";
 import { dropout } from "./random.ts";
-import { fill } from "./foundation.ts";
-import { concat, stack } from "./joining.ts";
 import type { CellKind } from "./recurrent_cells.ts";
-import { recurrentLayer } from "./recurrent_layer.ts";
+import {
+  layerByLayer,
+  type NetworkAttrs,
+  networkSpec,
+  recurrentNetwork,
+} from "./recurrent_network.ts";
 import { t } from "./samples.ts";
-import { transpose } from "./shape.ts";
-import { select } from "./slicing.ts";
+import { narrow } from "./slicing.ts";
 
 /** Options of recurrent networks. */
 export interface RecurrentOptions {
@@ -69,38 +73,59 @@ function run(
       } for each layer and direction)`,
     );
   }
-  let input = o.batchFirst ? transpose(x, 0, 1) : x;
-  const [steps, batch] = input.shape;
+  const [steps, batch] = o.batchFirst ? [x.shape[1], x.shape[0]] : x.shape;
   const lengths = o.lengths === undefined
     ? undefined
     : lengthTensor(o.lengths, batch, steps, x.device.name);
-  const hidden = weights[1].shape[1];
-  const hs: Tensor[] = [], cs: Tensor[] = [];
-  const initial = (states: Tensor | undefined, i: number) =>
-    states === undefined
-      ? fill([batch, hidden], 0, x.dtype, x.device)
-      : select(states, 0, i);
-  for (let layer = 0; layer < o.layers; layer++) {
-    const outputs: Tensor[] = [];
-    for (let direction = 0; direction < directions; direction++) {
-      const i = layer * directions + direction;
-      const [wIh, wHh, bIh, bHh] = weights.slice(i * each, (i + 1) * each);
-      const cell = kind === "lstm" ? initial(c0, i) : undefined;
-      const results = recurrentLayer(
-        [input, initial(h0, i), cell, wIh, wHh, bIh, bHh, lengths],
-        { kind, reverse: direction === 1 },
-      );
-      outputs.push(results[0]);
-      hs.push(results[1]);
-      if (kind === "lstm") cs.push(results[2]);
-    }
-    input = outputs.length === 1 ? outputs[0] : concat(outputs, 2);
-    if (o.dropout > 0 && layer < o.layers - 1) {
-      input = dropout(input, o.dropout, { training: o.training });
-    }
+  const attrs = (layers: number): NetworkAttrs => ({
+    kind,
+    layers,
+    directions,
+    bias: o.bias,
+    batchFirst: o.batchFirst,
+    lengths: o.lengths,
+    training: gradEnabled() &&
+      [x, h0, c0, ...weights].some((v) => v?.requiresGrad),
+  });
+  const part = (states: Tensor | undefined, layer: number) =>
+    states && narrow(states, 0, layer * directions, directions);
+  // Dropout stands between layers, and its random numbers are Decaf's.
+  const apart = o.dropout > 0 && o.training && o.layers > 1;
+  if (!apart) {
+    return layersAtOnce([x, lengths, h0, c0, ...weights], attrs(o.layers));
   }
-  const y = o.batchFirst ? transpose(input, 0, 1) : input;
-  return [y, stack(hs, 0), ...(kind === "lstm" ? [stack(cs, 0)] : [])];
+  const states: Tensor[][] = [];
+  let input = x;
+  for (let layer = 0; layer < o.layers; layer++) {
+    if (layer > 0) input = dropout(input, o.dropout, { training: true });
+    const own = weights.slice(
+      layer * directions * each,
+      (layer + 1) * directions * each,
+    );
+    const [y, ...last] = layersAtOnce(
+      [input, lengths, part(h0, layer), part(c0, layer), ...own],
+      attrs(1),
+    );
+    input = y;
+    states.push(last);
+  }
+  return [
+    input,
+    ...states[0].map((_, i) => concat(states.map((last) => last[i]), 0)),
+  ];
+}
+
+/** Layers without dropout between them: by the device, or each by itself. */
+function layersAtOnce(
+  inputs: readonly (Tensor | undefined)[],
+  attrs: NetworkAttrs,
+): Tensor[] {
+  const operands = inputs as readonly Tensor[];
+  const { recurrent } = operands[0].device.kernels;
+  const spec = recurrent && networkSpec(operands, attrs);
+  return spec !== undefined && recurrent!.plan(spec) !== undefined
+    ? recurrentNetwork(inputs, attrs)
+    : layerByLayer(operands, attrs);
 }
 
 function lengthTensor(

@@ -5,20 +5,20 @@
  * @module
  */
 
-import { gradEnabled, innerGradients } from "../core/autograd.ts";
+import { gradEnabled } from "../core/autograd.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { contiguous, materialize } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
 import { Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";
 import type { Expr } from "../kernel/expr.ts";
-import { add, mul } from "./arithmetic.ts";
 import { Elementwise } from "./engine.ts";
 import { fill, reshape, sum } from "./foundation.ts";
 import { stack } from "./joining.ts";
 import { linear } from "./linear.ts";
 import { batchMatmul } from "./matmul.ts";
 import { t } from "./samples.ts";
+import { throughDefinition } from "./through_definition.ts";
 import { narrow, select } from "./slicing.ts";
 import { type CellKind, cells, type LayerAttrs } from "./recurrent_cells.ts";
 import { backward, forward, releaseAll, timeline } from "./recurrent_steps.ts";
@@ -164,7 +164,13 @@ export const recurrentLayer: RecurrentLayer = operator<
   },
   // backpropagation through time: per step the derivative of the cell, then one product for each weight
   gradient: ({ inputs, outputs, grads, attrs, needs }) => {
-    if (gradEnabled()) return throughDefinition(inputs, grads, attrs);
+    if (gradEnabled()) {
+      return throughDefinition(
+        (again) => composedLayer(again, attrs),
+        inputs,
+        grads,
+      );
+    }
     const { x, wIh, wHh, bHh, lengths } = byName(inputs);
     const cell = cells[attrs.kind];
     const results = cell.hasCell ? 3 : 2;
@@ -236,32 +242,6 @@ export const recurrentLayer: RecurrentLayer = operator<
     ];
   }),
 });
-
-/** Gradients by way of the composed definition, recorded for further derivatives. */
-function throughDefinition(
-  inputs: readonly Tensor[],
-  grads: readonly (Tensor | undefined)[],
-  attrs: LayerAttrs,
-): (Tensor | undefined)[] {
-  const results = composedLayer(inputs, attrs);
-  let total: Tensor | undefined;
-  results.forEach((result, i) => {
-    const grad = grads[i];
-    if (grad === undefined) return;
-    const part = sum(mul(result, grad));
-    total = total === undefined ? part : add(total, part);
-  });
-  if (total === undefined) return [];
-  const wanted = inputs.filter((x) => x?.requiresGrad);
-  // The arriving gradients have a past of their own, in which the walk must not get lost.
-  const arriving = grads.filter((g) => g !== undefined);
-  const found = innerGradients(total, [...wanted, ...arriving], {
-    createGraph: true,
-  });
-  return inputs.map((x) =>
-    x?.requiresGrad ? found[wanted.indexOf(x)] : undefined
-  );
-}
 
 function checkLayer(o: LayerOperands, kind: CellKind): void {
   const { x, h0, wIh, wHh } = o;

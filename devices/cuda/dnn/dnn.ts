@@ -16,6 +16,13 @@ import { findPlans } from "./search.ts";
 /** An address of nothing. */
 export const noAddress = 0n;
 
+const none: readonly number[] = [];
+
+/** A number of bytes, rounded up so that what follows starts at a multiple of 256. */
+function aligned(bytes: number): number {
+  return Math.ceil(bytes / 256) * 256;
+}
+
 /** Largest scratch memory of a plan, in bytes. */
 const workspaceLimit = 2 ** 30;
 
@@ -80,15 +87,34 @@ export class Dnn {
     return Array.isArray(found) ? found[0] : undefined;
   }
 
-  /** Queues a plan; the addresses are in the order in which its graph declared the tensors. */
-  run(plan: Plan, addresses: readonly bigint[], what: string): void {
+  /**
+   * Queues a plan.
+   *
+   * @param plan The plan.
+   * @param addresses Addresses in the order in which its graph declared the tensors.
+   * @param what Name of the call, for the profiler.
+   * @param scratch Bytes of tensors that the graph declared last and whose values nobody needs afterwards.
+   */
+  run(
+    plan: Plan,
+    addresses: readonly bigint[],
+    what: string,
+    scratch: readonly number[] = none,
+  ): void {
     const context = this.#context;
     context.activate();
     context.called(what);
-    const scratch = plan.workspace > 0
-      ? context.workspace(plan.workspace)
-      : noAddress;
-    plan.run(this.#handle, addresses, scratch);
+    let bytes = scratch.reduce((sum, n) => sum + aligned(n), 0);
+    const own = bytes;
+    bytes += plan.workspace;
+    let address = bytes > 0 ? context.workspace(bytes) : noAddress;
+    if (own === 0) return plan.run(this.#handle, addresses, address);
+    const all = [...addresses];
+    for (const n of scratch) {
+      all.push(address);
+      address += BigInt(aligned(n));
+    }
+    plan.run(this.#handle, all, plan.workspace > 0 ? address : noAddress);
   }
 }
 
