@@ -8,9 +8,11 @@ import type { Block, MatmulSpec, MatrixOperand } from "../../core/device.ts";
 import { bytesOf } from "../../core/dtype.ts";
 import { ComputeType, DataType, Epilogue } from "../../ffi/cublaslt.ts";
 import { addressOf, type CudaContext } from "./context.ts";
-import { addBias, copyMatrices, fillRows } from "./matmul_launches.ts";
+import { Copies } from "./matmul_copies.ts";
+import { addBias, fillRows } from "./matmul_launches.ts";
 import { type Batch, mergeBatch, walk } from "./matmul_batch.ts";
-import { type Addresses, Blas } from "./matmul_plan.ts";
+import { Blas } from "./matmul_blas.ts";
+import type { Addresses } from "./matmul_plan.ts";
 import {
   alignmentCode,
   joinAlignments,
@@ -250,62 +252,4 @@ function rearranged(
   );
   if (found && result !== c) copies.store(result, c, m, n);
   return found;
-}
-
-/** Contiguous copies of operands, which live until the call that reads them is queued. */
-class Copies implements Disposable {
-  readonly #blocks: Block[] = [];
-
-  constructor(
-    readonly context: CudaContext,
-    readonly spec: MatmulSpec,
-  ) {}
-
-  /** Contiguous matrices for an operand, filled from it or not; repeated matrices are copied once. */
-  of(
-    from: MatrixOperand,
-    rows: number,
-    columns: number,
-    fill: boolean,
-  ): MatrixOperand {
-    const { dtype, batchShape } = this.spec;
-    let size = rows * columns;
-    const batchStrides = batchShape.map(() => 0);
-    for (let d = batchShape.length - 1; d >= 0; d--) {
-      if (from.batchStrides[d] === 0) continue;
-      batchStrides[d] = size;
-      size *= batchShape[d];
-    }
-    const storage = from.storage.device.allocate(size * bytesOf(dtype));
-    const copy = {
-      storage,
-      offset: 0,
-      rowStride: columns,
-      columnStride: 1,
-      batchStrides,
-    };
-    this.#blocks.push(copy);
-    if (fill) this.store(from, copy, rows, columns);
-    return copy;
-  }
-
-  /** Copies matrices. */
-  store(
-    from: MatrixOperand,
-    to: MatrixOperand,
-    rows: number,
-    columns: number,
-  ): void {
-    const { dtype, batchShape } = this.spec;
-    copyMatrices(this.context, dtype, from, to, [
-      // Where the target repeats, so does the source.
-      ...batchShape.map((extent, d) => to.batchStrides[d] === 0 ? 1 : extent),
-      rows,
-      columns,
-    ]);
-  }
-
-  [Symbol.dispose](): void {
-    for (const { storage } of this.#blocks) storage.release();
-  }
 }
