@@ -138,6 +138,32 @@ export interface ProductWithSums extends MatmulSpec {
   readonly sums: Block;
 }
 
+/** c = (a·b) · scaleA · scaleB of numbers of eight bits, all contiguous. */
+export interface ScaledProduct {
+  /** Element type of the result. */
+  readonly dtype: "f32" | "f16" | "bf16";
+  /** Rows of a and c. */
+  readonly m: number;
+  /** Columns of b and c. */
+  readonly n: number;
+  /** Columns of a, rows of b. */
+  readonly k: number;
+  /** Format of a's bytes. */
+  readonly formatA: "e4m3" | "e5m2";
+  /** Format of b's bytes. */
+  readonly formatB: "e4m3" | "e5m2";
+  /** Bytes of a, [m, k]. */
+  readonly a: Block;
+  /** Bytes of bᵀ, [n, k]. */
+  readonly b: Block;
+  /** Factor of a's numbers, one f32. */
+  readonly scaleA: Block;
+  /** Factor of b's numbers, one f32. */
+  readonly scaleB: Block;
+  /** Result [m, n]. */
+  readonly c: Block;
+}
+
 /** Windows over one to three spatial axes of images, for convolutions and pooling. */
 export interface WindowSpec {
   /** Element type of all operands. */
@@ -287,6 +313,8 @@ export interface DeviceKernels {
   activatedProduct?(spec: ActivatedProduct): boolean;
   /** Gradient through a product and the activation before it; false when the device does not take it. */
   activatedProductGrad?(spec: ActivatedProductGrad): boolean;
+  /** A product of numbers of eight bits; false when the device does not take it. */
+  scaledProduct?(spec: ScaledProduct): boolean;
   /** A product and the row sums of its left factor; false when the device does not take it. */
   productWithSums?(spec: ProductWithSums): boolean;
 }

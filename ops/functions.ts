@@ -20,6 +20,8 @@ export * from "./matmul.ts";
 export { bilinear, linear } from "./linear.ts";
 export * from "./linear_activation.ts";
 export * from "./feed_forward.ts";
+export { type Fp8Format, type Fp8Options, fromFp8, toFp8 } from "./fp8.ts";
+export * from "./scaled_matmul.ts";
 export * from "./reduction.ts";
 export * from "./extrema.ts";
 export * from "./statistics.ts";

@@ -17,6 +17,7 @@ import {
   activatedProductGrad,
   productWithSums,
 } from "./matmul_activation.ts";
+import { scaledProduct } from "./matmul_fp8.ts";
 
 /** The fast paths of a device. */
 export function cudaKernels(context: CudaContext): DeviceKernels {
@@ -29,5 +30,6 @@ export function cudaKernels(context: CudaContext): DeviceKernels {
     activatedProduct: (spec) => activatedProduct(context, spec),
     activatedProductGrad: (spec) => activatedProductGrad(context, spec),
     productWithSums: (spec) => productWithSums(context, spec),
+    scaledProduct: (spec) => scaledProduct(context, spec),
   };
 }
