@@ -40,6 +40,22 @@ export const symbols = {
     ],
     result: "i32",
   },
+  // CUDA 11.3 and newer.
+  cuStreamGetCaptureInfo_v2: {
+    parameters: ["u64", "buffer", "buffer", "buffer", "buffer", "buffer"],
+    result: "i32",
+    optional: true,
+  },
+  // CUDA 12 and newer; the older one takes the first fields of the same struct.
+  cuGraphExecKernelNodeSetParams_v2: {
+    parameters: ["u64", "u64", "buffer"],
+    result: "i32",
+    optional: true,
+  },
+  cuGraphExecKernelNodeSetParams: {
+    parameters: ["u64", "u64", "buffer"],
+    result: "i32",
+  },
 } as const satisfies Deno.ForeignLibraryInterface;
 
 /** `CUresult`: the statuses that Decaf treats in a way of their own. */
@@ -51,6 +67,23 @@ export const cuResult = {
 
 /** `CUfunction_attribute`. */
 export const functionAttribute = { MAX_DYNAMIC_SHARED_SIZE_BYTES: 8 } as const;
+
+/** `CUDA_KERNEL_NODE_PARAMS_v2`: bytes, and where its fields stand. */
+export const kernelNodeParams = {
+  bytes: 72,
+  func: 0,
+  gridDimX: 8,
+  gridDimY: 12,
+  gridDimZ: 16,
+  blockDimX: 20,
+  blockDimY: 24,
+  blockDimZ: 28,
+  sharedMemBytes: 32,
+  kernelParams: 40,
+  extra: 48,
+  kern: 56,
+  ctx: 64,
+} as const;
 
 const version = new Int32Array(1);
 

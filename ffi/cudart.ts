@@ -86,6 +86,18 @@ export const symbols = {
     parameters: ["buffer", "u64", "u64"],
     result: "i32",
   },
+  cudaStreamBeginCapture: { parameters: ["u64", "i32"], result: "i32" },
+  cudaStreamEndCapture: { parameters: ["u64", "buffer"], result: "i32" },
+  cudaGraphGetNodes: { parameters: ["u64", "buffer", "buffer"], result: "i32" },
+  // CUDA 11.4 and newer.
+  cudaGraphInstantiateWithFlags: {
+    parameters: ["buffer", "u64", "u64"],
+    result: "i32",
+    optional: true,
+  },
+  cudaGraphLaunch: { parameters: ["u64", "u64"], result: "i32" },
+  cudaGraphExecDestroy: { parameters: ["u64"], result: "i32" },
+  cudaGraphDestroy: { parameters: ["u64"], result: "i32" },
 } as const satisfies Deno.ForeignLibraryInterface;
 
 /** `cudaError_t`: the statuses that Decaf treats in a way of their own. */
@@ -161,6 +173,9 @@ export const flags = {
   EventDisableTiming: 2,
   HostAllocDefault: 0,
 } as const;
+
+/** `cudaStreamCaptureMode`: Relaxed lets the thread make calls that queue nothing, such as loading a kernel. */
+export const captureMode = { Relaxed: 2 } as const;
 
 /** `cudaMemLocationType` and `cudaMemAccessFlags`, for pools that peers read. */
 export const memAccess = {

@@ -8,6 +8,7 @@
 import {
   type DeferredCheck,
   type Device,
+  type DeviceGraph,
   type DeviceKernels,
   type DeviceStats,
   type Launch,
@@ -18,14 +19,16 @@ import {
   type SortSpec,
   type Storage,
 } from "../../core/device.ts";
-import { IndexError } from "../../core/errors.ts";
+import { GraphError, IndexError } from "../../core/errors.ts";
 import { requireGpus, whyNoCuda } from "./available.ts";
 import { Checks } from "./checks.ts";
-import { CudaStorage } from "./context.ts";
+import { type CudaOptions, CudaStorage } from "./context.ts";
 import { Gpu } from "./gpu.ts";
+import { Capture } from "./graph.ts";
 import { cudaKernels, launch, matmul, scan, scatter, sort } from "./parts.ts";
 import { copyBetween } from "./peers.ts";
 import { Staging } from "./staging.ts";
+import { CudaTimeline } from "./timeline.ts";
 
 /** One GPU as a place where tensors live and operators run. */
 export class CudaDevice implements Device {
@@ -35,8 +38,11 @@ export class CudaDevice implements Device {
   readonly kernels: DeviceKernels;
   /** The GPU. */
   readonly gpu: Gpu;
+  /** Times of what runs. */
+  readonly timeline: CudaTimeline;
   readonly #staging: Staging;
   readonly #checks: Checks;
+  #capture: Capture | undefined;
   #live = 0;
   #peak = 0;
   #blocks = 0;
@@ -65,6 +71,12 @@ export class CudaDevice implements Device {
     this.kernels = cudaKernels(this.gpu);
     this.#staging = new Staging(this.gpu);
     this.#checks = new Checks(this.gpu);
+    this.timeline = new CudaTimeline(this.gpu, this);
+  }
+
+  /** Choices that hold until they are changed. */
+  get options(): CudaOptions {
+    return this.gpu.options;
   }
 
   /** Reserves memory; its contents are whatever was there. */
@@ -91,12 +103,14 @@ export class CudaDevice implements Device {
   /** Queues a copy of host bytes; they may change afterwards. */
   write(storage: Storage, byteOffset: number, bytes: Uint8Array): void {
     if (bytes.length === 0) return;
+    this.#refuseInCapture("write from the host");
     this.gpu.activate();
     this.#staging.upload(storage as CudaStorage, byteOffset, bytes);
   }
 
   /** Copies device bytes to the host, after all work queued before. */
   read(storage: Storage, byteOffset: number, bytes: Uint8Array): void {
+    this.#refuseInCapture("read results on the host");
     if (bytes.length === 0) return this.synchronize();
     this.gpu.activate();
     this.gpu.called("read");
@@ -132,7 +146,9 @@ export class CudaDevice implements Device {
 
   /** Queues a row program. */
   launch(l: Launch): void {
-    launch(this.gpu, l);
+    if (this.#capture !== undefined && l.live !== undefined) {
+      this.#capture.live(l);
+    } else launch(this.gpu, l);
   }
 
   /** Queues products of matrices. */
@@ -157,6 +173,7 @@ export class CudaDevice implements Device {
 
   /** Waits for all queued work. */
   synchronize(): void {
+    this.#refuseInCapture("wait for the device");
     this.gpu.synchronize();
     this.#checks.settle();
   }
@@ -164,6 +181,29 @@ export class CudaDevice implements Device {
   /** Looks at a flag when the host waits next. */
   defer(check: DeferredCheck): void {
     this.#checks.add(check);
+  }
+
+  /**
+   * Captures what `body` asks for as a CUDA graph.
+   *
+   * @throws {GraphError} when `body` does what a graph would silently get wrong.
+   */
+  capture(body: () => void): DeviceGraph {
+    this.#staging.join();
+    const capture = new Capture(this.gpu, launch);
+    this.#capture = capture;
+    try {
+      return capture.run(body);
+    } finally {
+      this.#capture = undefined;
+    }
+  }
+
+  #refuseInCapture(what: string): void {
+    if (this.#capture === undefined) return;
+    throw new GraphError(
+      `Cannot ${what} while a graph is captured on ${this.name}: a replay would not do it again; move it out of the step`,
+    );
   }
 
   /** Memory in use. */

@@ -107,6 +107,8 @@ export class Gpu implements CudaContext {
   readonly faults: Faults;
   /** Called before each launch and library call, when something wants to watch. */
   watch: ((what: string) => void) | undefined;
+  /** Gets launches instead of the stream, while a graph is made or renewed. */
+  redirect: CudaContext["launch"] | undefined;
   /** Blocks of this device. */
   readonly blocks: BlockCache;
   /** Where new blocks come from: `blocks`, or those of the graph that is being captured. */
@@ -116,6 +118,8 @@ export class Gpu implements CudaContext {
   readonly pool: bigint | undefined;
   /** Where blocks belong that are not of `blocks`. */
   readonly #strays = new Map<bigint, BlockCache>();
+  /** Caches of graphs that are gone, while some of their blocks are in use. */
+  readonly #retired = new Set<BlockCache>();
   readonly #closing: (() => void)[] = [];
   readonly #events: bigint[] = [];
   #workspace: { pointer: bigint; bytes: number } | undefined;
@@ -209,6 +213,18 @@ export class Gpu implements CudaContext {
     sharedBytes: number,
     argument: Uint8Array,
   ): void {
+    if (this.redirect !== undefined) {
+      this.redirect(
+        fn,
+        gridX,
+        gridY,
+        gridZ,
+        blockX,
+        sharedBytes,
+        argument,
+      );
+      return;
+    }
     this.activate();
     this.faults.note(fn.entry);
     this.watch?.(fn.entry);
@@ -282,19 +298,40 @@ export class Gpu implements CudaContext {
   /** Takes a block back. */
   give(pointer: bigint, bytes: number): void {
     const stray = this.#strays.size > 0 && this.#strays.get(pointer);
-    if (stray) this.#strays.delete(pointer);
-    (stray || this.blocks).give(pointer, bytes);
+    if (!stray) return this.blocks.give(pointer, bytes);
+    this.#strays.delete(pointer);
+    stray.give(pointer, bytes);
+    if (this.#retired.has(stray)) this.retire(stray);
+  }
+
+  /** Returns the memory of a cache that is no longer taken from, as soon as none of its blocks is in use. */
+  retire(cache: BlockCache): void {
+    if (this.uses(cache)) this.#retired.add(cache);
+    else {
+      this.#retired.delete(cache);
+      cache.close();
+    }
+  }
+
+  /** Whether blocks of a cache are in use. */
+  uses(cache: BlockCache): boolean {
+    for (const owner of this.#strays.values()) if (owner === cache) return true;
+    return false;
   }
 
   /** Frees what is idle and tries again. */
   #takeAtLast(bytes: number): Taken {
+    if (this.source !== this.blocks) this.#noneLeft(bytes);
     this.blocks.trim();
     this.synchronize();
     if (this.pool !== undefined) {
       check(cudart().cudaMemPoolTrimTo(this.pool, 0n), "cudaMemPoolTrimTo");
     }
     const taken = this.source.take(bytes);
-    if (taken !== undefined) return taken;
+    return taken ?? this.#noneLeft(bytes);
+  }
+
+  #noneLeft(bytes: number): never {
     const { free, total } = memoryInfo();
     throw new OutOfMemoryError(
       `${this.name} has no ${bytes} bytes left: ${free} of ${total} are free, and this process holds ${this.blocks.reservedBytes}`,

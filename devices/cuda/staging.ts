@@ -49,6 +49,8 @@ export class Staging {
   readonly #marks: Mark[] = [];
   /** The copy stream is behind all work up to this count. */
   #copiesAfter = 0;
+  /** Blocks whose bytes are on their way over the copy stream. */
+  readonly #arriving = new Set<CudaStorage>();
   #reading: Slot[] = [];
 
   /**
@@ -104,9 +106,12 @@ export class Staging {
     const gpu = this.#gpu;
     const event = gpu.takeEvent();
     check(cudart().cudaEventRecord(event, gpu.copyStream), "cudaEventRecord");
+    const arriving = this.#arriving;
+    arriving.add(storage);
     return {
       join() {
         storage.upload = undefined;
+        arriving.delete(storage);
         gpu.activate();
         check(
           cudart().cudaStreamWaitEvent(gpu.stream, event, 0),
@@ -115,6 +120,11 @@ export class Staging {
         gpu.giveEvent(event);
       },
     };
+  }
+
+  /** Has later work of the compute stream wait for every upload. */
+  join(): void {
+    for (const storage of [...this.#arriving]) storage.upload?.join();
   }
 
   #copyIn(target: bigint, bytes: Uint8Array, stream: bigint): void {
