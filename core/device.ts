@@ -404,6 +404,8 @@ export interface Device {
   ): boolean;
   /** Runs a row program. */
   launch(launch: Launch): void;
+  /** Runs launches of one program, none of which reads or writes what another writes; in few kernels, where a device can. */
+  launchAll?(launches: readonly Launch[]): void;
   /** Multiplies matrices. */
   matmul(spec: MatmulSpec): void;
   /** Scatters along an axis. */

@@ -324,10 +324,50 @@ function rowPlace(kernel: RowKernel): Place {
   return place;
 }
 
-/** Runs a row kernel and returns its results: [space] per element, [space without axes] per row. */
-export function runRows(device: Device, kernel: RowKernel): Value[] {
+/** Launches that are to be run together. */
+export class LaunchQueue {
+  readonly #queued: { device: Device; launch: Launch }[] = [];
+
+  /** Adds a launch; its operands and results must not be freed before it is run. */
+  add(device: Device, launch: Launch): void {
+    this.#queued.push({ device, launch });
+  }
+
+  /** Runs what was added: those of one program together, where the device can. */
+  run(): void {
+    const groups = new Map<Device, Map<Program, Launch[]>>();
+    for (const { device, launch } of this.#queued.splice(0)) {
+      observer.launch?.(launch);
+      if (device.launchAll === undefined) {
+        device.launch(launch);
+        continue;
+      }
+      let programs = groups.get(device);
+      if (programs === undefined) groups.set(device, programs = new Map());
+      const group = programs.get(launch.program);
+      if (group === undefined) programs.set(launch.program, [launch]);
+      else group.push(launch);
+    }
+    for (const [device, programs] of groups) {
+      for (const launches of programs.values()) device.launchAll!(launches);
+    }
+  }
+}
+
+/**
+ * Runs a row kernel and returns its results: [space] per element, [space without axes] per row.
+ *
+ * @param device Where.
+ * @param kernel What to compute.
+ * @param queue Takes the launch instead of its being run; only for kernels that write into existing values.
+ */
+export function runRows(
+  device: Device,
+  kernel: RowKernel,
+  queue?: LaunchQueue,
+): Value[] {
   const { tables = noValues } = kernel;
-  if (tables.length === 0) return runDense(device, kernel, tables);
+  if (tables.length === 0) return runDense(device, kernel, tables, queue);
   const dense: Value[] = [];
   try {
     // Before the streams are looked at, which may be pending on a table.
@@ -343,6 +383,7 @@ function runDense(
   device: Device,
   kernel: RowKernel,
   tables: readonly Value[],
+  queue?: LaunchQueue,
 ): Value[] {
   const { space, axes, streams, scalars = none } = kernel;
   const size = sizeOf(space);
@@ -391,6 +432,10 @@ function runDense(
       : [...fusion.scalars, ...scalars],
     live: kernel.live && (() => [...fusion.scalars, ...kernel.live!()]),
   };
+  if (queue !== undefined) {
+    queue.add(device, launch);
+    return results;
+  }
   try {
     run(device, launch);
   } catch (error) {

@@ -7,7 +7,14 @@
 
 import { capturing } from "./capture.ts";
 import { GraphError, shapeText } from "./errors.ts";
-import { copy, materialize, type RowBuilder, runRows } from "./fuse.ts";
+import {
+  copy,
+  LaunchQueue,
+  materialize,
+  type RowBuilder,
+  type RowKernel,
+  runRows,
+} from "./fuse.ts";
 import type { Output } from "../kernel/program.ts";
 import * as k from "../kernel/expr.ts";
 import type { Expr, ScalarType } from "../kernel/expr.ts";
@@ -59,6 +66,20 @@ const kernelNames = new Map<string, string>();
 
 /** Runs an update. */
 export function update(u: Update): void {
+  runUpdate(u, undefined);
+}
+
+/** Runs updates of different tensors, whose operands are not among the targets of others: together, where the device can. */
+export function updateAll(updates: readonly Update[]): void {
+  const queue = new LaunchQueue();
+  try {
+    for (const u of updates) runUpdate(u, queue);
+  } finally {
+    queue.run();
+  }
+}
+
+function runUpdate(u: Update, queue: LaunchQueue | undefined): void {
   const { targets, operands } = u;
   const count = targets.length;
   let shared = false;
@@ -73,14 +94,16 @@ export function update(u: Update): void {
     if (shared && (operand.expression?.leaves ?? 0) > 0) materialize(operand);
   }
   const into = new Array<Value>(count);
+  let inPlace = true;
   for (let i = 0; i < count; i++) {
     const old = streams[i] = targets[i].value;
     into[i] = exclusive(old) ? old : elsewhere(u, old);
+    if (into[i] !== old) inPlace = false;
   }
   let name = kernelNames.get(u.name);
   if (name === undefined) kernelNames.set(u.name, name = `update ${u.name}`);
   const type = scalarType(streams[0]);
-  runRows(streams[0].device, {
+  const kernel: RowKernel = {
     name,
     space: streams[0].shape,
     axes: [],
@@ -91,7 +114,9 @@ export function update(u: Update): void {
     into,
     passes: 1,
     build: (builder) => updateOutputs(u, type, builder),
-  });
+  };
+  // What moves to new memory frees the old: its launch cannot wait.
+  runRows(streams[0].device, kernel, inPlace ? queue : undefined);
   for (let i = 0; i < count; i++) {
     if (into[i] === streams[i]) continue;
     into[i].madeBy = streams[i].madeBy;

@@ -9,7 +9,7 @@ import { afterReplay, capturing } from "../core/capture.ts";
 import { persist } from "../core/scope.ts";
 import { sameShape } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
-import { assign, update } from "../core/update.ts";
+import { assign, type Update, updateAll } from "../core/update.ts";
 import * as k from "../kernel/expr.ts";
 import { cast, fill } from "../ops/foundation.ts";
 import { checkNumber, fraction } from "./hyper.ts";
@@ -84,8 +84,8 @@ export class ParameterAverage implements Disposable {
     };
     const scalars = factors();
     const live = capturing() ? factors : undefined;
-    this.#parameters.forEach(({ tensor }, i) => {
-      update({
+    updateAll(
+      this.#parameters.map(({ tensor }, i): Update => ({
         name: "parameter average",
         targets: [this.#averages[i]],
         operands: [tensor],
@@ -93,8 +93,8 @@ export class ParameterAverage implements Disposable {
         live,
         // a ← d·a + (1 − d)·w
         define: ([a], [w], [d, rest]) => [k.add(k.mul(d, a), k.mul(rest, w))],
-      });
-    });
+      })),
+    );
     if (capturing()) afterReplay(() => this.updates++);
     else this.updates++;
   }

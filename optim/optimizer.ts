@@ -11,6 +11,7 @@ import { afterReplay, capturing } from "../core/capture.ts";
 import { GradientError, GraphError } from "../core/errors.ts";
 import { Scope } from "../core/scope.ts";
 import type { Tensor } from "../core/tensor.ts";
+import { type Update, updateAll } from "../core/update.ts";
 import { clipFactor } from "./clip.ts";
 import { clampTensor } from "./formula.ts";
 import { checkNumber, nonNegative, positive, resolve } from "./hyper.ts";
@@ -113,11 +114,16 @@ export class Optimizer<H extends object = object> implements Disposable {
     noGrad(() => {
       using _step = new Scope();
       const clip = this.#clip(grads);
+      // A method that computes with its state must see each update at once.
+      const updates: Update[] | undefined = this.method.computes
+        ? undefined
+        : [];
       this.groups.forEach((group, i) => {
         for (const { tensor } of ready[i]) {
-          this.#update(group, tensor, rates[i], clip);
+          this.#update(group, tensor, rates[i], clip, updates);
         }
       });
+      updateAll(updates ?? []);
     });
     if (capturing()) afterReplay(() => this.iteration++);
     else this.iteration++;
@@ -157,6 +163,7 @@ export class Optimizer<H extends object = object> implements Disposable {
     weight: Tensor,
     lr: number,
     clip: Tensor | undefined,
+    updates: Update[] | undefined,
   ): void {
     let state = this.#states.get(weight);
     if (state === undefined) {
@@ -172,6 +179,7 @@ export class Optimizer<H extends object = object> implements Disposable {
       shapes: method.shapes?.(weight.shape, options) ?? {},
       weightDecay,
       lr,
+      updates,
       preparation: {
         bound: maxGradientValue,
         clip,

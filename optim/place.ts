@@ -9,7 +9,7 @@ import type { DType } from "../core/dtype.ts";
 import { persist } from "../core/scope.ts";
 import type { Shape } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
-import { update } from "../core/update.ts";
+import { type Update, update } from "../core/update.ts";
 import type { Expr } from "../kernel/expr.ts";
 import * as k from "../kernel/expr.ts";
 import { add, mul } from "../ops/arithmetic.ts";
@@ -43,6 +43,8 @@ export interface Spot<H> {
   readonly lr: number;
   /** What happens to the gradient first. */
   readonly preparation: Preparation;
+  /** Gathers updates instead of their being run at once. */
+  readonly updates?: Update[];
   /** Takes the run-time numbers of rules instead of having them applied: what a captured step does when it runs again. */
   readonly numbersOnly?: (scalars: readonly number[]) => void;
   /** In a capture: the run-time numbers of rule `index` when the step runs again. */
@@ -86,7 +88,9 @@ export function makePlace<H>(spot: Spot<H>): Place<H> {
         return;
       }
       const live = spot.live && (() => spot.live!(index));
-      applyRule(weight, rule, slot, preparation, live);
+      const u = updateOf(weight, rule, slot, preparation, live);
+      if (spot.updates === undefined) update(u);
+      else spot.updates.push(u);
     },
   };
 }
@@ -115,13 +119,14 @@ function runTimeNumbers(
   ];
 }
 
-function applyRule(
+/** What a rule does to a parameter and its state. */
+function updateOf(
   weight: Tensor,
   rule: Rule,
   slot: (name: string, first?: number) => Tensor,
   preparation: Preparation,
   live: (() => readonly number[]) | undefined,
-): void {
+): Update {
   const { bound, clip, decay } = preparation;
   const { scalars, tensors = {}, state: first = {} } = rule;
   const slots = Object.keys(first);
@@ -132,7 +137,7 @@ function applyRule(
     ...(clip === undefined ? [] : ["clip"]),
     ...(decay === 0 ? [] : ["decay"]),
   ];
-  update({
+  return {
     name: `${rule.name} ${steps.join(" ")}`,
     targets: [weight, ...slots.map((name) => slot(name, first[name]))],
     operands: [
@@ -156,5 +161,5 @@ function applyRule(
       const after = rule.formula(x);
       return ["w", ...slots].map((name) => after[name]);
     },
-  });
+  };
 }

@@ -25,7 +25,15 @@ import { Checks } from "./checks.ts";
 import { type CudaOptions, CudaStorage } from "./context.ts";
 import { Gpu } from "./gpu.ts";
 import { Capture } from "./graph.ts";
-import { cudaKernels, launch, matmul, scan, scatter, sort } from "./parts.ts";
+import {
+  cudaKernels,
+  launch,
+  launchAll,
+  matmul,
+  scan,
+  scatter,
+  sort,
+} from "./parts.ts";
 import { copyBetween } from "./peers.ts";
 import { Staging } from "./staging.ts";
 import { CudaTimeline } from "./timeline.ts";
@@ -147,8 +155,17 @@ export class CudaDevice implements Device {
   /** Queues a row program. */
   launch(l: Launch): void {
     if (this.#capture !== undefined && l.live !== undefined) {
-      this.#capture.live(l);
+      this.#capture.live([l]);
     } else launch(this.gpu, l);
+  }
+
+  /** Queues launches of one program that have nothing to do with each other. */
+  launchAll(launches: readonly Launch[]): void {
+    if (
+      this.#capture !== undefined && launches.some((l) => l.live !== undefined)
+    ) {
+      this.#capture.live(launches);
+    } else launchAll(this.gpu, launches);
   }
 
   /** Queues products of matrices. */
@@ -190,7 +207,7 @@ export class CudaDevice implements Device {
    */
   capture(body: () => void): DeviceGraph {
     this.#staging.join();
-    const capture = new Capture(this.gpu, launch);
+    const capture = new Capture(this.gpu, launchAll);
     this.#capture = capture;
     try {
       return capture.run(body);

@@ -18,14 +18,18 @@ import type { CudaContext } from "./context.ts";
 import type { Gpu } from "./gpu.ts";
 import { BlockCache } from "./memory.ts";
 
-/** A kernel of a graph whose scalars change. */
-interface LiveNode {
-  readonly launch: Launch;
-  readonly node: bigint;
+/** Kernels of a graph whose scalars change. */
+interface LiveNodes {
+  readonly launches: readonly Launch[];
+  /** Nodes in the order in which the launches make them. */
+  readonly nodes: bigint[];
 }
 
-/** Queues a row program. */
-export type Launcher = (context: CudaContext, launch: Launch) => void;
+/** Queues row programs, those of one call together. */
+export type Launcher = (
+  context: CudaContext,
+  launches: readonly Launch[],
+) => void;
 
 const out = new BigUint64Array(1);
 const status = new Int32Array(1);
@@ -55,14 +59,14 @@ function linkArgument(): void {
 export class Capture {
   readonly #gpu: Gpu;
   readonly #launch: Launcher;
-  readonly #live: LiveNode[] = [];
+  readonly #live: LiveNodes[] = [];
   readonly #blocks: BlockCache;
 
   /**
    * Nothing is captured before {@linkcode Capture.run}.
    *
    * @param gpu Device.
-   * @param launch Queues a row program.
+   * @param launch Queues row programs.
    */
   constructor(gpu: Gpu, launch: Launcher) {
     this.#gpu = gpu;
@@ -131,29 +135,23 @@ export class Capture {
     }
   }
 
-  /** Queues a launch whose scalars change from run to run. */
-  live(launch: Launch): void {
+  /** Queues launches whose scalars change from run to run. */
+  live(launches: readonly Launch[]): void {
     const gpu = this.#gpu;
-    let kernels = 0;
+    const nodes: bigint[] = [];
     gpu.redirect = (...kernel) => {
-      if (kernels++ > 0) {
-        throw new GraphError(
-          `Cannot capture ${
-            launch.name ?? "a kernel"
-          }: it changes from step to step and takes several kernels`,
-        );
-      }
       const { redirect } = gpu;
       gpu.redirect = undefined;
       gpu.launch(...kernel);
       gpu.redirect = redirect;
-      this.#live.push({ launch, node: this.#lastNode() });
+      nodes.push(this.#lastNode());
     };
     try {
-      this.#launch(gpu, launch);
+      this.#launch(gpu, launches);
     } finally {
       gpu.redirect = undefined;
     }
+    this.#live.push({ launches, nodes });
   }
 
   /** The node that was captured last: the only one that what follows depends on. */
@@ -185,7 +183,7 @@ class CapturedWork implements DeviceGraph {
   readonly size: number;
   readonly #gpu: Gpu;
   readonly #launch: Launcher;
-  readonly #live: readonly LiveNode[];
+  readonly #live: readonly LiveNodes[];
   readonly #blocks: BlockCache;
   readonly #graph: bigint;
   readonly #exec: bigint;
@@ -194,7 +192,7 @@ class CapturedWork implements DeviceGraph {
     gpu: Gpu,
     launch: Launcher,
     graph: bigint,
-    live: readonly LiveNode[],
+    live: readonly LiveNodes[],
     blocks: BlockCache,
   ) {
     this.#gpu = gpu;
@@ -233,7 +231,8 @@ class CapturedWork implements DeviceGraph {
     const gpu = this.#gpu;
     const name = "cuGraphExecKernelNodeSetParams";
     const set = cuda().cuGraphExecKernelNodeSetParams_v2 ?? cuda()[name];
-    let target = 0n;
+    let nodes: readonly bigint[] = [];
+    let next = 0;
     gpu.redirect = (fn, gridX, gridY, gridZ, blockX, shared, argument) => {
       argumentBytes.set(argument);
       nodeView.setBigUint64(field.func, fn.handle, true);
@@ -244,12 +243,16 @@ class CapturedWork implements DeviceGraph {
       nodeView.setUint32(field.blockDimY, 1, true);
       nodeView.setUint32(field.blockDimZ, 1, true);
       nodeView.setUint32(field.sharedMemBytes, shared, true);
-      checkDriver(set(this.#exec, target, nodeBytes), name, fn.entry);
+      checkDriver(set(this.#exec, nodes[next++], nodeBytes), name, fn.entry);
     };
     try {
-      for (const { launch, node } of this.#live) {
-        target = node;
-        this.#launch(gpu, { ...launch, scalars: launch.live!() });
+      for (const { launches, nodes: own } of this.#live) {
+        nodes = own;
+        next = 0;
+        this.#launch(
+          gpu,
+          launches.map((l) => ({ ...l, scalars: l.live?.() ?? l.scalars })),
+        );
       }
     } finally {
       gpu.redirect = undefined;

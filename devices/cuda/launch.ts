@@ -41,6 +41,14 @@ export function launch(context: CudaContext, l: Launch): void {
   if (!runSplit(context, facts, l, walk)) runRows(context, facts, l, walk);
 }
 
+/** Queues launches of one program that have nothing to do with each other. */
+export function launchAll(
+  context: CudaContext,
+  launches: readonly Launch[],
+): void {
+  for (const l of launches) launch(context, l);
+}
+
 /** Rows with no element: per-row outputs hold what a reduction of nothing gives. */
 function emptyRows(
   context: CudaContext,

@@ -6,7 +6,7 @@
 
 import type { DeviceKernels } from "../../core/device.ts";
 import type { CudaContext } from "./context.ts";
-export { launch } from "./launch.ts";
+export { launch, launchAll } from "./launch.ts";
 export { matmul } from "./matmul.ts";
 export { scan } from "./scan.ts";
 export { scatter } from "./scatter.ts";
