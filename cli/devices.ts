@@ -1,10 +1,19 @@
 /**
- * `--devices`: which devices a training runs on.
+ * `--device` and `--devices`: where a command computes.
  *
  * @module
  */
 
-import { SettingError } from "../train/settings.ts";
+import { chooseDevice, setDefaultDevice } from "../core/device.ts";
+import { SettingError, type TextSetting } from "../train/settings.ts";
+
+/** The setting of commands that compute. */
+export const deviceSetting: TextSetting = {
+  kind: "text",
+  default: "",
+  placeholder: "NAME",
+  help: "where to compute: cpu by default; cuda, cuda:1, or auto",
+};
 
 /**
  * Names of devices from a list such as `0,1` or `cuda:0,cuda:1`; none for an
@@ -21,4 +30,41 @@ export function deviceList(text: string): string[] {
     );
   }
   return names.map((name) => /^\d+$/.test(name) ? `cuda:${name}` : name);
+}
+
+/** What the flags say; empty texts where they were not given. */
+export interface DeviceFlags {
+  /** One device by name. */
+  readonly device: string;
+  /** Several devices as a list. */
+  readonly devices?: string;
+}
+
+/**
+ * Makes the device, or the first of several, the default one. The code for
+ * GPUs is loaded only when one is asked for.
+ *
+ * @returns The names of several devices; none when there is one.
+ * @throws {SettingError} when both flags are given.
+ * @throws {Error} saying what is missing when a device cannot be used.
+ */
+export async function useDevices(flags: DeviceFlags): Promise<string[]> {
+  const several = deviceList(flags.devices ?? "");
+  if (several.length > 0 && flags.device !== "") {
+    throw new SettingError(
+      `Cannot set both --device ${flags.device} and --devices ${flags.devices}: give one of them`,
+    );
+  }
+  const first = several[0] ?? (flags.device || "cpu");
+  if (first !== "cpu" || several.some((name) => name !== "cpu")) {
+    await import("../devices/cuda/device.ts");
+  }
+  if (first === "auto") sayChoice();
+  setDefaultDevice(first);
+  return several;
+}
+
+function sayChoice(): void {
+  const { name, reason } = chooseDevice();
+  console.log(`Computing on ${name}: ${reason}`);
 }

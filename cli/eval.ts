@@ -14,6 +14,7 @@ import {
   textSetting,
 } from "../train/settings.ts";
 import type { Command } from "./command.ts";
+import { deviceSetting, useDevices } from "./devices.ts";
 import { exitCodes, UsageError } from "./failure.ts";
 import { fromFlags, readFlags, settingsHelp } from "./flags.ts";
 import { invocation } from "./invocation.ts";
@@ -25,6 +26,7 @@ const settings = {
     "PATH",
     "other data of the same kind; the run's by default",
   ),
+  device: deviceSetting,
   json: switchSetting("prints JSON"),
 } satisfies Settings;
 
@@ -49,8 +51,9 @@ ${settingsHelp({ Flags: settings })}`);
     if (more.length > 0) {
       throw new UsageError(`eval takes one run folder, and not "${more[0]}"`);
     }
-    const { data, json } = settle(settings, [fromFlags(flags)]);
+    const { data, device, json } = settle(settings, [fromFlags(flags)]);
     const run = await openRun(path);
+    await useDevices({ device });
     const { recipe, facts, weights } = run;
     const values = data === "" ? run.values : { ...run.values, data };
     const { model } = await loadTrained(run);

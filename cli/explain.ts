@@ -15,6 +15,7 @@ import { sizeOf } from "../core/shape.ts";
 import { cast } from "../ops/functions.ts";
 import { type Settings, settle, textSetting } from "../train/settings.ts";
 import type { Command } from "./command.ts";
+import { deviceSetting, useDevices } from "./devices.ts";
 import { type Expression, parseExpression } from "./expression.ts";
 import { exitCodes, UsageError } from "./failure.ts";
 import { fromFlags, readFlags, settingsHelp } from "./flags.ts";
@@ -28,6 +29,7 @@ const settings = {
     "SHAPES",
     "shapes of the names, as in x=64x128,w=128x32; 64x64 by default",
   ),
+  device: deviceSetting,
 } satisfies Settings;
 
 const device = "explained";
@@ -36,7 +38,7 @@ const device = "explained";
 export const command: Command = {
   summary: "show the kernels that compute an operator or an expression",
   usage: "OPERATOR | EXPRESSION [FLAGS]",
-  run(args) {
+  async run(args) {
     const flags = readFlags(args, settings);
     if (flags.help) {
       console.log(`${bold("explain")}: ${command.summary}
@@ -47,7 +49,7 @@ An operator runs on the first sample of its declaration. In an expression such
 as "gelu(add(mul(x, w), b))", names that are no operators are f32 tensors.
 
 ${settingsHelp({ Flags: settings })}`);
-      return Promise.resolve(exitCodes.done);
+      return exitCodes.done;
     }
     const [text, ...more] = flags.rest;
     if (text === undefined || more.length > 0) {
@@ -55,7 +57,8 @@ ${settingsHelp({ Flags: settings })}`);
         `explain takes one operator or expression in quotes, and was given ${flags.rest.length}`,
       );
     }
-    const { shapes } = settle(settings, [fromFlags(flags)]);
+    const { shapes, device: name } = settle(settings, [fromFlags(flags)]);
+    await useDevices({ device: name });
     const recorder = new Recorder(device, defaultDevice());
     registerDevice(device, () => recorder);
     using _explaining = new Scope();
@@ -66,7 +69,7 @@ ${settingsHelp({ Flags: settings })}`);
     const tensors = [results].flat().filter((x) => x instanceof Tensor);
     for (const tensor of tensors) tensor.materialize();
     print(text, tensors, recorder);
-    return Promise.resolve(exitCodes.done);
+    return exitCodes.done;
   },
 };
 

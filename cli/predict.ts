@@ -8,16 +8,19 @@ import { recipes } from "../train/recipes/mod.ts";
 import type { Screen } from "../train/recipes/recipe.ts";
 import { type Settings, settle } from "../train/settings.ts";
 import type { Command } from "./command.ts";
+import { deviceSetting, useDevices } from "./devices.ts";
 import { exitCodes, UsageError } from "./failure.ts";
 import { fromFlags, readFlags, settingsHelp } from "./flags.ts";
 import { invocation } from "./invocation.ts";
 import { loadTrained, openRun } from "./run_folder.ts";
 import { bold, columns, hasAllColors } from "./terminal.ts";
 
+const own = { device: deviceSetting } satisfies Settings;
+
 /** The flags of all recipes, to tell their values from inputs. */
 function everyFlag(): Settings {
   return Object.assign(
-    {},
+    { ...own },
     ...Array.from(recipes.values(), (r) => r.predictSettings),
   );
 }
@@ -35,7 +38,10 @@ export const command: Command = {
     const [path, ...inputs] = flags.rest;
     const run = await openRun(path);
     const { recipe } = run;
-    const options = settle(recipe.predictSettings, [fromFlags(flags)]);
+    const { device, ...options } = settle(
+      { ...recipe.predictSettings, ...own },
+      [fromFlags(flags)],
+    );
     if (inputs.length === 0) {
       throw new UsageError(
         `Name what to ask the model: predict ${run.folder} ${recipe.input}`,
@@ -46,6 +52,7 @@ export const command: Command = {
       columns: columns(),
       color: hasAllColors(),
     };
+    await useDevices({ device });
     const trained = await loadTrained(run);
     for (const input of inputs) {
       await recipe.predict(trained, input, options, screen);
@@ -57,9 +64,10 @@ export const command: Command = {
 function help(): string {
   const kinds = [...recipes.values()];
   const inputs = kinds.map((r) => `${r.input} for ${r.name}`).join(", ");
-  const groups = Object.fromEntries(
+  const groups: Record<string, Settings> = Object.fromEntries(
     kinds.map((r) => [`Flags for ${r.name}`, r.predictSettings]),
   );
+  groups.Flags = own;
   return `${bold("predict")}: ${command.summary}
 
 ${invocation()} predict ${command.usage}

@@ -30,6 +30,10 @@ const settings = {
     unit: "epochs",
     help: "epochs in all; more than before trains longer",
   },
+  device: textSetting(
+    "NAME",
+    "where to compute; as before by default",
+  ),
   devices: textSetting(
     "LIST",
     "devices that share each batch; those of before by default",
@@ -57,7 +61,7 @@ ${settingsHelp({ Flags: settings })}`);
     if (more.length > 0) {
       throw new UsageError(`resume takes one run folder, and not "${more[0]}"`);
     }
-    const { epochs, devices } = settle(settings, [fromFlags(flags)]);
+    const { epochs, device, devices } = settle(settings, [fromFlags(flags)]);
     const { folder, recipe, values, facts } = await openRun(path);
     const before = values.epochs as number;
     if (epochs > 0 && epochs < before) {
@@ -72,7 +76,7 @@ ${settingsHelp({ Flags: settings })}`);
       values: {
         ...values,
         ...(epochs > 0 && { epochs }),
-        ...(devices !== "" && { devices }),
+        ...((device !== "" || devices !== "") && { device, devices }),
       },
       folder,
       resume: true,

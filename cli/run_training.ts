@@ -5,7 +5,6 @@
  * @module
  */
 
-import { setDefaultDevice } from "../core/device.ts";
 import { manualSeed } from "../core/random.ts";
 import { setThreads } from "../devices/cpu/pool.ts";
 import { DataLoader } from "../data/loader.ts";
@@ -31,7 +30,7 @@ import { observes } from "../train/schedule.ts";
 import type { Values } from "../train/settings.ts";
 import { logging, progressDisplay } from "../train/show.ts";
 import { tracing } from "../train/tracing.ts";
-import { deviceList } from "./devices.ts";
+import { useDevices } from "./devices.ts";
 import { exitCodes } from "./failure.ts";
 import { exists, runFiles } from "./run_folder.ts";
 import {
@@ -65,8 +64,7 @@ export async function runTraining(plan: TrainingPlan): Promise<number> {
   manualSeed(values.seed);
   using source = await recipe.open(values, plan.facts);
   const { split, facts } = source;
-  const devices = deviceList(values.devices ?? "");
-  if (devices.length > 0) setDefaultDevice(devices[0]);
+  const devices = await useDevices(values);
   const model = recipe.models[values.model].build(values, facts);
   const steps = stepsOf(source, values);
   using optimizer = makeOptimizer(model, values, steps);

@@ -11,7 +11,7 @@ import { sameShape } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
 import { assign, type Update, updateAll } from "../core/update.ts";
 import * as k from "../kernel/expr.ts";
-import { cast, fill } from "../ops/foundation.ts";
+import { fill, to } from "../ops/foundation.ts";
 import { checkNumber, fraction } from "./hyper.ts";
 import {
   gather,
@@ -155,9 +155,7 @@ export class ParameterAverage implements Disposable {
           } and the parameter ${shapeText(tensor.shape)}`,
         );
       }
-      return source.dtype === tensor.dtype
-        ? source
-        : cast(source, tensor.dtype);
+      return to(to(source, tensor.dtype), tensor.device.name);
     });
     sources.forEach((source, i) => assign(this.#averages[i], source));
     this.updates = saved.updates;

@@ -9,7 +9,7 @@ import { persist } from "../core/scope.ts";
 import { sameShape } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
 import { assign } from "../core/update.ts";
-import { cast, fill } from "../ops/foundation.ts";
+import { fill, to } from "../ops/foundation.ts";
 import { type HyperValue, resolve } from "./hyper.ts";
 import type { Group, Method, ParameterState } from "./method.ts";
 import { stateDType } from "./place.ts";
@@ -189,7 +189,7 @@ export function loadOptimizerState<H extends object>(
     const own = persist(fill(source.shape, 0, dtype, weight.device));
     assign(
       own.materialize(),
-      source.dtype === dtype ? source : cast(source, dtype),
+      to(to(source, dtype), weight.device.name),
     );
     states.get(weight)?.tensors.set(slot, own);
   }

@@ -4,16 +4,24 @@
  * @module
  */
 
+import { defaultDevice } from "../core/device.ts";
 import { bytesOf, type HostArray } from "../core/dtype.ts";
 import { readBytes } from "../core/fuse.ts";
 import { fromHost, type Tensor } from "../core/tensor.ts";
 import { type ArrayRecord, viewBytes } from "../formats/array_record.ts";
+import type { Model } from "./model.ts";
 
 /** A tensor with the elements of a record. */
 export function toTensor(record: ArrayRecord, device?: string): Tensor {
   return fromHost(record.data as HostArray, record.dtype, record.shape, {
     device,
   });
+}
+
+/** Name of the device that a model computes on: that of its tensors, or the default device when it has none. */
+export function deviceOf(model: Model): string {
+  const [first] = Object.values(model.stateDict());
+  return (first?.device ?? defaultDevice()).name;
 }
 
 /** Overwrites a tensor, which must be contiguous, with the elements of a record of its shape and dtype. */

@@ -9,7 +9,7 @@ import { Scope } from "../core/scope.ts";
 import type { Batch, Dataset } from "../data/dataset.ts";
 import { DataLoader } from "../data/loader.ts";
 import { crossEntropy } from "../ops/functions.ts";
-import { toTensor } from "./arrays.ts";
+import { deviceOf, toTensor } from "./arrays.ts";
 import type { Loss } from "./fit_options.ts";
 import { meanLoss, type Metric } from "./metrics.ts";
 import type { Model } from "./model.ts";
@@ -23,7 +23,7 @@ export interface EvaluateOptions {
   readonly loss?: Loss;
   /** What to measure besides the loss. */
   readonly metrics?: readonly Metric[];
-  /** Device by name; the default device when omitted. */
+  /** Device by name; the model's when omitted. */
   readonly device?: string;
   /** Called after each batch with the examples done. */
   readonly progress?: (examples: number) => void;
@@ -44,13 +44,14 @@ export async function evaluate(
   for (const metric of given) metric.reset();
   const batchSize = Math.min(options.batchSize ?? 250, data.length);
   const loader = new DataLoader(data, { batchSize });
+  const { device = deviceOf(model) } = options;
   model.eval();
   let examples = 0;
   for await (const batch of loader) {
     noGrad(() => {
       using _batch = new Scope();
-      const targets = toTensor(batch.targets, options.device);
-      const output = model.forward(toTensor(batch.inputs, options.device));
+      const targets = toTensor(batch.targets, device);
+      const output = model.forward(toTensor(batch.inputs, device));
       const loss = (options.loss ?? crossEntropy)(output, targets).item();
       for (const metric of metrics) metric.update(output, targets, loss);
     });

@@ -141,7 +141,7 @@ export interface FitOptions {
   readonly parallel?: Parallel;
   /** Watch the training. */
   readonly callbacks?: readonly Callback[];
-  /** Device by name; the default device when omitted. */
+  /** Device by name; the model's when omitted. */
   readonly device?: string;
 }
 

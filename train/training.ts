@@ -5,14 +5,14 @@
  */
 
 import { backward, noGrad } from "../core/autograd.ts";
-import { defaultDevice, getDevice } from "../core/device.ts";
+import { getDevice } from "../core/device.ts";
 import { defaultGenerator, type RandomState } from "../core/random.ts";
 import { Scope } from "../core/scope.ts";
 import type { Tensor } from "../core/tensor.ts";
 import type { Batch } from "../data/dataset.ts";
 import { DataLoader } from "../data/loader.ts";
 import { concat, crossEntropy, to } from "../ops/functions.ts";
-import { toTensor } from "./arrays.ts";
+import { deviceOf, toTensor } from "./arrays.ts";
 import { loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 import { evaluate } from "./evaluate.ts";
 import type {
@@ -61,6 +61,8 @@ export class Training implements Disposable {
   readonly metrics: readonly Metric[];
   /** Who watches. */
   readonly callbacks: readonly Callback[];
+  /** Name of the device that steps run on. */
+  readonly device: string;
   readonly #graph: GraphStep | undefined;
   /** Optimizer steps taken. */
   step = 0;
@@ -93,6 +95,7 @@ export class Training implements Disposable {
     });
     this.metrics = [meanLoss(), ...options.metrics ?? []];
     this.callbacks = options.callbacks ?? [];
+    this.device = options.device ?? deviceOf(model);
     if (options.graph && options.parallel) {
       throw new TypeError(
         "Cannot train on several devices with steps captured as a graph: a graph belongs to one device; choose one of both",
@@ -155,7 +158,7 @@ export class Training implements Disposable {
   /** Goes to where a checkpoint was written. */
   async restore(path: string): Promise<void> {
     using _loading = new Scope();
-    const { options: { optimizer, average, device } } = this;
+    const { device, options: { optimizer, average } } = this;
     const saved = await loadCheckpoint(path, device);
     this.model.loadStateDict(saved.model);
     optimizer.loadStateDict(saved.optimizer);
@@ -191,15 +194,16 @@ export class Training implements Disposable {
     if (options.parallel !== undefined) {
       return this.#parallelStep(options.parallel, batch);
     }
-    const device = options.device === undefined
-      ? defaultDevice()
-      : getDevice(options.device);
-    const captured = this.#graph?.run(batch.inputs, batch.targets, device);
+    const captured = this.#graph?.run(
+      batch.inputs,
+      batch.targets,
+      getDevice(this.device),
+    );
     const { output, targets, value } = captured === undefined
       ? this.#plainStep(batch)
       : { ...captured, value: captured.loss.item() };
     if (captured !== undefined && !Number.isFinite(value)) {
-      const inputs = toTensor(batch.inputs, options.device);
+      const inputs = toTensor(batch.inputs, this.device);
       const { step, model } = this;
       refuseBadLoss({ loss: value, step, model, inputs, output });
     }
@@ -211,9 +215,9 @@ export class Training implements Disposable {
   #plainStep(
     batch: Batch,
   ): { output: Tensor; targets: Tensor; value: number } {
-    const { model, options } = this;
-    const inputs = toTensor(batch.inputs, options.device);
-    const targets = toTensor(batch.targets, options.device);
+    const { model } = this;
+    const inputs = toTensor(batch.inputs, this.device);
+    const targets = toTensor(batch.targets, this.device);
     const random: RandomState = defaultGenerator().state();
     const { output, loss } = this.#forward(inputs, targets);
     const value = loss.item();
@@ -291,7 +295,7 @@ export class Training implements Disposable {
   /** Ends an epoch: tests, and starts the metrics afresh. */
   async finishEpoch(): Promise<void> {
     const { model, data, metrics, callbacks } = this;
-    const { average, testBatchSize, loss, device } = this.options;
+    const { average, testBatchSize, loss } = this.options;
     this.train = valuesOf(metrics);
     const { test } = data;
     if (test !== undefined) {
@@ -300,7 +304,7 @@ export class Training implements Disposable {
           batchSize: testBatchSize,
           loss,
           metrics: this.options.metrics,
-          device,
+          device: this.device,
           progress: (examples) => {
             for (const c of callbacks) c.test?.(examples, test.length);
           },

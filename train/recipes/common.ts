@@ -85,6 +85,10 @@ export const commonSettings = {
   graph: switchSetting(
     "runs steps as a CUDA graph, which saves the host's part of them",
   ),
+  device: textSetting(
+    "NAME",
+    "where to compute: cpu by default; cuda, cuda:1, or auto",
+  ),
   devices: textSetting(
     "LIST",
     "devices that share each batch: 0,1 are cuda:0 and cuda:1",
