@@ -17,7 +17,7 @@ import {
   program,
   type Stage,
 } from "../kernel/program.ts";
-import { Value } from "./value.ts";
+import { sharedOrder, Value } from "./value.ts";
 
 /** Largest number of stored operands that one kernel reads. */
 export const maxLeaves = 12;
@@ -214,40 +214,65 @@ export function materialize(value: Value): void {
   if (pending === undefined) return;
   const { leaves, scalars, place } = compileElementwise(value);
   value.reserve();
-  const { size, shape } = value;
+  const { size, shape, strides } = value;
   if (size > 0) {
-    const flat = shape.length === 0 || allFlat(leaves, leaves.length, size);
+    const { program } = place;
+    const flat = shape.length === 0 ||
+      allFlat(leaves, leaves.length, size, value);
+    // Results are written in the order of their memory.
+    const order = flat || value.contiguous || program!.usesCoords
+      ? undefined
+      : memoryOrder(strides);
+    const walk = (list: readonly number[]) =>
+      order === undefined ? list : pick(list, order, 0, order.length);
     run(value.device, {
       name: pending.template.name,
-      program: place.program!,
-      sizes: flat ? [size] : shape,
+      program: program!,
+      sizes: flat ? [size] : walk(shape),
       outerRank: flat ? 0 : shape.length - 1,
       inputs: flat
         ? flatOperands(leaves, leaves.length, size)
         : leaves.map((leaf) =>
-          strided(leaf, broadcastStrides(leaf.shape, leaf.strides, shape))
+          strided(leaf, walk(broadcastStrides(leaf.shape, leaf.strides, shape)))
         ),
       limits: none,
-      outputs: [strided(value, flat ? unit : value.strides)],
+      outputs: [strided(value, flat ? unit : walk(strides))],
       scalars,
     });
   }
   value.settle();
 }
 
-/** Whether the first values are contiguous, or single elements: then one axis is enough. */
+/** Axes from the largest step to the smallest. */
+function memoryOrder(strides: readonly number[]): number[] {
+  return strides.map((_, d) => d).sort((a, b) => strides[b] - strides[a]);
+}
+
+/** Whether the first values are single elements, or dense in the memory order of `like`: then one axis is enough. */
 function allFlat(
   values: readonly Value[],
   count: number,
   size: number,
+  like: Value,
 ): boolean {
+  const rowMajor = like.contiguous;
   for (let i = 0; i < count; i++) {
     const value = values[i];
-    if (value.size !== 1 && (value.size !== size || !value.contiguous)) {
-      return false;
-    }
+    if (value.size === 1) continue;
+    if (value.size !== size) return false;
+    if (!(rowMajor ? value.contiguous : sameLayout(value, like))) return false;
   }
   return true;
+}
+
+/** Whether images with their channels last have their elements in the same places. */
+function sameLayout(a: Value, b: Value): boolean {
+  if (a.shape.length !== b.shape.length) return false;
+  for (let d = 0; d < a.shape.length; d++) {
+    if (a.shape[d] !== b.shape[d]) return false;
+    if (a.shape[d] !== 1 && a.strides[d] !== b.strides[d]) return false;
+  }
+  return b.channelsLast;
 }
 
 /** Operands over a single axis; those from `streamed` on are read by `load` only. */
@@ -306,6 +331,8 @@ export interface RowKernel {
   readonly live?: () => readonly number[];
   /** Existing values to overwrite, one per output, instead of new ones. */
   readonly into?: readonly Value[];
+  /** Whether results per element lie in memory as the streams do where those are images with their channels last; row-major otherwise. */
+  readonly keepsOrder?: boolean;
   /** How often the row is walked (stages and outputs per element). */
   readonly passes: number;
   /** Stages and outputs. */
@@ -402,8 +429,8 @@ function runDense(
   const outerRank = order.length - axes.length;
   const results = rowResults(device, kernel, program, order);
   if (results.every((r) => r.size === 0)) return results;
-  const flat = place.mergeable &&
-    allFlat(leaves, streamed, size) && allFlat(results, results.length, size);
+  const flat = place.mergeable && allFlat(leaves, streamed, size, results[0]) &&
+    allFlat(results, results.length, size, results[0]);
   const launch: Launch = {
     name: kernel.name,
     program,
@@ -451,22 +478,26 @@ function runDense(
 /** The values that a row kernel writes; none is left behind when memory runs out. */
 function rowResults(
   device: Device,
-  { space, axes, into }: RowKernel,
+  { space, axes, into, streams, keepsOrder }: RowKernel,
   program: Program,
   order: readonly number[],
 ): Value[] {
   const results: Value[] = [];
+  const strides = keepsOrder
+    ? sharedOrder(streams, space, sizeOf(space))
+    : undefined;
   try {
     for (const { dtype, per } of program.outputs) {
       const given = into?.[results.length];
       results.push(
-        given ?? Value.empty(
-          device,
-          dtype,
-          per === "element"
-            ? space
-            : pick(space, order, 0, order.length - axes.length),
-        ),
+        given ??
+          (per === "element"
+            ? Value.empty(device, dtype, space, strides)
+            : Value.empty(
+              device,
+              dtype,
+              pick(space, order, 0, order.length - axes.length),
+            )),
       );
     }
   } catch (error) {

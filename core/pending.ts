@@ -10,7 +10,7 @@ import { defaultDevice, type Device } from "./device.ts";
 import { materialize, maxLeaves, maxNodes } from "./fuse.ts";
 import { type Shape, sizeOf } from "./shape.ts";
 import { Tensor } from "./tensor.ts";
-import { type Template, Value } from "./value.ts";
+import { sharedOrder, type Template, Value } from "./value.ts";
 import { type Expr, traverse } from "../kernel/expr.ts";
 import { isCostly } from "../kernel/passes.ts";
 
@@ -70,11 +70,13 @@ export function applyTemplate(
   }
   for (const arg of args) if (typeof arg !== "number") arg.retain();
   const pending = { template, args, nodes, leaves, uses: 0 };
+  const size = sizeOf(shape);
   const value = Value.pending(
     device ?? defaultDevice(),
     shape,
-    sizeOf(shape),
+    size,
     pending,
+    sharedOrder(args, shape, size),
   );
   return new Tensor(value);
 }

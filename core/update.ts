@@ -47,11 +47,12 @@ export interface Update {
  */
 export function exclusive(value: Value): boolean {
   return value.expression === undefined && value.refs === 1 &&
-    value.storage.owners === 1 && value.contiguous;
+    value.storage.owners === 1 && (value.contiguous || value.channelsLast);
 }
 
 /** New memory for a target whose bytes somebody else refers to. */
-function elsewhere({ name }: Update, { device, dtype, shape }: Value): Value {
+function elsewhere({ name }: Update, old: Value): Value {
+  const { device, dtype, shape } = old;
   if (capturing()) {
     throw new GraphError(
       `Cannot capture the update ${name} of a tensor of shape ${
@@ -59,7 +60,8 @@ function elsewhere({ name }: Update, { device, dtype, shape }: Value): Value {
       }: something else refers to its bytes, so it would move to new memory and a replay would update the old one; dispose of views and detached copies of the parameters first`,
     );
   }
-  return Value.empty(device, dtype, shape);
+  const order = old.channelsLast ? old.strides : undefined;
+  return Value.empty(device, dtype, shape, order);
 }
 
 const kernelNames = new Map<string, string>();
@@ -154,7 +156,9 @@ export function assign(target: Tensor, source: Tensor): void {
     );
   }
   const { value } = source;
-  const fresh = value.expression === undefined ? copy(value) : value.retain();
+  const fresh = value.expression === undefined
+    ? copy(value, value.channelsLast ? value.strides : undefined)
+    : value.retain();
   materialize(fresh);
   fresh.madeBy = target.value.madeBy;
   fresh.loosen();

@@ -9,6 +9,7 @@ import { bytesOf, type DType } from "./dtype.ts";
 import { type Device, guard, type Storage, type Strided } from "./device.ts";
 import {
   contiguousStrides,
+  isChannelsLast,
   isContiguous,
   type Shape,
   sizeOf,
@@ -156,14 +157,14 @@ export class Value implements Strided {
     return value;
   }
 
-  /** An expression to be computed when needed; takes over the caller's references to its operands. */
+  /** An expression to be computed when needed, into dense memory; takes over the caller's references to its operands. */
   static pending(
     device: Device,
     shape: Shape,
     size: number,
     pending: Pending,
+    strides: readonly number[] = contiguousStrides(shape),
   ): Value {
-    const strides = contiguousStrides(shape);
     const { dtype } = pending.template;
     return new Value(
       device,
@@ -216,6 +217,11 @@ export class Value implements Strided {
     return isContiguous(this.shape, this.strides);
   }
 
+  /** Whether it holds images whose channels lie last in memory, without gaps. */
+  get channelsLast(): boolean {
+    return isChannelsLast(this.shape, this.strides);
+  }
+
   /** Gives a pending value its memory; the caller then computes it. */
   reserve(): void {
     const { device, dtype, shape, size } = this;
@@ -261,6 +267,39 @@ export class Value implements Strided {
     if (storage !== undefined) storage.release();
     this.settle();
   }
+}
+
+/**
+ * The memory order of what is computed element by element from images: channels
+ * last where all operands of the result's shape lie so. Those that broadcast
+ * have no say.
+ *
+ * @returns Strides; undefined for row-major order.
+ */
+export function sharedOrder(
+  operands: readonly (Value | number)[],
+  shape: Shape,
+  size: number,
+): readonly number[] | undefined {
+  if (shape.length < 3) return undefined;
+  let found: readonly number[] | undefined;
+  for (let i = 0; i < operands.length; i++) {
+    const operand = operands[i];
+    if (typeof operand === "number" || operand.size !== size) continue;
+    if (operand.expression?.leaves === 0 || broadcasts(operand)) continue;
+    if (operand.shape.length !== shape.length) return undefined;
+    if (!operand.channelsLast) return undefined;
+    found = operand.strides;
+  }
+  return found;
+}
+
+/** Whether the same elements are read along some axis. */
+function broadcasts({ shape, strides }: Value): boolean {
+  for (let d = 0; d < shape.length; d++) {
+    if (strides[d] === 0 && shape[d] > 1) return true;
+  }
+  return false;
 }
 
 function releaseArgs(pending: Pending): void {

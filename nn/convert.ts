@@ -20,9 +20,20 @@ import { transferred } from "../core/transfer.ts";
 import { assign } from "../core/update.ts";
 import type { Value } from "../core/value.ts";
 import { cast } from "../ops/foundation.ts";
+import { contiguous, type MemoryFormat } from "../ops/memory_format.ts";
 
-/** A dtype, a device by name, or both. */
-export type Destination = string | { dtype?: DType; device?: string };
+/** Where and how tensors are to be kept; what is left out stays as it is. */
+export interface Placement {
+  /** Floating-point dtype. */
+  dtype?: DType;
+  /** Device by name. */
+  device?: string;
+  /** Order of the elements of filters and images (tensors of four or five axes). */
+  memoryFormat?: MemoryFormat;
+}
+
+/** A dtype, a device by name, or several of the choices at once. */
+export type Destination = string | Placement;
 
 /** The elements of a value on another device. */
 function moved(value: Value, device: Device): Value {
@@ -44,7 +55,13 @@ export function overwrite(target: Tensor, source: Tensor): void {
   );
 }
 
-function parse(destination: Destination): { dtype?: DType; device?: Device } {
+interface Parsed {
+  dtype?: DType;
+  device?: Device;
+  memoryFormat?: MemoryFormat;
+}
+
+function parse(destination: Destination): Parsed {
   if (typeof destination === "string") {
     if (destination in dtypes) return { dtype: destination as DType };
     if (isDeviceName(destination)) {
@@ -56,10 +73,19 @@ function parse(destination: Destination): { dtype?: DType; device?: Device } {
       }) nor a device (${deviceNames().join(", ")})`,
     );
   }
-  const { dtype, device } = destination;
+  const { dtype, device, memoryFormat } = destination;
   if (dtype !== undefined && !(dtype in dtypes)) return parse(dtype);
+  if (
+    memoryFormat !== undefined && memoryFormat !== "contiguous" &&
+    memoryFormat !== "channelsLast"
+  ) {
+    throw new RangeError(
+      `Cannot convert a module to the memory format "${memoryFormat}": there is "contiguous" and "channelsLast"`,
+    );
+  }
   return {
     dtype,
+    memoryFormat,
     device: device === undefined ? undefined : getDevice(device),
   };
 }
@@ -69,7 +95,7 @@ export function convert(
   tensors: readonly Tensor[],
   destination: Destination,
 ): void {
-  const { dtype, device } = parse(destination);
+  const { dtype, device, memoryFormat } = parse(destination);
   if (dtype !== undefined && !isFloat(dtype)) {
     throw new RangeError(
       `Cannot convert a module to dtype ${dtype}: parameters are floating-point; there is f32, f64, f16 and bf16`,
@@ -95,5 +121,22 @@ export function convert(
       tensor.grad?.dispose();
       tensor.grad = undefined;
     }
+    if (
+      memoryFormat !== undefined && (tensor.rank === 4 || tensor.rank === 5)
+    ) {
+      reorder(tensor, memoryFormat);
+    }
   }
+}
+
+/** Stores the elements in another order. */
+function reorder(tensor: Tensor, memoryFormat: MemoryFormat): void {
+  noGrad(() =>
+    scope(() => {
+      const value = contiguous(tensor, { memoryFormat }).value;
+      if (value === tensor.value) return;
+      value.retain().loosen();
+      tensor.setValue(value);
+    })
+  );
 }

@@ -9,7 +9,7 @@ export * from "./attention.ts";
 export * from "./batch_norm.ts";
 export * from "./containers.ts";
 export * from "./convolution.ts";
-export type { Destination } from "./convert.ts";
+export type { Destination, Placement } from "./convert.ts";
 export * from "./dropout.ts";
 export * from "./embedding.ts";
 export * from "./gated.ts";

@@ -16,6 +16,7 @@ export {
 } from "../core/autograd.ts";
 export { cast, expand, reshape, sum, to } from "./foundation.ts";
 export * from "./arithmetic.ts";
+export * from "./memory_format.ts";
 export * from "./matmul.ts";
 export { bilinear, linear } from "./linear.ts";
 export * from "./linear_activation.ts";

@@ -79,6 +79,7 @@ function runNormalization(
     streams: given.map((s) => s.value),
     scalars: [rowSize(shape, n.axes), n.eps],
     scalarTypes: [type, type],
+    keepsOrder: true,
     passes: 3,
     build: ({ streams, scalars: [count, eps] }) => {
       const exprs = streams.map((s) => k.cast(s, type));

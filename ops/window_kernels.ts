@@ -7,11 +7,7 @@
 
 import type { Block, WindowSpec } from "../core/device.ts";
 import { contiguous, dense } from "../core/fuse.ts";
-import {
-  channelsLastStrides,
-  isChannelsLast,
-  type Shape,
-} from "../core/shape.ts";
+import { channelsLastStrides, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import { Value } from "../core/value.ts";
 
@@ -28,7 +24,7 @@ export interface WindowOperands {
 /** Whether images lie with their channels last, and their device takes them so. */
 export function channelsLast(images: readonly Tensor[]): boolean {
   return images[0].device.kernels.channelsLast === true &&
-    images.some(({ shape, value }) => isChannelsLast(shape, value.strides));
+    images.some(({ value }) => value.channelsLast);
 }
 
 /**
