@@ -45,6 +45,10 @@ const commands: Readonly<Record<string, Entry>> = {
     summary: "show the kernels that compute an expression",
     load: () => import("./explain.ts"),
   },
+  launch: {
+    summary: "run a script in one process per device",
+    load: () => import("./launch.ts"),
+  },
   doctor: {
     summary: "check that Decaf can work here",
     load: () => import("./doctor.ts"),

@@ -74,6 +74,7 @@ export interface Communicator {
   /**
    * Starts calls of the local ranks together, after what their devices were
    * given so far, or after the marks where some are given (one per local rank).
+   * With marks, nothing that the calls use may have been given back or made since.
    */
   start(calls: readonly CollectiveCall[], after?: readonly Mark[]): Flight;
   /** What went wrong outside of any call, such as a peer that is gone; undefined while all is well. */
@@ -96,6 +97,8 @@ export interface JoinSpec {
   readonly id: Uint8Array;
   /** Milliseconds to wait for the others. */
   readonly timeout: number;
+  /** Milliseconds to wait for them when connections are made, at the first call of a kind. */
+  readonly callTimeout: number;
 }
 
 /** A library for collectives among devices of one kind. */

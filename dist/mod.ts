@@ -24,3 +24,5 @@ export {
   type ShardLoss,
 } from "./data_parallel.ts";
 export type { Examples, GivenBatch } from "./shards.ts";
+export { init, type InitOptions } from "./init.ts";
+export { launch, type LaunchOptions, type LaunchResult } from "./launch.ts";

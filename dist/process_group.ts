@@ -49,6 +49,9 @@ export interface RootOptions {
   root?: number;
 }
 
+/** Milliseconds that a collective may take unless something else is said. */
+export const usualTimeout = 600_000;
+
 /** Options of {@linkcode ProcessGroup}. */
 export interface GroupOptions {
   /** Milliseconds that a collective may take before the group is aborted; 600,000 when omitted. */
@@ -81,6 +84,8 @@ interface Prepared {
   /** Values that are read and written, retained. */
   readonly held: readonly Value[];
   readonly overwritten: readonly Overwritten[];
+  /** Whether memory is used that was not there before the call. */
+  readonly fresh: boolean;
   readonly what: string;
   readonly work: Work<unknown>;
 }
@@ -122,7 +127,7 @@ export class ProcessGroup implements Disposable, Overseer {
     readonly devices: readonly Device[],
     options: GroupOptions = {},
   ) {
-    const { timeout = 600_000 } = options;
+    const { timeout = usualTimeout } = options;
     if (!(timeout > 0)) {
       throw new RangeError(
         `Cannot make a process group with a timeout of ${timeout} ms: it must be above 0`,
@@ -296,7 +301,13 @@ export class ProcessGroup implements Disposable, Overseer {
         recv: { storage: value.storage, offset: 0 },
       };
       const what = `recv of ${dtype} ${shapeText(shape)} from rank ${from}`;
-      const plan = { calls: [call], held: [value], overwritten: [], what };
+      const plan = {
+        calls: [call],
+        held: [value],
+        overwritten: [],
+        fresh: true,
+        what,
+      };
       const work = this.#prepare(plan, result);
       own.keep(result);
       return work;
@@ -399,7 +410,8 @@ export class ProcessGroup implements Disposable, Overseer {
       this.#usable();
       const flight = this.communicator.start(
         prepared.flatMap((p) => p.calls),
-        after,
+        // Fresh memory may have been used by work that came after the marks.
+        prepared.some((p) => p.fresh) ? undefined : after,
       );
       const departure = new Departure(
         more === 0 ? what : `${what} and ${more} more`,
@@ -417,7 +429,15 @@ export class ProcessGroup implements Disposable, Overseer {
       this.#departures.push(departure);
     } catch (error) {
       for (const value of held) value.release();
-      throw error;
+      const failure = this.communicator.failure();
+      if (failure === undefined || this.#failure !== undefined) throw error;
+      this.abort(
+        new CollectiveError(
+          `Cannot start ${what} among ${this.worldSize} ranks: ${failure.message}`,
+          { cause: failure },
+        ),
+      );
+      throw this.#failure;
     }
     while (this.#departures.length > 16 && this.#departures[0].settled) {
       this.#departures.shift()!.release();
@@ -441,6 +461,7 @@ export class ProcessGroup implements Disposable, Overseer {
       const held: Value[] = [];
       const overwritten: Overwritten[] = [];
       const results: (Tensor | undefined)[] = [];
+      let fresh = false;
       const calls = tensors.map((tensor, i): CollectiveCall => {
         const { dtype, device } = tensor;
         materialize(tensor.value);
@@ -448,6 +469,7 @@ export class ProcessGroup implements Disposable, Overseer {
         const free = plan.inPlace === true && exclusive(tensor.value);
         const send = contiguous(tensor.value);
         held.push(send);
+        fresh ||= send !== tensor.value;
         const shape = plan.shape?.(ranks[i]);
         let recv: Value | undefined;
         let result: Tensor | undefined;
@@ -457,6 +479,7 @@ export class ProcessGroup implements Disposable, Overseer {
         } else if (shape !== undefined) {
           recv = Value.empty(device, dtype, shape);
           held.push(recv);
+          fresh = true;
           result = plan.inPlace ? tensor : new Tensor(recv.retain());
           if (plan.inPlace) overwritten.push({ tensor, value: recv });
         }
@@ -475,7 +498,7 @@ export class ProcessGroup implements Disposable, Overseer {
       const [{ dtype, shape }] = tensors;
       const what = `${kind} of ${dtype} ${shapeText(shape)}`;
       const work = this.#prepare(
-        { calls, held, overwritten, what },
+        { calls, held, overwritten, fresh, what },
         results as T,
       );
       own.keep(results);

@@ -25,6 +25,7 @@ const commands = [
   "models",
   "ops",
   "explain",
+  "launch",
   "doctor",
 ];
 

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Collectives } from "../../core/collectives.ts";
 import {
   type DeferredCheck,
   type Device,
@@ -22,6 +23,7 @@ import {
 import { GraphError, IndexError } from "../../core/errors.ts";
 import { requireGpus, whyNoCuda } from "./available.ts";
 import { Checks } from "./checks.ts";
+import { cudaCollectives } from "./collectives.ts";
 import { type CudaOptions, CudaStorage } from "./context.ts";
 import { Gpu } from "./gpu.ts";
 import { Capture } from "./graph.ts";
@@ -44,6 +46,8 @@ export class CudaDevice implements Device {
   readonly name: string;
   /** Fast paths. */
   readonly kernels: DeviceKernels;
+  /** NCCL. */
+  readonly collectives: Collectives = cudaCollectives;
   /** The GPU. */
   readonly gpu: Gpu;
   /** Times of what runs. */
