@@ -5,15 +5,23 @@
  */
 
 import { hasRelaxedSimd } from "../kernel/wasm/assembler.ts";
-import { type Settings, settle, switchSetting } from "../train/settings.ts";
+import {
+  type Settings,
+  settle,
+  switchSetting,
+  textSetting,
+} from "../train/settings.ts";
 import type { Command } from "./command.ts";
 import { exitCodes, UsageError } from "./failure.ts";
 import { fromFlags, readFlags, settingsHelp } from "./flags.ts";
 import { invocation } from "./invocation.ts";
+import type { CudaReport } from "./doctor_cuda.ts";
+import { cudaWords } from "./doctor_words.ts";
 import { bold, definitions } from "./terminal.ts";
 import { version } from "./version.ts";
 
 const settings = {
+  device: textSetting("NAME", "the device that has to work; cpu by default"),
   json: switchSetting("prints JSON"),
 } satisfies Settings;
 
@@ -27,7 +35,7 @@ interface DeviceReport {
   readonly threads?: number;
   /** Whether workers share the memory. */
   readonly sharedMemory?: boolean;
-  /** 10⁹ operations per second in a matrix product of 512³. */
+  /** 10⁹ operations per second in a matrix product. */
   readonly gflops?: number;
 }
 
@@ -44,6 +52,7 @@ interface Report {
   readonly permissions: Readonly<Record<string, string>>;
   readonly devices: readonly string[];
   readonly device: DeviceReport;
+  readonly cuda: CudaReport;
 }
 
 /** A module with one SIMD instruction: (i8x16.splat (i32.const 0)). */
@@ -65,7 +74,7 @@ const permissionNames = [
 /** The `doctor` command. */
 export const command: Command = {
   summary: "check that Decaf can work here",
-  usage: "[--json]",
+  usage: "[--device NAME] [--json]",
   async run(args) {
     const flags = readFlags(args, settings);
     if (flags.help) {
@@ -73,7 +82,8 @@ export const command: Command = {
 
 ${invocation()} doctor ${command.usage}
 
-The exit code is 0 when the default device computes correctly.
+The exit code is 0 when the device that --device names computes correctly, the
+CPU when it names none.
 
 ${settingsHelp({ Flags: settings })}`);
       return exitCodes.done;
@@ -81,16 +91,19 @@ ${settingsHelp({ Flags: settings })}`);
     if (flags.rest.length > 0) {
       throw new UsageError(`doctor does not take "${flags.rest[0]}"`);
     }
-    const { json } = settle(settings, [fromFlags(flags)]);
-    const report = await examine();
+    const { json, device } = settle(settings, [fromFlags(flags)]);
+    const report = await examine(device || "cpu");
     console.log(json ? JSON.stringify(report, null, 2) : words(report));
     return report.ok ? exitCodes.done : exitCodes.failed;
   },
 };
 
-async function examine(): Promise<Report> {
-  const device = await examineDevice();
+async function examine(name: string): Promise<Report> {
+  await import("../devices/cpu/device.ts");
+  await import("../devices/cuda/device.ts");
+  const { examineCuda } = await import("./doctor_cuda.ts");
   const { deviceNames } = await import("../core/device.ts");
+  const device = await examineDevice(name);
   const { os, arch } = Deno.build;
   return {
     ok: device.works,
@@ -104,6 +117,7 @@ async function examine(): Promise<Report> {
     permissions: permissions(),
     devices: deviceNames(),
     device,
+    cuda: examineCuda(),
   };
 }
 
@@ -117,64 +131,22 @@ function permissions(): Record<string, string> {
   }));
 }
 
-/** Multiplies two matrices whose product is known, and takes the time. */
-async function examineDevice(): Promise<DeviceReport> {
+/** Has the device compute what is known. */
+async function examineDevice(asked: string): Promise<DeviceReport> {
   try {
-    await import("../devices/cpu/device.ts");
+    const { getDevice } = await import("../core/device.ts");
+    const { testDevice } = await import("./doctor_tests.ts");
+    const { name } = getDevice(asked);
+    const { works, results, gflops } = testDevice(name);
+    const problem = Object.values(results).find((said) => said !== "right");
+    const found = { name, works, ...(works ? { gflops } : { problem }) };
+    if (name !== "cpu") return found;
     const { sharedMemory } = await import("../devices/cpu/memory.ts");
     const { threads } = await import("../devices/cpu/pool.ts");
-    const { defaultDevice } = await import("../core/device.ts");
-    const { name } = defaultDevice();
-    const found = { name, threads: threads(), sharedMemory };
-    const wrong = await wrongProduct();
-    return wrong === undefined
-      ? { ...found, works: true, gflops: await measure() }
-      : { ...found, works: false, problem: wrong };
+    return { ...found, threads: threads(), sharedMemory };
   } catch (error) {
-    return { name: "cpu", works: false, problem: (error as Error).message };
+    return { name: asked, works: false, problem: (error as Error).message };
   }
-}
-
-/** Exact: whole numbers, whose products and sums f32 holds. */
-async function wrongProduct(): Promise<string | undefined> {
-  const { fromHost } = await import("../core/tensor.ts");
-  const { Scope } = await import("../core/scope.ts");
-  const { add, matmul } = await import("../ops/functions.ts");
-  using _scope = new Scope();
-  const n = 33;
-  const host = Float32Array.from({ length: n * n }, (_, i) => i % 7 - 3);
-  const x = fromHost(host, "f32", [n, n]);
-  const product = add(matmul(x, x), 1).data() as Float32Array;
-  for (let row = 0; row < n; row++) {
-    for (let column = 0; column < n; column++) {
-      let sum = 1;
-      for (let k = 0; k < n; k++) {
-        sum += host[row * n + k] * host[k * n + column];
-      }
-      const got = product[row * n + column];
-      if (got !== sum) {
-        return `element [${row}, ${column}] of a matrix product is ${got} and should be ${sum}`;
-      }
-    }
-  }
-  return undefined;
-}
-
-/** The best of a few products, in 10⁹ operations per second. */
-async function measure(): Promise<number> {
-  const { fromHost } = await import("../core/tensor.ts");
-  const { Scope } = await import("../core/scope.ts");
-  const { matmul } = await import("../ops/functions.ts");
-  const n = 512;
-  let best = Infinity;
-  for (let i = 0; i < 8; i++) {
-    using _scope = new Scope();
-    const x = fromHost(new Float32Array(n * n).fill(0.5), "f32", [n, n]);
-    const from = performance.now();
-    matmul(x, x).materialize();
-    best = Math.min(best, performance.now() - from);
-  }
-  return Number((2 * n ** 3 / best / 1e6).toFixed(1));
 }
 
 function words(report: Report): string {
@@ -194,14 +166,20 @@ function words(report: Report): string {
     [
       device.name,
       device.works
-        ? `works; ${device.threads} threads, shared memory ${
-          yes(device.sharedMemory === true)
-        }, ${device.gflops} GFLOP/s in a matrix product`
+        ? `works; ${
+          device.threads === undefined
+            ? ""
+            : `${device.threads} threads, shared memory ${
+              yes(device.sharedMemory === true)
+            }, `
+        }${device.gflops} GFLOP/s in a matrix product`
         : `does not work: ${device.problem}`,
     ],
   ];
   const verdict = report.ok
     ? "All is well."
-    : "The default device does not work here.";
-  return `${definitions(rows, 0)}\n\n${bold(verdict)}`;
+    : `The device ${device.name} does not work here.`;
+  return `${definitions(rows, 0)}\n\n${cudaWords(report.cuda)}\n\n${
+    bold(verdict)
+  }`;
 }

@@ -1,0 +1,145 @@
+/**
+ * Small computations with known results, on one device.
+ *
+ * @module
+ */
+
+import { getDevice } from "../core/device.ts";
+import { Scope } from "../core/scope.ts";
+import { fromHost, type Tensor } from "../core/tensor.ts";
+import { processGroup } from "../dist/mod.ts";
+import { add, conv, matmul } from "../ops/functions.ts";
+
+/** How a device did. */
+export interface DeviceTest {
+  /** Whether all computations were right. */
+  readonly works: boolean;
+  /** What each computation said: `right`, or what is wrong. */
+  readonly results: Readonly<Record<string, string>>;
+  /** Bytes of memory in all. */
+  readonly memoryBytes: number;
+  /** 10⁹ operations per second in a product of f32 matrices. */
+  readonly gflops?: number;
+}
+
+const right = "right";
+
+/** Runs the computations; what fails is said in words. */
+export function testDevice(device: string): DeviceTest {
+  let memoryBytes = 0;
+  const run = (body: () => string): string => {
+    using _scope = new Scope();
+    try {
+      return body();
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+  const opened = run(() => {
+    memoryBytes = getDevice(device).stats().limitBytes;
+    return right;
+  });
+  if (opened !== right) {
+    return { works: false, results: { device: opened }, memoryBytes };
+  }
+  const results = {
+    product: run(() => testProduct(device)),
+    convolution: run(() => testConvolution(device)),
+    "all-reduce": run(() => testAllReduce(device)),
+  };
+  const works = Object.values(results).every((result) => result === right);
+  return {
+    works,
+    results,
+    memoryBytes,
+    ...(works ? { gflops: measure(device) } : {}),
+  };
+}
+
+/** Whole numbers, whose products and sums f32 holds exactly. */
+function whole(count: number): Float32Array<ArrayBuffer> {
+  return Float32Array.from({ length: count }, (_, i) => i % 7 - 3);
+}
+
+function compare(
+  got: ArrayLike<number | bigint>,
+  wanted: readonly number[],
+  what: string,
+): string {
+  const wrong = wanted.findIndex((value, i) => got[i] !== value);
+  return wrong < 0
+    ? right
+    : `element ${wrong} of ${what} is ${got[wrong]} and should be ${
+      wanted[wrong]
+    }`;
+}
+
+function testProduct(device: string): string {
+  const n = 33;
+  const host = whole(n * n);
+  const x = fromHost(host, "f32", [n, n], { device });
+  const wanted = Array.from({ length: n * n }, (_, at) => {
+    const row = Math.floor(at / n);
+    let sum = 1;
+    for (let k = 0; k < n; k++) sum += host[row * n + k] * host[k * n + at % n];
+    return sum;
+  });
+  return compare(dataOf(add(matmul(x, x), 1)), wanted, "a matrix product");
+}
+
+function testConvolution(device: string): string {
+  const [channels, size, filters, taps] = [4, 9, 8, 3];
+  const image = whole(channels * size * size);
+  const weights = whole(filters * channels * taps * taps);
+  const x = fromHost(image, "f32", [1, channels, size, size], { device });
+  const w = fromHost(weights, "f32", [filters, channels, taps, taps], {
+    device,
+  });
+  const out = size - taps + 1;
+  const wanted: number[] = [];
+  for (let f = 0; f < filters; f++) {
+    for (let row = 0; row < out; row++) {
+      for (let column = 0; column < out; column++) {
+        let sum = 0;
+        for (let tap = 0; tap < channels * taps * taps; tap++) {
+          const c = Math.floor(tap / (taps * taps));
+          const y = row + Math.floor(tap / taps) % taps;
+          const at = (c * size + y) * size + column + tap % taps;
+          sum += image[at] * weights[f * channels * taps * taps + tap];
+        }
+        wanted.push(sum);
+      }
+    }
+  }
+  return compare(dataOf(conv(x, w)), wanted, "a convolution");
+}
+
+function testAllReduce(device: string): string {
+  using group = processGroup([device]);
+  const x = fromHost(whole(64), "f32", [64], { device });
+  const [sum] = group.allReduce([x]).wait();
+  return compare(dataOf(sum), [...whole(64)], "an all-reduce of one rank");
+}
+
+function dataOf(x: Tensor): ArrayLike<number | bigint> {
+  return x.data() as ArrayLike<number | bigint>;
+}
+
+/** The best of a few products, in 10⁹ operations per second. */
+function measure(device: string): number {
+  using _scope = new Scope();
+  const n = device === "cpu" ? 512 : 2048;
+  const x = fromHost(new Float32Array(n * n).fill(0.5), "f32", [n, n], {
+    device,
+  });
+  let best = Infinity;
+  for (let i = 0; i < 8; i++) {
+    using _product = new Scope();
+    getDevice(device).synchronize();
+    const from = performance.now();
+    matmul(x, x).materialize();
+    getDevice(device).synchronize();
+    best = Math.min(best, performance.now() - from);
+  }
+  return Number((2 * n ** 3 / best / 1e6).toFixed(1));
+}
