@@ -91,7 +91,7 @@ Deno.test("cli: each command has a page, and pages name only flags that there ar
     ...["mnist", "text", "images"].map((recipe) => ["train", recipe]),
     ["train", "text", "--model", "gpt"],
   ];
-  let known = "--name"; // of deno install
+  let known = "--name --allow-ffi"; // of Deno itself
   for (const args of helps) {
     const { stdout } = await decaf([...args, "--help"]);
     known += stdout.replaceAll("--[no-]", "--");
