@@ -9,6 +9,7 @@ import * as cuda from "../ffi/cuda.ts";
 import * as cudart from "../ffi/cudart.ts";
 import * as cudnn from "../ffi/cudnn.ts";
 import * as cudnnEnums from "../ffi/cudnn_enums.ts";
+import * as cudnnRnn from "../ffi/cudnn_rnn.ts";
 import * as nccl from "../ffi/nccl.ts";
 import * as nvrtc from "../ffi/nvrtc.ts";
 import {
@@ -120,6 +121,22 @@ const table: Readonly<Record<string, Bindings>> = {
       ...named("CUDNN_", cudnnEnums.NormMode),
       ...named("CUDNN_NORM_FWD_", cudnnEnums.NormPhase),
       ...named("CUDNN_RNG_DISTRIBUTION_", cudnnEnums.RngDistribution),
+    },
+  },
+  "cudnn (recurrent networks)": {
+    headers: ["cudnn.h"],
+    symbols: cudnnRnn.symbols,
+    values: {
+      ...named("CUDNN_RNN_ALGO_", cudnnRnn.RnnAlgorithm),
+      ...named("CUDNN_", cudnnRnn.RnnMode),
+      ...named("CUDNN_RNN_", cudnnRnn.RnnBias),
+      ...named("CUDNN_", cudnnRnn.RnnDirection),
+      ...named("CUDNN_", cudnnRnn.RnnInput),
+      ...named("CUDNN_RNN_DATA_LAYOUT_", cudnnRnn.RnnLayout),
+      ...named("CUDNN_", cudnnRnn.MathType),
+      ...named("CUDNN_FWD_MODE_", cudnnRnn.ForwardMode),
+      ...named("CUDNN_WGRAD_MODE_", cudnnRnn.WeightGradMode),
+      ...named("CUDNN_RNN_", cudnnRnn.RnnFlags),
     },
   },
   nccl: {

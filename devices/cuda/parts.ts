@@ -11,7 +11,9 @@ export { matmul } from "./matmul.ts";
 export { scan } from "./scan.ts";
 export { scatter } from "./scatter.ts";
 export { sort } from "./sort.ts";
+import { attentionKernels } from "./dnn/attention.ts";
 import { conv, convInputGrad, convWeightGrad } from "./dnn/convolution.ts";
+import { recurrentKernels } from "./dnn/rnn.ts";
 import {
   activatedProduct,
   activatedProductGrad,
@@ -23,6 +25,8 @@ import { scaledProduct } from "./matmul_fp8.ts";
 export function cudaKernels(context: CudaContext): DeviceKernels {
   return {
     channelsLast: true,
+    recurrent: recurrentKernels(context),
+    attention: attentionKernels(context),
     conv: (spec, x, w, bias, y) => conv(context, spec, x, w, bias, y),
     convInputGrad: (spec, dy, w, dx) => convInputGrad(context, spec, dy, w, dx),
     convWeightGrad: (spec, x, dy, dw) =>

@@ -28,21 +28,23 @@ const workspaceLimit = 2 ** 30;
 
 /** The library on one device. */
 export class Dnn {
+  /** The library. */
+  readonly cudnn: Cudnn;
+  /** Its handle, which queues on the device's stream. */
+  readonly handle: bigint;
   readonly #context: CudaContext;
-  readonly #cudnn: Cudnn;
-  readonly #handle: bigint;
   /** Plans by problem; undefined where the library has none. */
   readonly #plans = new PlanTable<{ plan: Plan | undefined }>();
 
   /** Makes a handle that queues on the device's stream. */
   constructor(context: CudaContext, cudnn: Cudnn) {
     this.#context = context;
-    this.#cudnn = cudnn;
+    this.cudnn = cudnn;
     context.activate();
     const { symbols } = cudnn;
     const made = new BigUint64Array(1);
     checkCudnn(cudnn, "cudnnCreate", symbols.cudnnCreate(made));
-    const handle = this.#handle = made[0];
+    const handle = this.handle = made[0];
     context.onClose(() => this.#close());
     const status = symbols.cudnnSetStream(handle, context.stream);
     checkCudnn(cudnn, "cudnnSetStream", status);
@@ -50,7 +52,7 @@ export class Dnn {
 
   #close(): void {
     for (const { plan } of this.#plans.values()) plan?.dispose();
-    this.#cudnn.symbols.cudnnDestroy(this.#handle);
+    this.cudnn.symbols.cudnnDestroy(this.handle);
   }
 
   /**
@@ -79,9 +81,9 @@ export class Dnn {
     if (graph === undefined) return undefined;
     this.#context.activate();
     const found = findPlans(
-      this.#cudnn,
+      this.cudnn,
       graph,
-      { handle: this.#handle },
+      { handle: this.handle },
       { rounded, workspace: workspaceLimit, count: 1 },
     );
     return Array.isArray(found) ? found[0] : undefined;
@@ -108,13 +110,13 @@ export class Dnn {
     const own = bytes;
     bytes += plan.workspace;
     let address = bytes > 0 ? context.workspace(bytes) : noAddress;
-    if (own === 0) return plan.run(this.#handle, addresses, address);
+    if (own === 0) return plan.run(this.handle, addresses, address);
     const all = [...addresses];
     for (const n of scratch) {
       all.push(address);
       address += BigInt(aligned(n));
     }
-    plan.run(this.#handle, all, plan.workspace > 0 ? address : noAddress);
+    plan.run(this.handle, all, plan.workspace > 0 ? address : noAddress);
   }
 }
 
