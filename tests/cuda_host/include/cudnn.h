@@ -354,6 +354,8 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle,
                                   cudnnBackendDescriptor_t plan,
                                   cudnnBackendDescriptor_t pack);
 
+#include "cudnn_rnn_declarations.h"
+
 #ifdef __cplusplus
 }
 #endif
