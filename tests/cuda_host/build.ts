@@ -60,7 +60,7 @@ const flags = [
 ];
 
 /** The g++ that builds stand-ins and kernels. */
-export const compiler = Deno.env.get("DECAF_CUDA_HOST_CXX") ?? "g++";
+export const compiler: string = Deno.env.get("DECAF_CUDA_HOST_CXX") ?? "g++";
 
 const here = new URL("./", import.meta.url);
 

@@ -75,6 +75,8 @@ export class CudaHost {
   readonly #symbols: Symbols;
 
   /**
+   * Made by {@linkcode cudaHost}.
+   *
    * @param symbols The functions of the machine.
    * @param paths Path of each stand-in by its file name.
    * @param headers Where the headers of NVIDIA lie that they were compiled against; undefined when it was Decaf's own declarations.

@@ -7,9 +7,6 @@
 #define __shared__
 #define __constant__
 #define __managed__
-#define __forceinline__ inline __attribute__((always_inline))
-#define __noinline__ __attribute__((noinline))
-#define __inline__ inline
 #define __align__(n) __attribute__((aligned(n)))
 #define __location__(a)
 #define __annotate__(a)
