@@ -96,16 +96,16 @@ type Results = Float64Array[];
 /** Runs a case on a device: results, and gradients of a weighted sum of all of them. */
 function run(c: Case, dtype: DType, device: string, training = true): Results {
   return scope(() => {
-    const given = operandsOf(c, dtype);
+    const operands = operandsOf(c, dtype);
     const bring = ({ data, shape }: ReturnType<typeof numbers>) => {
       const tensor = fromHost(data.slice(), dtype, shape, { device });
       tensor.requiresGrad = training;
       return tensor;
     };
-    const x = bring(given.x);
-    const h = given.h && bring(given.h);
-    const cell = given.c && bring(given.c);
-    const weights = given.weights.map(bring);
+    const x = bring(operands.x);
+    const h = operands.h && bring(operands.h);
+    const cell = operands.c && bring(operands.c);
+    const weights = operands.weights.map(bring);
     const { kind, states: _, ...options } = c;
     const results: Tensor[] = kind === "lstm"
       ? lstm(x, h && [h, cell!], weights, options)
@@ -123,9 +123,8 @@ function run(c: Case, dtype: DType, device: string, training = true): Results {
         total = total === undefined ? part : add(total, part);
       }
       const wanted = [x, h, cell, ...weights];
-      found.push(
-        ...gradients(total!, wanted.filter((t) => t !== undefined)),
-      );
+      const given = wanted.filter((t) => t !== undefined);
+      found.push(...gradients(total!, given).map((g) => g!));
     }
     return found.map((t) => Float64Array.from(t.data() as ArrayLike<number>));
   });
