@@ -10,10 +10,10 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import type { Block, MatmulSpec } from "../core/device.ts";
+import type { MatmulSpec } from "../core/device.ts";
 import { CudaDevice } from "../devices/cuda/device.ts";
 import { CudaError } from "../ffi/errors.ts";
-import { cudaHost } from "./cuda_host/mod.ts";
+import { count, free, test } from "./cuda_product_tests.ts";
 import {
   assertNear,
   bounds,
@@ -26,39 +26,6 @@ import {
   rounded,
   upload,
 } from "./cuda_products.ts";
-
-const host = await cudaHost();
-
-/** The machine, where there is one. */
-type Machine = Exclude<typeof host, { absent: string }>;
-
-/** Registers a test on a device of its own, which must leave nothing behind. */
-function test(
-  name: string,
-  body: (device: CudaDevice, machine: Machine) => void | Promise<void>,
-): void {
-  Deno.test({
-    name: host.absent ? `${name} (${host.absent})` : name,
-    ignore: host.absent !== undefined,
-    async fn() {
-      if (host.absent !== undefined) return;
-      host.reset();
-      const device = new CudaDevice(0);
-      try {
-        await body(device, host);
-      } finally {
-        device.close();
-      }
-      assertEquals(host.violations(), []);
-      assertEquals(host.leaks(), []);
-    },
-  });
-}
-
-/** Frees what a test made. */
-function free(...blocks: (Block | undefined)[]): void {
-  for (const block of blocks) block?.storage.release();
-}
 
 interface Case {
   dtype?: Float;
@@ -88,11 +55,6 @@ function check(device: CudaDevice, one: Case): void {
     JSON.stringify(one),
   );
   free(a, b, c, added);
-}
-
-/** Calls of a function since the list was cleared. */
-function count(machine: Machine, name: string): number {
-  return machine.calls().filter((call) => call === name).length;
 }
 
 const floats: Float[] = ["f32", "f64", "f16", "bf16"];

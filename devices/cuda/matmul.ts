@@ -170,10 +170,7 @@ function queue(
     bias === undefined ? 8 : codeOf(bias, size),
     aux === 0n ? 8 : alignmentCode(Number(aux)),
   );
-  const plan = blas.plan(problem, addresses);
-  if (plan.algorithm === undefined) return false;
-  blas.run(plan, addresses);
-  return true;
+  return blas.run(blas.plan(problem, addresses), addresses);
 }
 
 function codeOf(block: Block, size: number): number {
@@ -208,9 +205,7 @@ function queueAll(blas: Blas, batch: Batch, size: number): boolean {
       alignmentCode(Number(addresses.bias)),
       alignmentCode(Number(addresses.aux)),
     );
-    const plan = blas.plan(problem, addresses);
-    if (plan.algorithm === undefined) known = false;
-    else blas.run(plan, addresses);
+    known = blas.run(blas.plan(problem, addresses), addresses);
   });
   return known;
 }

@@ -9,13 +9,14 @@ import {
   check,
   createPreference,
   type CublasLt,
+  DataType,
   HeuristicResult,
   ReductionScheme,
   setPreference,
   Status,
 } from "../../ffi/cublaslt.ts";
 import type { Algorithm, Plan } from "./matmul_plan.ts";
-import { alignments } from "./matmul_problem.ts";
+import { alignments, type Problem } from "./matmul_problem.ts";
 
 /** The library on one device. */
 export interface Library {
@@ -25,6 +26,16 @@ export interface Library {
   readonly handle: bigint;
   /** Bytes of scratch memory that an algorithm may need. */
   readonly workspaceLimit: number;
+}
+
+/**
+ * Whether a status says that the library does not compute such a problem. What
+ * it does not know of an epilogue or of eight-bit numbers it calls invalid.
+ */
+export function refuses(problem: Problem, status: number): boolean {
+  return status === Status.NOT_SUPPORTED ||
+    (problem.dispensable &&
+      (status === Status.INVALID_VALUE || status === Status.ARCH_MISMATCH));
 }
 
 /** Asks the library which algorithms it would take, the best first. */
@@ -48,12 +59,14 @@ export function ask(
     setPreference(lib, preference, "MIN_ALIGNMENT_B_BYTES", alignB);
     setPreference(lib, preference, "MIN_ALIGNMENT_C_BYTES", alignD);
     setPreference(lib, preference, "MIN_ALIGNMENT_D_BYTES", alignD);
-    // Sums that are computed in parts stay in the wide type until the end.
+    const wide = problem.typeD === DataType.R_32F ||
+      problem.typeD === DataType.R_64F;
     setPreference(
       lib,
       preference,
       "REDUCTION_SCHEME_MASK",
-      ReductionScheme.COMPUTE_TYPE,
+      // Sums that are computed in parts are not rounded before they are added.
+      wide ? ReductionScheme.MASK : ReductionScheme.COMPUTE_TYPE,
     );
     const results = new Uint8Array(count * HeuristicResult.bytes);
     const found = new Int32Array(1);
@@ -69,7 +82,7 @@ export function ask(
       results,
       new Uint8Array(found.buffer),
     );
-    if (status === Status.NOT_SUPPORTED) return [];
+    if (refuses(problem, status)) return [];
     check(status, "cublasLtMatmulAlgoGetHeuristic", `${problem}`);
     const view = new DataView(results.buffer);
     const list: Algorithm[] = [];

@@ -15,7 +15,7 @@ import {
   Status,
 } from "../../ffi/cublaslt.ts";
 import type { CudaContext } from "./context.ts";
-import { ask, type Library, recall } from "./matmul_algorithms.ts";
+import { ask, type Library, recall, refuses } from "./matmul_algorithms.ts";
 import {
   type Addresses,
   type Algorithm,
@@ -89,17 +89,31 @@ export class Blas implements Library {
     return plan;
   }
 
-  /** Queues a product. */
-  run(plan: Plan, addresses: Addresses): void {
-    const { context } = this;
-    context.called("cublasLtMatmul");
+  /**
+   * Queues a product.
+   *
+   * @returns Whether the library took it.
+   */
+  run(plan: Plan, addresses: Addresses): boolean {
+    const { algorithm } = plan;
+    if (algorithm === undefined) return false;
+    this.context.called("cublasLtMatmul");
     if (plan.problem.epilogue !== Epilogue.DEFAULT || addresses.scaleA !== 0n) {
       this.#point(plan, addresses);
     }
-    const status = this.#launch(plan, plan.algorithm!, addresses);
-    if (status !== Status.SUCCESS) {
-      check(status, "cublasLtMatmul", `${plan.problem}`);
+    const status = this.#launch(plan, algorithm, addresses);
+    return status === Status.SUCCESS || this.#failed(plan, status);
+  }
+
+  /** Throws for a product that failed, or gives its plan up where there is another way. */
+  #failed(plan: Plan, status: number): false {
+    const { problem } = plan;
+    if (!problem.dispensable || !refuses(problem, status)) {
+      check(status, "cublasLtMatmul", `${problem}`);
     }
+    plan.algorithm = undefined;
+    plan.timed = true;
+    return false;
   }
 
   #launch(plan: Plan, algorithm: Algorithm, addresses: Addresses): number {
@@ -152,7 +166,7 @@ export class Blas implements Library {
     const plan = describe(this.lib, problem);
     try {
       this.#point(plan, addresses); // the choice depends on the alignment of the vectors
-      plan.algorithm = this.#ask(plan, 1).at(0);
+      plan.algorithm = this.#ask(plan, 3).at(0);
       plan.timed = plan.algorithm === undefined;
       return plan;
     } catch (error) {
@@ -170,6 +184,7 @@ export class Blas implements Library {
   #search(plan: Plan, addresses: Addresses): void {
     const key = plan.problem.key();
     const known = this.#timed.get(key);
+    this.context.called("cublasLtMatmulAlgoCheck");
     const remembered = known && recall(this, plan, known);
     if (remembered !== undefined) {
       plan.algorithm = remembered;

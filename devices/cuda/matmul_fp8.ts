@@ -66,8 +66,5 @@ export function scaledProduct(
       code(0n),
     ),
   });
-  const plan = blas.plan(problem, addresses);
-  if (plan.algorithm === undefined) return false;
-  blas.run(plan, addresses);
-  return true;
+  return blas.run(blas.plan(problem, addresses), addresses);
 }

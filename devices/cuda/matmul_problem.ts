@@ -7,6 +7,8 @@
  * @module
  */
 
+import { DataType, Epilogue } from "../../ffi/cublaslt.ts";
+
 /** Everything that a plan depends on, as numbers. */
 export class Problem {
   /** `cublasComputeType_t`. */
@@ -18,7 +20,7 @@ export class Problem {
   /** `cudaDataType_t` of D. */
   typeD = 0;
   /** `cublasLtEpilogue_t`. */
-  epilogue = 1;
+  epilogue: number = Epilogue.DEFAULT;
   /** Rows of op(A) and D: Decaf's columns. */
   m = 0;
   /** Columns of op(B) and D: Decaf's rows. */
@@ -43,6 +45,12 @@ export class Problem {
   auxLd = 0;
   /** Alignments of all addresses, {@linkcode alignmentCode} of each. */
   alignment = 0;
+
+  /** Whether there is another way to compute it: a plain product and kernels. */
+  get dispensable(): boolean {
+    return this.epilogue !== Epilogue.DEFAULT ||
+      this.typeA === DataType.R_8F_E4M3 || this.typeA === DataType.R_8F_E5M2;
+  }
 
   /** A number that equal problems share. */
   hash(): number {
