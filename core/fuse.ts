@@ -593,10 +593,13 @@ export function copy(value: Value, strides?: readonly number[]): Value {
 export function readBytes(value: Value): Uint8Array<ArrayBuffer> {
   const dense = contiguous(value);
   const width = bytesOf(value.dtype);
-  const bytes = new Uint8Array(value.size * width);
-  if (value.size > 0) {
-    value.device.read(dense.storage, dense.offset * width, bytes);
+  try {
+    const bytes = new Uint8Array(value.size * width);
+    if (value.size > 0) {
+      value.device.read(dense.storage, dense.offset * width, bytes);
+    }
+    return bytes;
+  } finally {
+    dense.release();
   }
-  dense.release();
-  return bytes;
 }

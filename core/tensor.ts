@@ -300,12 +300,15 @@ export function fromHost(
     ? defaultDevice()
     : getDevice(options.device);
   const value = Value.empty(device, dtype, shape);
-  if (size > 0) {
-    device.write(
-      value.storage,
-      0,
-      new Uint8Array(data.buffer, data.byteOffset, size * bytesOf(dtype)),
-    );
+  const bytes = size * bytesOf(dtype);
+  try {
+    if (size > 0) {
+      const host = new Uint8Array(data.buffer, data.byteOffset, bytes);
+      device.write(value.storage, 0, host);
+    }
+  } catch (error) {
+    value.release();
+    throw error;
   }
   const tensor = new Tensor(value);
   tensor.requiresGrad = options.requiresGrad ?? false;

@@ -17,8 +17,9 @@ const shown = 3;
 export function withSource(log: string, source: string): string {
   const lines = source.split("\n");
   const errors = log.split("\n").flatMap((line) => {
-    const found = /^[^(]*\((\d+)\): (?:catastrophic )?error(?: #\S+)?: (.*)$/
-      .exec(line);
+    const found =
+      /^[^(:]*[(:](\d+)\)?(?::\d+)?: (?:\w+ )?error(?: #\S+)?: (.*)$/
+        .exec(line);
     if (found === null) return [];
     const number = Number(found[1]);
     const text = lines[number - 1]?.trim() ?? "";

@@ -74,7 +74,9 @@ export class CudaDevice implements Device {
         `Cannot use device "cuda:${ordinal}": there ${
           count === 1
             ? "is 1 GPU, cuda:0"
-            : `are ${count} GPUs, cuda:0 to cuda:${count - 1}`
+            : `are ${count} GPUs, cuda:0 ${count === 2 ? "and" : "to"} cuda:${
+              count - 1
+            }`
         }`,
       );
     }

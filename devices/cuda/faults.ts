@@ -63,6 +63,11 @@ export class Faults {
     this.#good = this.count;
   }
 
+  /** How many calls are known to have ended. */
+  get ended(): number {
+    return this.#good;
+  }
+
   /** The newest calls that may be to blame, newest first, in words. */
   suspects(): string {
     const open = this.count - this.#good;

@@ -78,11 +78,11 @@ export class Staging {
     if (overlapped) storage.upload = this.#pending(storage);
   }
 
-  /** Has the copy stream wait for the last work of a block's former owner. */
+  /** Has the copy stream wait for the last work of a block's former owner, if it may still run. */
   #orderCopies(count: number): void {
     const gpu = this.#gpu;
     this.#mark();
-    if (count <= this.#copiesAfter) return;
+    if (count <= Math.max(this.#copiesAfter, gpu.faults.ended)) return;
     const mark = this.#marks.find((mark) => mark.count >= count)!;
     check(
       cudart().cudaStreamWaitEvent(gpu.copyStream, mark.event, 0),
