@@ -78,7 +78,7 @@ export class DataParallel implements Disposable {
   /** The ranks among which gradients are summed. */
   readonly group: ProcessGroup;
   readonly #model: AnyModule;
-  readonly #replicas: readonly Replica[];
+  readonly #replicas: Replica[] = [];
   readonly #bucketBytes: number;
   readonly #ownGroup: boolean;
   #buckets: number[][];
@@ -107,28 +107,26 @@ export class DataParallel implements Disposable {
         `Cannot exchange gradients in buckets of ${bucketBytes} bytes: give a number above 0`,
       );
     }
+    this.#model = model;
+    this.#bucketBytes = bucketBytes;
+    const parameters = model.parameters();
+    const order = parameters.map((_, i) => parameters.length - 1 - i);
+    this.#buckets = bucketsOf(parameters, order, bucketBytes);
     this.#ownGroup = !(devices instanceof ProcessGroup);
     this.group = devices instanceof ProcessGroup
       ? devices
       : processGroup(devices);
-    this.#model = model;
-    this.#bucketBytes = bucketBytes;
-    const [first] = this.group.devices;
-    const elsewhere = [...model.parameters(), ...model.buffers()].find((t) =>
-      t.device !== first
-    );
-    if (elsewhere !== undefined) {
-      throw new TypeError(
-        `Cannot train a model on ${elsewhere.device.name} in parallel from ${first.name} on: move it first, with model.to("${first.name}")`,
-      );
+    try {
+      requirePlace(model, this.group.devices[0].name);
+      for (const device of this.group.devices) {
+        const primary = this.#replicas.length === 0;
+        this.#replicas.push(new Replica(model, optimizer, device, primary));
+      }
+      this.synchronize();
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
     }
-    this.#replicas = this.group.devices.map((device, i) =>
-      new Replica(model, optimizer, device, i === 0)
-    );
-    const { parameters } = this.#replicas[0];
-    const order = parameters.map((_, i) => parameters.length - 1 - i);
-    this.#buckets = bucketsOf(parameters, order, bucketBytes);
-    this.synchronize();
   }
 
   /** Names of the devices of this process. */
@@ -377,6 +375,17 @@ export class DataParallel implements Disposable {
     }
     if (this.#ownGroup) this.group[Symbol.dispose]();
   }
+}
+
+/** Refuses a model that has tensors elsewhere. */
+function requirePlace(model: AnyModule, device: string): void {
+  const elsewhere = [...model.parameters(), ...model.buffers()].find((t) =>
+    t.device.name !== device
+  );
+  if (elsewhere === undefined) return;
+  throw new TypeError(
+    `Cannot train a model on ${elsewhere.device.name} in parallel from ${device} on: move it first, with model.to("${device}")`,
+  );
 }
 
 /**

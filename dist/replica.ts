@@ -9,7 +9,7 @@ import {
   type Device,
   setDefaultDevice,
 } from "../core/device.ts";
-import { persist } from "../core/scope.ts";
+import { persist, Scope } from "../core/scope.ts";
 import type { Tensor } from "../core/tensor.ts";
 import type { AnyModule } from "../nn/mod.ts";
 import { fill } from "../ops/foundation.ts";
@@ -38,15 +38,7 @@ export class Replica implements Disposable {
   ) {
     const parameters = model.parameters(), buffers = model.buffers();
     this.#others = primary ? [] : [...parameters, ...buffers];
-    this.#own = this.#others.map((tensor) => {
-      const copy = persist(
-        fill(tensor.shape, 0, tensor.dtype, device).materialize(),
-      );
-      copy.value.madeBy = tensor.value.madeBy;
-      copy.value.loosen();
-      copy.requiresGrad = tensor.requiresGrad;
-      return copy;
-    });
+    this.#own = copiesOf(this.#others, device);
     const own = primary ? [...parameters, ...buffers] : this.#own;
     this.parameters = own.slice(0, parameters.length);
     this.buffers = own.slice(parameters.length);
@@ -96,4 +88,19 @@ export class Replica implements Disposable {
     this.optimizer[Symbol.dispose]();
     for (const tensor of this.#own) tensor.dispose();
   }
+}
+
+/** Tensors like others on a device, with undefined elements. */
+function copiesOf(tensors: readonly Tensor[], device: Device): Tensor[] {
+  using own = new Scope();
+  const copies = tensors.map((tensor) => {
+    const copy = fill(tensor.shape, 0, tensor.dtype, device).materialize();
+    copy.value.madeBy = tensor.value.madeBy;
+    copy.requiresGrad = tensor.requiresGrad;
+    return copy;
+  });
+  // Only when none failed, they stay.
+  for (const copy of copies) persist(copy);
+  own.keep(copies);
+  return copies;
 }

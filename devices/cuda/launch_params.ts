@@ -34,6 +34,8 @@ function setLong(word: number, value: number): void {
 /** Addresses, scalars and limits of a launch; returns the struct's bytes. */
 export function fillOperands(layout: ParamLayout, l: Launch): Uint8Array {
   const { inputs, outputs, scalars } = l;
+  // What pads the struct at its end says the same in every launch.
+  words[(layout.bytes >>> 2) - 1] = 0;
   let word = 0; // addresses come first, in order
   for (let i = 0; i < inputs.length; i++, word += 2) {
     const { storage, offset, dtype } = inputs[i];
