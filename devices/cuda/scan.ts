@@ -19,6 +19,7 @@ import {
   scanItems,
   scanThreads,
   shortScan,
+  totalScan,
 } from "./scan_source.ts";
 
 /** Rows up to this length take one thread. */
@@ -72,8 +73,8 @@ export function scan(context: CudaContext, spec: ScanSpec): void {
     return;
   }
   if (pieces > 1) {
-    run("scan_totals", rows * pieces, () => pieceScan(element, op, false));
+    run("scan_totals", rows * pieces, () => totalScan(element, op));
     run("scan_carries", rowBlocks, () => carryScan(element, op));
   }
-  run("scan_pieces", rows * pieces, () => pieceScan(element, op, true));
+  run("scan_pieces", rows * pieces, () => pieceScan(element, op));
 }

@@ -90,27 +90,59 @@ extern "C" __global__ void __launch_bounds__(${scanThreads}) scan_short(const Pa
 `;
 }
 
-/** One block per piece of a row; without \`stores\` only what the piece gives as a whole, into \`carries\`. */
-export function pieceScan(
-  element: ScanElement,
-  op: ScanSpec["op"],
-  stores: boolean,
-): string {
-  const tile = scanThreads * scanItems, warps = scanThreads / 32;
-  return `${head(element, op)}
-extern "C" __global__ void __launch_bounds__(${scanThreads}) ${
-    stores ? "scan_pieces" : "scan_totals"
-  }(const Params p) {
-  __shared__ Item totals[${warps}];
+/** The kernel of a block per piece of a row: `body` sees the piece's bounds, and starts from `running`. */
+function pieceKernel(name: string, body: string): string {
+  return `extern "C" __global__ void __launch_bounds__(${scanThreads}) ${name}(const Params p) {
+  __shared__ Item totals[${scanThreads / 32}];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const long long row = blockIdx.x / p.pieces, piece = blockIdx.x % p.pieces;
   const long long end = (piece + 1) * p.piece < p.length ? (piece + 1) * p.piece : p.length;
   const long long start = row * p.length;
-  Item running = ${
-    stores
-      ? "p.pieces > 1 ? ((const Item*)p.carries)[blockIdx.x] : nothing()"
-      : "nothing()"
-  };
+${body}}
+`;
+}
+
+/** What the threads of a warp up to this one have together, from what each has: `upTo` from `sum`. */
+const upToLane = `    Item upTo = sum;
+#pragma unroll
+    for (int d = 1; d < 32; d *= 2) {
+      const Item other = before(upTo, d);
+      if (lane >= d) upTo = join(other, upTo);
+    }
+    if (lane == 31) totals[warp] = upTo;
+`;
+
+const tile = scanThreads * scanItems;
+
+/** What each piece gives as a whole, into `carries`. */
+export function totalScan(element: ScanElement, op: ScanSpec["op"]): string {
+  return head(element, op) + pieceKernel(
+    "scan_totals",
+    `  Item running = nothing();
+  for (long long tile = piece * p.piece; tile < end; tile += ${tile}) {
+    const long long first = tile + threadIdx.x * ${scanItems};
+    Item sum = nothing();
+#pragma unroll
+    for (int k = 0; k < ${scanItems}; k++) {
+      const long long i = first + k;
+      sum = join(sum, i < end ? element(p.input[start + i], i) : nothing());
+    }
+${upToLane}    __syncthreads();
+    for (int w = 0; w < ${
+      scanThreads / 32
+    }; w++) running = join(running, totals[w]);
+    __syncthreads();
+  }
+  if (threadIdx.x == 0) ((Item*)p.carries)[blockIdx.x] = running;
+`,
+  );
+}
+
+/** The scan of each piece, from what runs into it. */
+export function pieceScan(element: ScanElement, op: ScanSpec["op"]): string {
+  return head(element, op) + pieceKernel(
+    "scan_pieces",
+    `  Item running = p.pieces > 1 ? ((const Item*)p.carries)[blockIdx.x] : nothing();
   for (long long tile = piece * p.piece; tile < end; tile += ${tile}) {
     const long long first = tile + threadIdx.x * ${scanItems};
     Item own[${scanItems}];
@@ -121,40 +153,23 @@ extern "C" __global__ void __launch_bounds__(${scanThreads}) ${
       sum = join(sum, i < end ? element(p.input[start + i], i) : nothing());
       own[k] = sum;
     }
-    // What the threads of this warp before this one have, then the warps before.
-    Item upTo = sum;
-#pragma unroll
-    for (int d = 1; d < 32; d *= 2) {
-      const Item other = before(upTo, d);
-      if (lane >= d) upTo = join(other, upTo);
-    }
-    if (lane == 31) totals[warp] = upTo;
-    Item ahead = before(upTo, 1);
+${upToLane}    Item ahead = before(upTo, 1);
     if (lane == 0) ahead = nothing();
     __syncthreads();
     Item base = running;
-#pragma unroll
-    for (int w = 0; w < ${warps}; w++) {
+    for (int w = 0; w < ${scanThreads / 32}; w++) {
       if (w < warp) base = join(base, totals[w]);
       running = join(running, totals[w]);
     }
-${
-    stores
-      ? `    base = join(base, ahead);
+    base = join(base, ahead);
 #pragma unroll
     for (int k = 0; k < ${scanItems}; k++) {
       if (first + k < end) store(p, start + first + k, join(base, own[k]));
     }
-`
-      : ""
-  }    __syncthreads();
+    __syncthreads();
   }
-${
-    stores
-      ? ""
-      : "  if (threadIdx.x == 0) ((Item*)p.carries)[blockIdx.x] = running;\n"
-  }}
-`;
+`,
+  );
 }
 
 /** One thread per row: what each piece gave becomes what runs into it. */

@@ -14,6 +14,7 @@ import {
   indent,
   type Known,
   Names,
+  prune,
   streamsOf,
 } from "./emit.ts";
 import { Indexing, pointer, strideNeeds } from "./indexing.ts";
@@ -143,7 +144,7 @@ export function elementsBody(p: Program, v: ElementVariant): Body {
       ...before,
       `const ${index.count} step = (${index.count})gridDim.x * ${threads};`,
       `for (${index.count} i = (${index.count})blockIdx.x * ${threads} + threadIdx.x; i < p.count; i += step) {`,
-      ...indent(loop),
+      ...indent(prune(loop)),
       "}",
     ],
     params: paramLayout(p, {

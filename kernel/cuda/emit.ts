@@ -120,3 +120,22 @@ export function uses(exprs: readonly Expr[], op: k.ExprOp): boolean {
 export function indent(lines: readonly string[]): string[] {
   return lines.map((line) => line.startsWith("#") ? line : `  ${line}`);
 }
+
+/** Lines without the constants that none of them uses. */
+export function prune(lines: readonly string[]): string[] {
+  let kept = [...lines];
+  for (;;) {
+    const words = new Map<string, number>();
+    for (const line of kept) {
+      for (const word of line.match(/[A-Za-z_]\w*/g) ?? []) {
+        words.set(word, (words.get(word) ?? 0) + 1);
+      }
+    }
+    const used = kept.filter((line) => {
+      const name = /^const [\w ]+ (\w+) = .*;$/.exec(line)?.[1];
+      return name === undefined || words.get(name)! > 1;
+    });
+    if (used.length === kept.length) return kept;
+    kept = used;
+  }
+}

@@ -19,6 +19,7 @@ import {
   indent,
   type Known,
   Names,
+  prune,
   streamsOf,
   uses,
 } from "./emit.ts";
@@ -123,7 +124,8 @@ class RowWriter {
       );
     } else {
       row.push(
-        `const ${count} from = ${index.number(0)}, to = p.length;`,
+        `const ${count} from = ${index.number(0)};`,
+        `const ${count} to = p.length;`,
       );
     }
     const outputs = p.outputs.map((_, o) => p.inputs.length + o);
@@ -149,13 +151,13 @@ class RowWriter {
     return {
       entry: v.pieces ? "pieces" : v.order === "row" ? "rows" : "columns",
       threads: v.block,
-      lines: [
+      lines: prune([
         ...before,
         `const ${count} step = (${count})gridDim.x * ${slots};`,
         `for (${count} first = (${count})blockIdx.x * ${slots}; first < p.count; first += step) {`,
-        ...indent(row),
+        ...indent(prune(row)),
         "}",
-      ],
+      ]),
       params: paramLayout(p, {
         wide: v.wide,
         counts,
@@ -265,10 +267,11 @@ class RowWriter {
   /** Writes the loop over the vectors of this thread; `j` is the first element of each. */
   #loop(
     lines: string[],
-    body: readonly string[],
+    statements: readonly string[],
     unroll: string | undefined,
   ): void {
     const { v } = this;
+    const body = prune(statements);
     const { count } = this.#index;
     const own = v.team === 1
       ? "from"
