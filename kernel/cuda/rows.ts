@@ -39,7 +39,7 @@ import {
   resultOf,
 } from "./reduce.ts";
 import { valueTypes } from "./types.ts";
-import type { RowVariant } from "./variant.ts";
+import type { RowVariant, Step } from "./variant.ts";
 import { Vectors } from "./vectors.ts";
 
 /** Writes a kernel that reduces rows. */
@@ -209,8 +209,13 @@ class RowWriter {
   }
 
   #isFixed(e: Expr): boolean {
-    return e.op === "scalar" ||
-      (e.op === "input" && this.v.steps[Number(e.value)] === "fixed");
+    return e.op === "scalar" || (e.op === "input" && this.#step(e) === "fixed");
+  }
+
+  /** How an operand moves; values that are kept between walks change like any other. */
+  #step(e: Expr): Step {
+    const i = Number(e.value);
+    return i < this.p.inputs.length ? this.v.steps[i] : "any";
   }
 
   #axisOf(e: Expr): number {
@@ -226,7 +231,7 @@ class RowWriter {
       case "coord":
         return this.#axisOf(e) < this.v.outerRank;
       case "input":
-        return ["fixed", "row"].includes(this.v.steps[Number(e.value)]);
+        return ["fixed", "row"].includes(this.#step(e));
       default:
         return false;
     }
