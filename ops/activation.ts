@@ -45,7 +45,7 @@ export const logSigmoid: Unary = elementwise<Unary>({
   name: "logSigmoid",
   family: "activation",
   result: "float",
-  define: ([x]) => k.neg(softplusOf(k.neg(x))),
+  define: ([x]) => k.sub(0, softplusOf(k.neg(x))),
   formula: "−ln(1 + e⁻ˣ)",
   torch: "F.logsigmoid(x)",
   samples: [...allFloatSamples(), [wide]],

@@ -7,7 +7,7 @@
 import type { Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";
 import { bends, bentValues, nothing, refuseBool } from "./bends.ts";
-import { between } from "./bounds.ts";
+import { between, cut } from "./bounds.ts";
 import { floatSamples, integerSamples } from "./elementwise_samples.ts";
 import { elementwise, type Unary } from "./engine.ts";
 import { t } from "./samples.ts";
@@ -21,7 +21,7 @@ export const relu6: Unary = elementwise<Unary>({
   name: "relu6",
   family: "activation",
   check: refuseBool,
-  define: ([x]) => between(x, k.constant(0, x.type), k.constant(6, x.type)),
+  define: ([x]) => cut(x, k.constant(0, x.type), k.constant(6, x.type)),
   formula: "min(max(x, 0), 6)",
   torch: "F.relu6(x)",
   samples: [
@@ -49,7 +49,7 @@ export const hardTanh: HardTanh = elementwise<HardTanh>({
   attrs: { min: -1, max: 1 },
   check: refuseBool,
   define: ([x], { min, max }) =>
-    between(x, k.cast(min, x.type), k.cast(max, x.type)),
+    cut(x, k.cast(min, x.type), k.cast(max, x.type)),
   formula: "min(max(x, min), max)",
   torch: "F.hardtanh(x, min, max)",
   samples: [
@@ -109,7 +109,7 @@ export const hardShrink: Shrink = elementwise<Shrink>({
   family: "activation",
   attrs: { lambd: 0.5 },
   result: "float",
-  define: ([x], { lambd }) => k.select(k.gt(k.abs(x), lambd), x, nothing(x)),
+  define: ([x], { lambd }) => k.select(k.le(k.abs(x), lambd), 0, x),
   formula: "|x| > λ ? x : 0",
   torch: "F.hardshrink(x, lambd)",
   onnx: "Shrink",

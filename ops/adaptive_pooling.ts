@@ -8,12 +8,11 @@ import { positiveOrList } from "../core/attributes.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
-import { fromHost, Tensor } from "../core/tensor.ts";
+import { Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";
 import type { Expr } from "../kernel/expr.ts";
-import { cast, reshape } from "./foundation.ts";
-import { batchMatmul } from "./matmul.ts";
 import { t } from "./samples.ts";
+import { alongAxis, Taps } from "./taps.ts";
 import { allOf, offsetOf, type PerAxis, perAxis, positive } from "./windows.ts";
 import { lowest, spatialOf } from "./pool_windows.ts";
 import { pickAt } from "./plane_positions.ts";
@@ -32,36 +31,17 @@ function targetOf(x: Tensor, size: PerAxis): readonly number[] {
   return positive(perAxis(size, spatial.length, "size"), "size");
 }
 
-/** Each row averages the cells of one window of adaptive pooling. */
-function adaptiveMatrix(from: number, to: number): Float64Array {
-  const matrix = new Float64Array(to * from);
+/** Each cell of the result averages the cells of one window of adaptive pooling. */
+export function adaptiveTaps(from: number, to: number): Taps {
+  const taps = new Taps(to);
   for (let i = 0; i < to; i++) {
     const start = Math.floor(i * from / to),
       end = Math.ceil((i + 1) * from / to);
-    matrix.fill(1 / (end - start), i * from + start, i * from + end);
+    for (let cell = start; cell < end; cell++) {
+      taps.put(i, cell, 1 / (end - start));
+    }
   }
-  return matrix;
-}
-
-/**
- * Applies a matrix [to, from] along one axis of a tensor.
- */
-export function alongAxis(
-  x: Tensor,
-  axis: number,
-  matrix: Float64Array,
-  to: number,
-): Tensor {
-  const from = x.shape[axis];
-  const host = fromHost(matrix, "f64", [to, from], { device: x.device.name });
-  const weights = cast(host, x.dtype);
-  const inner = x.shape.slice(axis + 1).reduce((a, b) => a * b, 1);
-  const shape = [...x.shape.slice(0, axis), to, ...x.shape.slice(axis + 1)];
-  if (inner === 1) {
-    const rows = reshape(x, [x.size / from, from]);
-    return reshape(batchMatmul(rows, weights, { transposeB: true }), shape);
-  }
-  return reshape(batchMatmul(weights, reshape(x, [-1, from, inner])), shape);
+  return taps;
 }
 
 /**
@@ -91,7 +71,7 @@ export const adaptiveAvgPool: (x: Tensor, size: PerAxis) => Tensor = operator<
       return avgPool(x, spatial.map((n, d) => n / target[d]));
     }
     return target.reduce(
-      (y, to, d) => alongAxis(y, 2 + d, adaptiveMatrix(y.shape[2 + d], to), to),
+      (y, to, d) => alongAxis(y, 2 + d, adaptiveTaps(y.shape[2 + d], to)),
       x,
     );
   },

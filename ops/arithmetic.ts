@@ -150,9 +150,11 @@ export const sign: Unary = elementwise<Unary>({
   name: "sign",
   family: "arithmetic",
   define: ([x]) =>
-    x.type === "bool"
-      ? x
-      : k.select(k.gt(x, 0), k.constant(1, x.type), k.neg(below(x))),
+    x.type === "bool" ? x : k.select(
+      k.gt(x, 0),
+      k.constant(1, x.type),
+      k.select(k.lt(x, 0), k.constant(-1, x.type), k.constant(0, x.type)),
+    ),
   formula: "sgn x",
   torch: "x.sign()",
   onnx: "Sign",
@@ -164,10 +166,6 @@ export const sign: Unary = elementwise<Unary>({
     [truths[0]],
   ],
 });
-
-function below(x: k.Expr): k.Expr {
-  return k.select(k.lt(x, 0), k.constant(1, x.type), 0);
-}
 
 /** Whether the sign bit is set: true for −0. */
 export const signBit: Unary = elementwise<Unary>({

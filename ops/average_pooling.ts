@@ -10,7 +10,6 @@ import type { Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";
 import type { Expr } from "../kernel/expr.ts";
-import { abs } from "./arithmetic.ts";
 import { pow } from "./powers.ts";
 import { mul } from "./arithmetic.ts";
 import { t } from "./samples.ts";
@@ -254,7 +253,7 @@ export const avgPoolGrad: AveragePoolGrad = operator<
 });
 
 /**
- * Power-average of each window: (Σ |x|ᵖ)^(1/p).
+ * Power-average of each window: (Σ xᵖ)^(1/p); NaN where an odd power's sum is below 0, as in PyTorch.
  *
  * @param x Tensor [N, C, spatial…].
  * @param p Exponent.
@@ -283,7 +282,7 @@ export const lpPool: (
     inputs: [x],
     attrs: { p, kernel, ...options },
   }),
-  formula: "(Σ |x|ᵖ)^(1/p)",
+  formula: "(Σ xᵖ)^(1/p)",
   torch:
     "[F.lp_pool1d, F.lp_pool2d, F.lp_pool3d][x.dim() - 3](x, p, kernel, stride, ceilMode)",
   onnx: "LpPool",
@@ -293,7 +292,7 @@ export const lpPool: (
       (a, b) => a * b,
       1,
     );
-    const means = avgPool(pow(abs(x), p), kernel, options);
+    const means = avgPool(pow(x, p), kernel, options);
     return pow(mul(means, cells), 1 / p);
   },
   samples: [[t([1, 2, 4, 4], { low: 0.2 }), 2, 2], [
@@ -301,5 +300,7 @@ export const lpPool: (
     3,
     3,
     { stride: 1 },
-  ]],
+  ], [t([1, 1, 6], { data: [1, -1, 0.5, -0.5, 2, -2], grad: false }), 3, 3, {
+    stride: 1,
+  }]],
 });

@@ -11,6 +11,7 @@ import { operator } from "../core/op.ts";
 import { normalizeAxis, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";
+import { fill } from "./foundation.ts";
 import { t } from "./samples.ts";
 import { slice, unslice } from "./slicing.ts";
 import { axisOf, type Layout, placed, viewOf } from "./views.ts";
@@ -400,6 +401,7 @@ export const overlapAdd: (
   gradient: ({ shapes: [shape], grad, attrs: { axis, step } }) => {
     const at = normalizeAxis(axis, shape.length - 1, "add windows");
     const size = shape[shape.length - 1];
+    if (size === 0) return [fill(shape, 0, grad.dtype, grad.device)];
     const used = (shape[at] - 1) * step + size;
     const cut = grad.shape.map((_, d) => d === at ? [0, used] as const : null);
     return [windows(slice(grad, cut), at, size, step)];

@@ -1,9 +1,11 @@
 /**
- * Division with whole quotients, and remainders. Integers divided by 0 give 0.
+ * Division with whole quotients, and remainders. Integers divided by 0 give 0,
+ * where PyTorch raises on the CPU; the number 0 as a divisor is refused.
  *
  * @module
  */
 
+import { isFloat } from "../core/dtype.ts";
 import * as k from "../kernel/expr.ts";
 import { integerPairSamples, pairSamples } from "./elementwise_samples.ts";
 import {
@@ -14,12 +16,20 @@ import {
 } from "./engine.ts";
 import { t } from "./samples.ts";
 
-function refuseBool(what: string): (operands: readonly Operand[]) => void {
-  return (operands) => requireKinds(what, operands, ["int", "float"]);
-}
-
 function isInteger(e: k.Expr): boolean {
   return e.type === "i32" || e.type === "i64";
+}
+
+/** Refuses truth values, and whole numbers divided by the number 0, for which there is no quotient. */
+function checkDivision(what: string): (operands: readonly Operand[]) => void {
+  return ([a, b]) => {
+    requireKinds(what, [a, b], ["int", "float"]);
+    if (b === 0 && typeof a !== "number" && !isFloat(a.dtype)) {
+      throw new RangeError(
+        `Cannot ${what} a tensor of dtype ${a.dtype} divided by 0: integers have no infinity and no NaN; convert it with cast(x, "f32")`,
+      );
+    }
+  };
 }
 
 /** Whether a remainder and the divisor pull to different sides, so that floored differs from truncated. */
@@ -46,7 +56,7 @@ export const floorDivide: Binary = elementwise<Binary>({
   family: "arithmetic",
   inputs: ["a", "b"],
   constant: true,
-  check: refuseBool("divide"),
+  check: checkDivision("take the quotient of"),
   define: ([a, b]) => {
     if (isInteger(a)) {
       const quotient = k.div(a, b);
@@ -61,7 +71,10 @@ export const floorDivide: Binary = elementwise<Binary>({
     const floor = k.call("floor", quotient);
     const short = k.gt(k.sub(quotient, floor), 0.5);
     const whole = k.select(short, k.add(floor, 1), floor);
-    return k.select(k.eq(b, 0), k.div(a, b), whole);
+    const ratio = k.div(a, b);
+    // A zero has the sign of the ratio.
+    const signed = k.select(k.eq(whole, 0), k.mul(ratio, 0), whole);
+    return k.select(k.eq(b, 0), ratio, signed);
   },
   formula: "⌊a / b⌋",
   torch: "torch.as_tensor(a).detach() // torch.as_tensor(b).detach()",
@@ -80,7 +93,7 @@ export const truncDivide: Binary = elementwise<Binary>({
   name: "truncDivide",
   family: "arithmetic",
   inputs: ["a", "b"],
-  check: refuseBool("divide"),
+  check: checkDivision("take the quotient of"),
   define: ([a, b]) => isInteger(a) ? k.div(a, b) : k.call("trunc", k.div(a, b)),
   formula: "trunc(a / b)",
   torch: "torch.div(torch.as_tensor(a), b, rounding_mode='trunc')",
@@ -97,7 +110,7 @@ export const remainder: Binary = elementwise<Binary>({
   name: "remainder",
   family: "arithmetic",
   inputs: ["a", "b"],
-  check: refuseBool("take the remainder of"),
+  check: checkDivision("take the remainder of"),
   define: ([a, b]) => {
     const rest = k.rem(a, b);
     return k.select(opposed(rest, b), k.add(rest, b), rest);
@@ -120,7 +133,7 @@ export const fmod: Binary = elementwise<Binary>({
   name: "fmod",
   family: "arithmetic",
   inputs: ["a", "b"],
-  check: refuseBool("take the remainder of"),
+  check: checkDivision("take the remainder of"),
   define: ([a, b]) => k.rem(a, b),
   formula: "a − b · trunc(a / b)",
   torch: "torch.fmod(torch.as_tensor(a), b)",

@@ -207,7 +207,7 @@ export class Elementwise {
     const leaves = operands.map((operand, i) =>
       typeof operand === "number"
         ? k.scalar(i, i < plain.length ? type : attributeType)
-        : k.cast(k.input(i, k.computeType(operand.dtype)), type)
+        : converted(k.input(i, k.computeType(operand.dtype)), operand, common)
     );
     const expr = simplify(this.define(leaves));
     const dtype = this.result === "bool" ? "bool" : common;
@@ -254,6 +254,12 @@ export class Elementwise {
   #gradient(i: number): Gradient {
     return this.#gradients[i] ??= derive(this, i);
   }
+}
+
+/** An operand in the common dtype. */
+function converted(leaf: k.Expr, operand: Tensor, common: DType): k.Expr {
+  const value = k.cast(leaf, k.computeType(common));
+  return operand.dtype === common ? value : k.roundTo(value, common);
 }
 
 /** A derivative: the operands it reads, and the function of those and the arriving gradient. */

@@ -119,11 +119,11 @@ function clamped(
     const above = low ? k.max(x, min) : x;
     return high ? k.min(above, max) : above;
   }
-  return between(
-    x,
-    low ? min : k.constant(-Infinity, x.type),
-    high ? max : k.constant(Infinity, x.type),
-  );
+  if (low && high) return between(x, min, max);
+  // One bound: no gradient at it nor beyond, nor for NaN.
+  const bounded = low ? k.max(x, min) : k.min(x, max);
+  const inside = low ? k.lt(min, x) : k.lt(x, max);
+  return k.select(inside, x, k.detach(bounded));
 }
 
 /**

@@ -290,7 +290,7 @@ const transfer: (x: Tensor, device: string) => Tensor = operator<
     inputs: [x],
     attrs: { device, from: x.device?.name },
   }),
-  torch: "x * 1",
+  torch: "x.clone()",
   saves: [],
   run: ([x], { device }) => new Tensor(transferred(x.value, getDevice(device))),
   // ∂transfer: the gradient, brought back

@@ -13,9 +13,12 @@ import { add, mul } from "./arithmetic.ts";
 import { Elementwise } from "./engine.ts";
 import { cast, expand, reshape } from "./foundation.ts";
 import { gather } from "./indexing.ts";
-import { alongAxis } from "./adaptive_pooling.ts";
+import { adaptiveTaps } from "./adaptive_pooling.ts";
+import { requireFloat } from "./reduce_rows.ts";
 import { t } from "./samples.ts";
+import { where } from "./comparison.ts";
 import { select } from "./slicing.ts";
+import { alongAxis, Taps } from "./taps.ts";
 import { type PerAxis, perAxis } from "./windows.ts";
 
 /** How values between cells are found. */
@@ -53,22 +56,23 @@ function cubicWeight(distance: number): number {
   return 0;
 }
 
-/** Each row holds the weights of the input cells in one cell of the result. */
-function matrix(
+/** The cells of which each cell of the result is made. */
+function tapsOf(
   from: number,
   to: number,
   factor: number | undefined,
   mode: InterpolationMode,
   align: boolean,
-): Float64Array {
-  const weights = new Float64Array(to * from);
+): Taps {
+  if (mode === "area") return adaptiveTaps(from, to);
+  const taps = new Taps(to);
   const step = align
     ? (to > 1 ? (from - 1) / (to - 1) : 0)
     : factor === undefined
     ? from / to
     : 1 / factor;
   const put = (row: number, cell: number, weight: number) => {
-    weights[row * from + Math.min(from - 1, Math.max(0, cell))] += weight;
+    taps.put(row, Math.min(from - 1, Math.max(0, cell)), weight);
   };
   for (let i = 0; i < to; i++) {
     switch (mode) {
@@ -94,24 +98,16 @@ function matrix(
         }
         break;
       }
-      case "area": {
-        const start = Math.floor(i * from / to),
-          end = Math.ceil((i + 1) * from / to);
-        for (let cell = start; cell < end; cell++) {
-          put(i, cell, 1 / (end - start));
-        }
-        break;
-      }
       default:
         mode satisfies never;
     }
   }
-  return weights;
+  return taps;
 }
 
 /**
- * Resizes the spatial axes. Each axis is one product with a matrix of weights,
- * so every mode is differentiable to any order.
+ * Resizes the spatial axes, one after the other, by weighted sums of the nearest
+ * cells, so every mode is differentiable to any order.
  *
  * @param x Tensor [N, C, spatial…].
  * @returns Tensor [N, C, size…].
@@ -147,6 +143,16 @@ export const interpolate: (x: Tensor, options: InterpolateOptions) => Tensor =
           }: it must be [N, C, spatial…]`,
         );
       }
+      if (mode !== "nearest" && mode !== "nearestExact") {
+        requireFloat(`resize (${mode})`, x);
+      }
+      if (x.shape.slice(1).includes(0)) {
+        throw new ShapeError(
+          `Cannot resize a tensor of shape ${
+            shapeText(x.shape)
+          }: channels and spatial axes must have at least one position`,
+        );
+      }
       if ((size === undefined) === (scaleFactor === undefined)) {
         throw new TypeError("Cannot resize: give either size or scaleFactor");
       }
@@ -164,14 +170,9 @@ export const interpolate: (x: Tensor, options: InterpolateOptions) => Tensor =
         );
       }
       return target.reduce((y, to, d) => {
-        const weights = matrix(
-          y.shape[2 + d],
-          to,
-          factors?.[d],
-          mode,
-          alignCorners,
-        );
-        return alongAxis(y, 2 + d, weights, to);
+        const from = y.shape[2 + d];
+        const taps = tapsOf(from, to, factors?.[d], mode, alignCorners);
+        return alongAxis(y, 2 + d, taps);
       }, x);
     },
     samples: [
@@ -186,6 +187,14 @@ export const interpolate: (x: Tensor, options: InterpolateOptions) => Tensor =
       [t([1, 1, 5, 5]), { size: 3, mode: "area" }],
       [t([1, 1, 5]), { size: 7, mode: "nearestExact" }],
       [t([1, 1, 2, 2, 2]), { scaleFactor: 2, mode: "linear" }],
+      [t([0, 2, 3]), { size: 5 }],
+      ...(["nearest", "linear", "area"] as const).map((mode) => [
+        t([1, 1, 3, 3], {
+          data: [1, NaN, 2, Infinity, 3, 4, 5, 6, -Infinity],
+          grad: false,
+        }),
+        { size: [4, 5], mode },
+      ]),
     ],
   });
 
@@ -262,10 +271,18 @@ const nearestCell = new Elementwise(
   "promote",
   false,
 );
-const share = new Elementwise(
-  "corner weight",
+/** Weight of the cell below: 1 − (x − c); the cell above has the rest. On a cell, the derivative is the one to its right, as in PyTorch. */
+const below = new Elementwise(
+  "weight of the cell below",
   2,
-  ([x, c]) => k.sub(1, k.abs(k.sub(x, c))),
+  ([x, c]) => k.sub(1, k.sub(x, c)),
+  "promote",
+  false,
+);
+const above = new Elementwise(
+  "weight of the cell above",
+  2,
+  ([x, c]) => k.sub(x, c),
   "promote",
   false,
 );
@@ -277,9 +294,9 @@ const inside = new Elementwise(
       a,
       b,
     ) => k.and(a, b));
-    return k.select(all, k.constant(1, y.type), k.constant(0, y.type));
+    return all;
   },
-  "promote",
+  "bool",
   true,
   2,
 );
@@ -330,6 +347,7 @@ export const gridSample: (
         }: they must be [N, C, H, W] and [N, h, w, 2]`,
       );
     }
+    requireFloat("sample", x, grid);
     const [n, c, height, width] = x.shape;
     const [, h, w] = grid.shape;
     const px = place(select(grid, 3, 0), width, attrs);
@@ -340,9 +358,10 @@ export const gridSample: (
       const spread = expand(reshape(index, [n, 1, h * w]), [n, c, h * w]);
       const values = reshape(gather(planes, 2, spread), [n, c, h, w]);
       if (attrs.paddingMode !== "zeros") return values;
-      return mul(
-        values,
+      return where(
         reshape(inside.apply([cy, cx, height, width]), [n, 1, h, w]),
+        values,
+        0,
       );
     };
     if (attrs.mode === "nearest") {
@@ -352,7 +371,10 @@ export const gridSample: (
     let total: Tensor | undefined;
     for (const [dy, dx] of [[0, 0], [0, 1], [1, 0], [1, 1]]) {
       const cy = add(y0, dy), cx = add(x0, dx);
-      const weight = mul(share.apply([py, cy]), share.apply([px, cx]));
+      const weight = mul(
+        (dy === 0 ? below : above).apply([py, y0]),
+        (dx === 0 ? below : above).apply([px, x0]),
+      );
       const part = mul(at(cy, cx), reshape(weight, [n, 1, h, w]));
       total = total === undefined ? part : add(total, part);
     }
@@ -361,6 +383,16 @@ export const gridSample: (
   samples: [
     [t([1, 2, 4, 5]), t([1, 3, 2, 2], { low: -0.9, high: 0.95 })],
     [t([1, 1, 4, 4]), t([1, 3, 3, 2], { low: -1.4, high: 1.3 })],
+    [
+      // The NaN keeps finite differences away from the kinks.
+      t([1, 1, 3, 3], { data: [1, 5, 2, 4, -3, 7, 6, 8, NaN], grad: false }),
+      t([1, 1, 4, 2], { data: [0, 0, -1, -1, 0, -1, 1, 1] }),
+      { alignCorners: true },
+    ],
+    [
+      t([1, 1, 2, 2], { data: [1, NaN, Infinity, 2], grad: false }),
+      t([1, 1, 3, 2], { data: [-0.9, -0.9, 0.9, 0.9, 3, 3], grad: false }),
+    ],
     [t([2, 1, 3, 4]), t([2, 2, 2, 2], { low: -1.3, high: 1.4 }), {
       paddingMode: "border",
       alignCorners: true,

@@ -308,10 +308,11 @@ export const tripletMarginLoss: TripletLoss = operator<
 /** max(0, margin − picked + x)ᵖ·w for the other classes. */
 function excess(square: boolean): Elementwise {
   return formula("multi margin", 4, ([x, picked, w, other, margin]) => {
-    const over = positive(k.add(k.sub(margin, picked), x));
+    const over = k.add(k.sub(margin, picked), x);
     const loss = square ? k.mul(over, over) : over;
+    // What is NaN is not above 0, and adds nothing.
     return k.select(
-      k.ne(other, 0),
+      k.and(k.ne(other, 0), k.gt(over, 0)),
       k.mul(w, loss),
       k.constant(0, x.type),
     );

@@ -101,9 +101,9 @@ export const l1Loss: PairLoss = operator<PairLoss, PairAttrs>({
 const smoothL1 = formula("smooth L1", 2, ([x, y, beta]) => {
   const d = k.sub(x, y), z = k.abs(d);
   return k.select(
-    k.lt(z, beta),
-    k.div(half(k.mul(d, d)), beta),
+    k.ge(z, beta),
     k.sub(z, half(beta)),
+    k.div(half(k.mul(d, d)), beta),
   );
 }, 1);
 
@@ -151,9 +151,9 @@ export const smoothL1Loss: (
 const huber = formula("Huber", 2, ([x, y, delta]) => {
   const d = k.sub(x, y), z = k.abs(d);
   return k.select(
-    k.le(z, delta),
-    half(k.mul(d, d)),
+    k.gt(z, delta),
     k.mul(delta, k.sub(z, half(delta))),
+    half(k.mul(d, d)),
   );
 }, 1);
 

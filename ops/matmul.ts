@@ -154,9 +154,14 @@ export const dot: (a: Tensor, b: Tensor) => Tensor = operator<
         } and ${shapeText(b.shape)}: both must be vectors of one length`,
       );
     }
-    return sum(mul(a, b));
+    const total = sum(mul(a, b));
+    const dtype = promote(a.dtype, b.dtype);
+    return total.dtype === dtype ? total : cast(total, dtype);
   },
   samples: [[t([5]), t([5])], [t([0]), t([0])], [
+    t([3], { dtype: "i32", data: [65536, -1, 3] }),
+    t([3], { dtype: "i32", data: [65537, 2, 4] }),
+  ], [
     t([3], { dtype: "f64" }),
     t([3], { dtype: "f64" }),
   ]],

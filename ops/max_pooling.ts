@@ -85,6 +85,15 @@ export function maximum(x: Tensor, g: Geometry): [Tensor, Tensor] {
         taps[d] = k.rem(rest, w.kernel[d]);
         rest = k.div(rest, w.kernel[d]);
       }
+      // Where all of a window is −∞, the first tap wins even outside: its first cell inside is meant.
+      const winner = tap(w, window, taps).at.map((p, d) => {
+        const steps = k.div(
+          k.sub(k.sub(w.dilation[d], 1), p),
+          w.dilation[d],
+        );
+        const moved = k.add(p, k.mul(steps, w.dilation[d]));
+        return k.select(k.lt(p, 0), moved, p);
+      });
       return {
         stages: [{ op: "max", value }, { op: "argmax", value }],
         outputs: [
@@ -92,7 +101,7 @@ export function maximum(x: Tensor, g: Geometry): [Tensor, Tensor] {
           {
             dtype: "i64",
             per: "row",
-            value: offsetOf(tap(w, window, taps).at, w.input),
+            value: offsetOf(winner, w.input),
           },
         ],
       };
@@ -148,6 +157,24 @@ export const maxPoolWithIndices: PoolWithIndices = operator<
     [t([1, 1, 3, 4, 3]), 2, { stride: 1 }],
     [t([1, 1, 2, 4], { data: [1, NaN, 3, 3, 2, 5, 3, 3], grad: false }), 2],
     [t([2, 1, 4, 4], { dtype: "f16" }), 2],
+    ...(["f32", "f64", "f16"] as const).map((dtype) => [
+      t([1, 1, 3, 5], {
+        dtype,
+        data: Array(15).fill(-Infinity),
+        grad: false,
+      }),
+      3,
+      { stride: 2, padding: 1, dilation: 1 },
+    ]),
+    [
+      t([1, 1, 7], {
+        dtype: "f64",
+        data: Array(7).fill(-Infinity),
+        grad: false,
+      }),
+      4,
+      { stride: 1, padding: 2, dilation: 2 },
+    ],
   ],
 });
 

@@ -46,8 +46,17 @@ function integerPower(a: k.Expr, b: k.Expr): k.Expr {
   return k.select(k.lt(b, 0), fraction, result);
 }
 
+/** Whether a tensor of truth values. */
+function isTruth(x: Operand): boolean {
+  return typeof x !== "number" && x.dtype === "bool";
+}
+
 function checkPower([a, b]: readonly Operand[]): void {
-  requireKinds("raise to a power", [a, b], ["int", "float"]);
+  if (isTruth(a) && isTruth(b)) {
+    throw new DTypeError(
+      `Cannot raise truth values to truth values: convert one with cast(x, "i64")`,
+    );
+  }
   if (
     typeof a !== "number" && !isFloat(a.dtype) && typeof b === "number" &&
     Number.isInteger(b) && b < 0
@@ -59,9 +68,9 @@ function checkPower([a, b]: readonly Operand[]): void {
 }
 
 /**
- * Power aᵇ. Integers stay integers and wrap around.
+ * Power aᵇ. Integers stay integers and wrap around; truth values count as 0 and 1.
  *
- * @throws {DTypeError} for truth values, and for integers to a negative number.
+ * @throws {DTypeError} for truth values to truth values, and for integers to a negative number.
  */
 export const pow: Binary = elementwise<Binary>({
   name: "pow",
@@ -95,6 +104,14 @@ export const pow: Binary = elementwise<Binary>({
     [t([4], { dtype: "i32", data: [3, -2, 0, 7] }), 2],
     [t([4], { dtype: "u8", data: [3, 2, 0, 7] }), 5],
     [t([4], { dtype: "i64", data: [3, 2, 0, 7] }), 0.5],
+    [t([2], { dtype: "bool", data: [1, 0] }), 2],
+    [2, t([2], { dtype: "bool", data: [1, 0] })],
+    [t([2], { dtype: "bool", data: [1, 0] }), 0.5],
+    [
+      t([2], { dtype: "bool", data: [1, 0] }),
+      t([2], { dtype: "i32", data: [2, 0] }),
+    ],
+    [t([2], { grad: false }), t([2], { dtype: "bool", data: [1, 0] })],
     [
       t([6], { dtype: "i64", data: [3, -2, 0, 1, -1, -1] }),
       t([6], {

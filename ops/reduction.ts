@@ -105,21 +105,36 @@ const withoutZeros = new Elementwise(
   false,
 );
 
-/** g times the product of all others, from the product p of what is not 0 and the number of zeros. */
+/** x where it is 0, and 0 elsewhere: no value, but a derivative. */
+const zeroOf = new Elementwise(
+  "zeroOf",
+  1,
+  ([x]) => k.select(k.eq(x, 0), x, k.constant(0, x.type)),
+  "promote",
+  false,
+);
+
+/**
+ * g times the product of all others, from the product p of what is not 0, the
+ * number of zeros and their sum s. With one zero, the others' products hold it
+ * once; with two, the zeros' products hold the other: s − x. Both are 0, but
+ * not their derivatives.
+ */
 const productOfOthers = new Elementwise(
   "prod gradient",
-  4,
-  ([x, p, zeros, g]) => {
-    const others = k.select(
-      k.eq(zeros, 0),
-      k.div(p, x),
-      k.select(
-        k.and(k.eq(zeros, 1), k.eq(x, 0)),
-        p,
-        k.constant(0, x.type),
-      ),
+  5,
+  ([x, p, zeros, s, g]) => {
+    const none = k.constant(0, x.type);
+    const zero = k.eq(x, 0);
+    const whole = k.select(k.eq(k.sub(p, p), 0), p, none);
+    const one = k.select(zero, p, k.mul(k.div(whole, x), s));
+    const two = k.select(zero, k.mul(whole, k.sub(s, x)), none);
+    const some = k.select(
+      k.eq(zeros, 1),
+      one,
+      k.select(k.eq(zeros, 2), two, none),
     );
-    return k.mul(g, others);
+    return k.mul(g, k.select(k.eq(zeros, 0), k.div(p, x), some));
   },
   "promote",
   false,
@@ -157,16 +172,18 @@ export const prod: Reduction = operator<Reduction, ReduceAttrs>({
     const kept = { keepDim: true };
     const p = prod(withoutZeros.apply([x]), which, kept);
     const zeros = sum(isZero.apply([x]), which, kept);
-    return [
-      productOfOthers.apply([x, p, zeros, alongside(grad, x.shape, which)]),
-    ];
+    const s = sum(zeroOf.apply([x]), which, kept);
+    const g = alongside(grad, x.shape, which);
+    return [productOfOthers.apply([x, p, zeros, s, g])];
   },
   samples: [
     ...floatCalls,
     [t([3, 0]), 1],
     [t([2, 3], { dtype: "i32" }), 1],
     [t([3], { dtype: "bool", data: [1, 1, 0] })],
-    [t([3, 3], { data: [1, 2, 3, 4, 0, 6, 0, 8, 0], grad: false }), 1],
+    [t([3, 3], { data: [1, 2, 3, 4, 0, 6, 0, 8, 0] }), 1],
+    [t([4], { data: [0, 2, 3, -1] })],
+    [t([4], { data: [0, 2, -0, -1] })],
   ],
 });
 
