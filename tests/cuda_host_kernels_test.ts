@@ -251,3 +251,13 @@ test("the driver needs a context", (raw) => {
   ok(raw.cu.cuCtxSetCurrent(context));
   ok(raw.cu.cuModuleLoadData(new BigUint64Array(1), code));
 });
+
+test("an integer division by zero is told", (raw) => {
+  const s = raw.stream(), p = raw.allocate(4, s);
+  const { handle } = raw.kernel(
+    `extern "C" __global__ void k(int *p, long long n) { *p = 7 / (int)n; }`,
+  );
+  ok(raw.launch(handle, s, [p, 0]));
+  assertEquals(raw.rt.cudaStreamSynchronize(s), 700);
+  assertMatch(raw.host.violations()[0], /integer division by zero/);
+});

@@ -209,6 +209,8 @@ async function link(
     target,
     `-Wl,-soname,${soname}`,
     "-Wl,-z,defs",
+    // Its threads outlive whoever opened it.
+    "-Wl,-z,nodelete",
     ...objects,
     ...more,
   ]);

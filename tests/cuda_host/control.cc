@@ -15,6 +15,7 @@ void release_holds();
 void faults_clear();
 std::string violations_text();
 void violations_clear();
+void violations_silent(bool on);
 } // namespace host
 
 using namespace host;
@@ -72,6 +73,7 @@ CONTROL size_t decafhost_violations(char *out, size_t room) {
   return give(violations_text(), out, room);
 }
 CONTROL void decafhost_clear_violations() { violations_clear(); }
+CONTROL void decafhost_quiet(int on) { violations_silent(on != 0); }
 CONTROL size_t decafhost_leaks(char *out, size_t room) {
   std::vector<std::string> lines;
   blocks_alive(lines);

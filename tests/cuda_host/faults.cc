@@ -49,7 +49,7 @@ std::vector<std::string> &violations() {
   static auto *v = new std::vector<std::string>;
   return *v;
 }
-std::atomic<bool> armed{false};
+std::atomic<bool> armed{false}, quiet{false};
 thread_local const char *pending_hang = nullptr;
 thread_local int pending_later = 0;
 
@@ -134,7 +134,7 @@ void violation(const char *format, ...) {
   va_start(args, format);
   vsnprintf(text, sizeof text, format, args);
   va_end(args);
-  fprintf(stderr, "cuda_host: %s\n", text);
+  if (!quiet) fprintf(stderr, "cuda_host: %s\n", text);
   std::lock_guard lock(mutex());
   if (violations().size() < 1000) violations().push_back(text);
 }
@@ -258,6 +258,7 @@ std::string violations_text() {
   std::lock_guard lock(mutex());
   return listing(violations());
 }
+void violations_silent(bool on) { quiet = on; }
 void violations_clear() {
   std::lock_guard lock(mutex());
   violations().clear();

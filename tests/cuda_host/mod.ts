@@ -45,6 +45,7 @@ const symbols = {
   decafhost_settle: { parameters: [], result: "void" },
   decafhost_violations: { parameters: ["buffer", "usize"], result: "usize" },
   decafhost_clear_violations: { parameters: [], result: "void" },
+  decafhost_quiet: { parameters: ["i32"], result: "void" },
   decafhost_leaks: { parameters: ["buffer", "usize"], result: "usize" },
   decafhost_reset: { parameters: [], result: "void" },
 } as const satisfies Deno.ForeignLibraryInterface;
@@ -182,6 +183,11 @@ export class CudaHost {
   clearViolations(): void {
     this.settle();
     this.#symbols.decafhost_clear_violations();
+  }
+
+  /** Whether violations are recorded only, and not printed as they happen. */
+  quiet(on: boolean): void {
+    this.#symbols.decafhost_quiet(on ? 1 : 0);
   }
 
   /** Blocks of memory and handles that are alive. */

@@ -8,7 +8,8 @@
 import { CudaHost, cudaHost } from "./mod.ts";
 
 const out = "buffer";
-const runtime = {
+/** Functions of the CUDA runtime that the tests call. */
+export const runtime = {
   cudaGetLastError: { parameters: [], result: "i32" },
   cudaPeekAtLastError: { parameters: [], result: "i32" },
   cudaGetErrorName: { parameters: ["i32"], result: "pointer" },
@@ -68,7 +69,8 @@ const runtime = {
   cudaGraphDestroy: { parameters: ["u64"], result: "i32" },
 } as const satisfies Deno.ForeignLibraryInterface;
 
-const driver = {
+/** Functions of the CUDA driver that the tests call. */
+export const driver = {
   cuInit: { parameters: ["u32"], result: "i32" },
   cuCtxSetCurrent: { parameters: ["u64"], result: "i32" },
   cuCtxGetCurrent: { parameters: [out], result: "i32" },
@@ -279,6 +281,11 @@ export async function rawTests(): Promise<
       host.reset();
       ok(raw.rt.cudaSetDevice(0));
       raw.rt.cudaGetLastError();
-      await body(raw);
+      host.quiet(true);
+      try {
+        await body(raw);
+      } finally {
+        host.quiet(false);
+      }
     });
 }

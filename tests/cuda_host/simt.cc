@@ -21,14 +21,17 @@ namespace {
 thread_local sigjmp_buf escape;
 thread_local volatile bool guarding = false;
 thread_local void *fault_address;
-struct sigaction before;
+thread_local int fault_signal;
+struct sigaction before_segv, before_fpe;
 
 void on_fault(int number, siginfo_t *info, void *context) {
   if (guarding) {
     fault_address = info->si_addr;
+    fault_signal = number;
     siglongjmp(escape, 1);
   }
   // Not ours: V8 and Deno have handlers of their own.
+  struct sigaction &before = number == SIGSEGV ? before_segv : before_fpe;
   if (before.sa_flags & SA_SIGINFO) {
     before.sa_sigaction(number, info, context);
   } else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN) {
@@ -38,23 +41,37 @@ void on_fault(int number, siginfo_t *info, void *context) {
   }
 }
 
+// Handlers run on a stack of their own: a fault may be on that of a fiber.
+struct SignalStack {
+  static constexpr size_t SIZE = 1 << 16;
+  void *area = mmap(nullptr, SIZE, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  SignalStack() {
+    stack_t alternative{};
+    alternative.ss_sp = area;
+    alternative.ss_size = SIZE;
+    sigaltstack(&alternative, nullptr);
+  }
+  ~SignalStack() {
+    stack_t none{};
+    none.ss_flags = SS_DISABLE;
+    sigaltstack(&none, nullptr);
+    munmap(area, SIZE);
+  }
+};
+
 void catch_faults() {
   static bool installed = [] {
     struct sigaction action {};
     action.sa_sigaction = on_fault;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-    sigaction(SIGSEGV, &action, &before);
+    sigaction(SIGSEGV, &action, &before_segv);
+    sigaction(SIGFPE, &action, &before_fpe);
     return true;
   }();
   (void)installed;
-  thread_local void *stack = nullptr;
-  if (stack != nullptr) return;
-  stack = mmap(nullptr, 1 << 16, PROT_READ | PROT_WRITE,
-               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  stack_t alternative{};
-  alternative.ss_sp = stack;
-  alternative.ss_size = 1 << 16;
-  sigaltstack(&alternative, nullptr);
+  thread_local SignalStack stack;
+  (void)stack;
 }
 
 // ---- fibers
@@ -142,8 +159,10 @@ struct Fiber {
   unsigned long long value;
 };
 
-// The fibers of the block that this thread runs.
+// The fibers of the block that this thread runs, and its shared memory.
 struct Team {
+  ~Team();
+  char *area = nullptr;
   std::vector<Fiber> fibers;
   unsigned count = 0, waiting = 0, done = 0;
   bool moved;
@@ -373,9 +392,8 @@ void warp(Fiber &self) {
 }
 
 // Dynamic shared memory ends at a page that cannot be touched.
-char *shared_area(unsigned bytes) {
-  constexpr size_t AREA = (SHARED_OPTIN + 4095) / 4096 * 4096;
-  thread_local char *area = nullptr;
+constexpr size_t AREA = (SHARED_OPTIN + 4095) / 4096 * 4096;
+char *shared_area(char *&area, unsigned bytes) {
   if (area == nullptr) {
     area = static_cast<char *>(mmap(nullptr, AREA + 4096,
                                     PROT_READ | PROT_WRITE,
@@ -383,6 +401,12 @@ char *shared_area(unsigned bytes) {
     mprotect(area + AREA, 4096, PROT_NONE);
   }
   return area + AREA - (size_t(bytes) + 15) / 16 * 16;
+}
+
+Team::~Team() {
+  for (auto &fiber : fibers)
+    if (fiber.stack != nullptr) munmap(fiber.stack - 4096, STACK + 4096);
+  if (area != nullptr) munmap(area, AREA + 4096);
 }
 
 thread_local std::mutex *running = nullptr;
@@ -393,9 +417,9 @@ bool run_blocks(const Launch &launch, void **args) {
   DecafSimt &simt = decaf_simt;
   simt.grid_dim = {launch.grid[0], launch.grid[1], launch.grid[2]};
   simt.block_dim = {launch.block[0], launch.block[1], launch.block[2]};
-  char *shared = shared_area(launch.shared);
-  simt.shared = shared;
   thread_local Team own;
+  char *shared = shared_area(own.area, launch.shared);
+  simt.shared = shared;
   if (info->barriers) {
     team = &own;
     own.kernel = info;
@@ -434,8 +458,12 @@ void guarded(int device, const char *what, const std::function<void()> &work) {
   if (fault == 0) return;
   if (running != nullptr) running->unlock();
   running = nullptr;
-  violation("%s on device %d: illegal access at %p: %s", what, device,
-            fault_address, describe(fault_address).c_str());
+  if (fault_signal == SIGFPE)
+    violation("%s on device %d: integer division by zero, or of the lowest "
+              "number by -1", what, device);
+  else
+    violation("%s on device %d: illegal access at %p: %s", what, device,
+              fault_address, describe(fault_address).c_str());
   lose_device(device, ILLEGAL_ADDRESS);
 }
 
@@ -487,6 +515,12 @@ int launch_make(Kernel *kernel, const unsigned grid[3], const unsigned block[3],
     end = (end + a - 1) / a * a;
     launch->offsets.push_back(end);
     end += info->sizes[i];
+  }
+  // What every version of CUDA takes.
+  if (end > 4096 || info->count > 256) {
+    violation("kernel %s: its parameters take %zu bytes, and 4096 is the most",
+              info->name, end);
+    return INVALID_VALUE;
   }
   launch->params.resize(end);
   if (params != nullptr && extra != nullptr) return INVALID_VALUE;

@@ -1,0 +1,128 @@
+/** The stand-ins' faults on demand, call log and instant mode. */
+
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { ok, rawTests } from "./cuda_host/raw.ts";
+
+const test = await rawTests();
+
+test("the n-th call fails, of a named function or of any", (raw) => {
+  const { rt, host } = raw;
+  const s = raw.stream(), p = raw.allocate(16, s);
+  const set = () => rt.cudaMemsetAsync(p, 0, 4n, s);
+  host.fail({ function: "cudaMemsetAsync", nth: 2, status: 2 });
+  ok(set());
+  ok(rt.cudaStreamSynchronize(s));
+  assertEquals(host.faultsLeft(), 1);
+  assertEquals(set(), 2);
+  assertEquals(host.faultsLeft(), 0);
+  assertEquals(rt.cudaPeekAtLastError(), 2);
+  assertEquals(rt.cudaGetLastError(), 2);
+  ok(set());
+  host.fail({ nth: 3, status: 46 });
+  ok(set());
+  assertEquals(rt.cudaGetLastError(), 0); // does not count
+  ok(rt.cudaStreamSynchronize(s));
+  assertEquals(set(), 46);
+});
+
+test("the calls are listed, and their places are those of the faults", (raw) => {
+  const { rt, host } = raw;
+  const s = raw.stream(), p = raw.allocate(16, s);
+  host.clearCalls();
+  ok(rt.cudaMemsetAsync(p, 0, 4n, s));
+  rt.cudaGetLastError();
+  ok(rt.cudaStreamSynchronize(s));
+  assertEquals(host.calls(), ["cudaMemsetAsync", "cudaStreamSynchronize"]);
+  assertEquals(host.callCount(), 2);
+});
+
+test("work that fails later loses the device", (raw) => {
+  const { rt, host } = raw;
+  const s = raw.stream(), p = raw.allocate(16, s);
+  host.fail({ function: "cudaMemsetAsync", nth: 1, status: 719, later: true });
+  ok(rt.cudaMemsetAsync(p, 0, 4n, s));
+  assertEquals(rt.cudaStreamSynchronize(s), 719);
+  assertEquals(rt.cudaMemsetAsync(p, 0, 4n, s), 719);
+  assertEquals(host.violations(), []);
+});
+
+test("work hangs until it is released", async (raw) => {
+  const { rt, host } = raw;
+  const s = raw.stream(), p = raw.allocate(16, s);
+  host.hang("cudaMemsetAsync");
+  ok(rt.cudaMemsetAsync(p, 0, 4n, s));
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assertEquals(rt.cudaStreamQuery(s), 600);
+  host.release();
+  ok(rt.cudaStreamSynchronize(s));
+});
+
+test("instant mode costs little and computes nothing", (raw) => {
+  const { host, rt } = raw;
+  const s = raw.stream(), p = raw.allocate(16, s);
+  raw.write(p, [1], s);
+  const { handle } = raw.kernel(`extern "C" __global__ void k(float *p) {
+    *p = 2;
+  }`);
+  host.instant(true);
+  ok(raw.launch(handle, s, [p]));
+  const out = new BigUint64Array(1);
+  const each = (call: () => void) => {
+    let best = Infinity;
+    for (let round = 0; round < 5; round++) {
+      const begin = performance.now();
+      for (let i = 0; i < 20_000; i++) call();
+      best = Math.min(best, (performance.now() - begin) / 20_000);
+    }
+    return best * 1e6;
+  };
+  const free = each(() => rt.cudaFreeAsync(p, s));
+  const allocate = each(() => rt.cudaMallocAsync(out, 64n, s));
+  host.instant(false);
+  // Some 40 ns on an idle machine, the call itself included.
+  assert(free < 1000 && allocate < 1000, `${free} ns, ${allocate} ns`);
+  ok(rt.cudaFreeAsync(out[0], s)); // an address of instant mode: no block
+  assertEquals(raw.read(p, 1, s), [1]);
+  assertEquals(host.violations(), []);
+});
+
+test("no device at all", (raw) => {
+  const { rt, cu, host } = raw;
+  host.devices(0);
+  const count = new Int32Array(1);
+  assertEquals(rt.cudaGetDeviceCount(count), 100);
+  assertEquals(cu.cuInit(0), 100);
+  assertEquals(rt.cudaSetDevice(0), 101);
+});
+
+test("a reset makes the machine new", (raw) => {
+  const { rt, host } = raw;
+  const s = raw.stream();
+  raw.allocate(16, s);
+  host.fail({ nth: 9, status: 1 });
+  rt.cudaStreamDestroy(0xdead0n);
+  host.reset();
+  assertEquals(host.violations(), []);
+  assertEquals(host.leaks(), []);
+  assertEquals(host.calls(), []);
+  assertEquals(host.faultsLeft(), 0);
+  assertEquals(rt.cudaStreamSynchronize(s), 400);
+  assertMatch(host.violations()[0], /was destroyed before/);
+});
+
+Deno.test("without g++ the reason is told", async () => {
+  const { code, stdout } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      ...["eval", "--quiet"],
+      `const { cudaHost } = await import(${
+        JSON.stringify(new URL("cuda_host/mod.ts", import.meta.url).href)
+      }); console.log((await cudaHost()).absent);`,
+    ],
+    env: { DECAF_CUDA_HOST_CXX: "no-such-compiler" },
+  }).output();
+  assertEquals(code, 0);
+  assertEquals(
+    new TextDecoder().decode(stdout).trim(),
+    "no-such-compiler was not found",
+  );
+});
