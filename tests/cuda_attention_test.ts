@@ -5,9 +5,10 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { getDevice, gradients, scope, type Tensor } from "../mod.ts";
-import { closeDevice } from "../core/device.ts";
+import { closeDevice, setDefaultDevice } from "../core/device.ts";
 import { type DType, hostArray, setElement } from "../core/dtype.ts";
 import { manualSeed, Philox } from "../core/random.ts";
+import { operators } from "../core/op.ts";
 import { fromHost } from "../core/tensor.ts";
 import { mul } from "../ops/arithmetic.ts";
 import {
@@ -18,6 +19,7 @@ import { cast, reshape, sum } from "../ops/foundation.ts";
 import { unbind } from "../ops/joining.ts";
 import { permute } from "../ops/shape.ts";
 import { cudaHost } from "./cuda_host/mod.ts";
+import { checkOperator } from "./operator_harness.ts";
 
 const host = await cudaHost();
 
@@ -248,3 +250,19 @@ onCuda("a case is planned once", (machine) => {
   // A variant pack for each run, and no descriptor of a graph.
   assertEquals(planned.length, 2);
 });
+
+for (
+  const name of ["flashAttention", "scaledDotProductAttention"]
+) {
+  onCuda(
+    `operator ${name} on CUDA gives PyTorch's values, gradients and second derivatives`,
+    () => {
+      setDefaultDevice("cuda");
+      try {
+        checkOperator(operators().get(name)!, { golden: true });
+      } finally {
+        setDefaultDevice("cpu");
+      }
+    },
+  );
+}
