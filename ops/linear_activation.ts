@@ -18,10 +18,11 @@ import {
   slopes,
   torchActivation,
 } from "./activated_products.ts";
+import { reshape } from "./foundation.ts";
 import { fused, type FusedContext } from "./fused.ts";
 import { checkLinear, weightGradients } from "./linear.ts";
 import { batchMatmul } from "./matmul.ts";
-import { asRows, fromRows } from "./products.ts";
+import { asRows } from "./products.ts";
 import { t } from "./samples.ts";
 
 export type {
@@ -66,12 +67,12 @@ export const linearActivation: (
     const f = activation as ProductActivation;
     const wanted = gradEnabled() && [x, w, b].some((o) => o?.requiresGrad);
     const keep = wanted ? "slope" : "nothing";
-    const inputs = [asRows(x), w, b];
     const [y] = fused({
       name: "linearActivation",
-      inputs,
+      inputs: [asRows(x), w, b],
       compute() {
-        const made = activated(inputs, f, keep) ?? composed(inputs, f);
+        const made = activated([asRows(x), w, b], f, keep) ??
+          composed([asRows(x), w, b], f);
         return {
           outputs: [made.y],
           extras: made.kept === undefined ? [] : [made.kept],
@@ -87,7 +88,7 @@ export const linearActivation: (
         ];
       },
     });
-    return fromRows(y, x.shape);
+    return reshape(y, [...x.shape.slice(0, -1), w.shape[0]]);
   },
   samples: [
     [t([4, 3]), t([2, 3]), t([2])],
