@@ -90,6 +90,8 @@ const evaluators: Record<ExprOp, Evaluator> = {
   fma: (e, a, b, c) =>
     e.type === "i64"
       ? (a as bigint) * (b as bigint) + (c as bigint)
+      : e.type === "i32"
+      ? Math.imul(Number(a), Number(b)) + Number(c)
       : Number(a) * Number(b) + Number(c),
   lt: comparison((a, b) => a < b),
   le: comparison((a, b) => a <= b),

@@ -39,6 +39,13 @@ export interface RenderTest {
 /** All groups. */
 export const renderTests: RenderTest[] = [];
 
+/** Runs cases on a device. */
+export function onDevice(on: Device, cases: () => void): void {
+  device = on;
+  oneOf = 1;
+  cases();
+}
+
 function test(name: string, cases: () => void): void {
   renderTests.push({
     name,
@@ -52,7 +59,7 @@ function test(name: string, cases: () => void): void {
 }
 
 /** A repeatable source of numbers in [0, 1). */
-class Dice {
+export class Dice {
   #state: number;
   constructor(seed: number) {
     this.#state = seed * 2654435761 >>> 0;
@@ -70,15 +77,15 @@ class Dice {
 }
 
 /** An operand: strided data on the device and the same elements on the host. */
-interface Operand {
+export interface Operand {
   value: Value;
   at(position: readonly number[]): number | bigint;
 }
 
-type Layout = "plain" | "transposed" | "stretched" | "offset";
+export type Layout = "plain" | "transposed" | "stretched" | "offset";
 
 /** An operand of `shape`, laid out in one of several ways. */
-function operand(
+export function operand(
   dtype: DType,
   shape: Shape,
   layout: Layout,
@@ -119,7 +126,7 @@ function operand(
 }
 
 /** A row kernel and its operands. */
-interface Case {
+export interface Case {
   name: string;
   space: Shape;
   axes: readonly number[];
@@ -205,7 +212,7 @@ function near(
 }
 
 /** Runs a case on the device and by evaluation, and compares every element. */
-function check(c: Case): void {
+export function check(c: Case): void {
   if (turn++ % oneOf === 0) compare(c);
   for (const s of c.streams) s.value.release();
   for (const t of c.tables ?? []) t.value.release();
@@ -320,7 +327,7 @@ function elements(value: Value): (number | bigint)[] {
 }
 
 /** Numbers that a dtype can hold; small integers, quarters for floats. */
-function drawer(dice: Dice, dtype: DType): (i: number) => number {
+export function drawer(dice: Dice, dtype: DType): (i: number) => number {
   return () => {
     if (dtype === "bool") return dice.below(2);
     if (isFloat(dtype)) return (dice.below(65) - 32) / 4;
@@ -328,8 +335,8 @@ function drawer(dice: Dice, dtype: DType): (i: number) => number {
   };
 }
 
-const all = Object.keys(dtypes) as DType[];
-const layouts: Layout[] = ["plain", "transposed", "stretched", "offset"];
+export const all = Object.keys(dtypes) as DType[];
+export const layouts: Layout[] = ["plain", "transposed", "stretched", "offset"];
 
 test("every dtype is copied whole, in every layout and length", () => {
   const dice = new Dice(1);
