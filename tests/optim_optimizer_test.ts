@@ -8,6 +8,7 @@ import {
 } from "@std/assert";
 import { cast, fromHost, memory, scope, type Tensor } from "../mod.ts";
 import * as optim from "../optim/mod.ts";
+import { liveBytes } from "./live_bytes.ts";
 
 function parameter(...data: number[]): Tensor {
   return fromHost(Float32Array.from(data), "f32", [data.length], {
@@ -378,7 +379,7 @@ for (const name of optim.methods.keys()) {
       requiresGrad: true,
     });
     const before = memory();
-    const bytes = () => memory().devices.cpu.liveBytes;
+    const bytes = liveBytes();
     {
       using optimizer = optim.create(name, [w], {
         maxGradientNorm: 1,
@@ -390,11 +391,11 @@ for (const name of optim.methods.keys()) {
         scope(() => w.mul(w).sum().backward());
         optimizer.step();
         optimizer.zeroGrad();
-        if (n === 8) settled = bytes();
+        if (n === 8) settled = liveBytes();
       }
-      assertEquals(bytes(), settled);
+      assertEquals(liveBytes(), settled);
     }
     assertEquals(memory().tensors, before.tensors);
-    assertEquals(bytes(), before.devices.cpu.liveBytes);
+    assertEquals(liveBytes(), bytes);
   });
 }

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { fromHost, gradients, scope, type Tensor } from "../mod.ts";
-import { DTypeError, IndexError, ShapeError } from "../core/errors.ts";
+import { DTypeError, IndexError } from "../core/errors.ts";
 import { setThreads, threads } from "../devices/cpu/pool.ts";
 import { mul } from "../ops/arithmetic.ts";
 import { sum } from "../ops/foundation.ts";

@@ -1,7 +1,7 @@
 /** Views, slices, joining and padding: what the operators' samples do not show. */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { fromHost, gradients, memory, scope, type Tensor } from "../mod.ts";
+import { fromHost, gradients, scope, type Tensor } from "../mod.ts";
 import { IndexError, ShapeError } from "../core/errors.ts";
 import { mul } from "../ops/arithmetic.ts";
 import { sum } from "../ops/foundation.ts";
@@ -26,6 +26,7 @@ import {
   type SlicePart,
   unslice,
 } from "../ops/slicing.ts";
+import { liveBytes } from "./live_bytes.ts";
 
 /** 0, 1, 2, … in a shape. */
 function count(shape: readonly number[], requiresGrad = false): Tensor {
@@ -37,7 +38,7 @@ function count(shape: readonly number[], requiresGrad = false): Tensor {
 Deno.test("views share the memory of their source", () => {
   scope(() => {
     const x = count([4, 6]);
-    const bytes = memory().devices.cpu!.liveBytes;
+    const bytes = liveBytes();
     const views = [
       permute(x, [1, 0]),
       transpose(x),
@@ -54,7 +55,7 @@ Deno.test("views share the memory of their source", () => {
     for (const view of views) {
       assert(view.value.storage === x.value.storage);
     }
-    assertEquals(memory().devices.cpu!.liveBytes, bytes);
+    assertEquals(liveBytes(), bytes);
   });
 });
 
