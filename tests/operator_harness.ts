@@ -144,7 +144,8 @@ function weighted(outputs: Tensor[]): Tensor | undefined {
     if (!output.requiresGrad || output.size === 0) return;
     const host = hostArray("f64", output.size) as Float64Array;
     for (let i = 0; i < output.size; i++) host[i] = goldenWeight(i, index);
-    const weights = fromHost(host, "f64", output.shape);
+    const device = output.device.name;
+    const weights = fromHost(host, "f64", output.shape, { device });
     const part = sum(
       mul(output, output.dtype === "f64" ? weights : castLike(weights, output)),
     );
