@@ -462,12 +462,14 @@ export class ProcessGroup implements Disposable, Overseer {
       const overwritten: Overwritten[] = [];
       const results: (Tensor | undefined)[] = [];
       let fresh = false;
+      for (const tensor of tensors) materialize(tensor.value);
+      const asTheyLie = this.#alike(plan);
       const calls = tensors.map((tensor, i): CollectiveCall => {
-        const { dtype, device } = tensor;
-        materialize(tensor.value);
+        const { dtype, device, value } = tensor;
         // Before anything here holds the value too.
-        const free = plan.inPlace === true && exclusive(tensor.value);
-        const send = contiguous(tensor.value);
+        const free = plan.inPlace === true && exclusive(value) &&
+          (asTheyLie || value.contiguous);
+        const send = asTheyLie ? value.retain() : contiguous(value);
         held.push(send);
         fresh ||= send !== tensor.value;
         const shape = plan.shape?.(ranks[i]);
@@ -477,7 +479,8 @@ export class ProcessGroup implements Disposable, Overseer {
           recv = send;
           result = tensor;
         } else if (shape !== undefined) {
-          recv = Value.empty(device, dtype, shape);
+          const strides = asTheyLie ? value.strides : undefined;
+          recv = Value.empty(device, dtype, shape, strides);
           held.push(recv);
           fresh = true;
           result = plan.inPlace ? tensor : new Tensor(recv.retain());
@@ -504,6 +507,17 @@ export class ProcessGroup implements Disposable, Overseer {
       own.keep(results);
       return work;
     });
+  }
+
+  /**
+   * Whether the tensors are images whose channels lie last on every rank, and
+   * may stay so: element i of one then meets element i of the others.
+   */
+  #alike({ kind, tensors }: Plan): boolean {
+    const meets = kind === "allReduce" || kind === "broadcast" ||
+      kind === "reduce";
+    return meets && this.ranks.length === this.worldSize &&
+      tensors.every(({ value }) => value.channelsLast);
   }
 
   #prepare<T>(plan: Omit<Prepared, "work">, result: T): Work<T> {

@@ -10,9 +10,9 @@ import {
   setDefaultDevice,
 } from "../core/device.ts";
 import { persist, Scope } from "../core/scope.ts";
-import type { Tensor } from "../core/tensor.ts";
+import { Tensor } from "../core/tensor.ts";
+import { Value } from "../core/value.ts";
 import type { AnyModule } from "../nn/mod.ts";
-import { fill } from "../ops/foundation.ts";
 import type { Optimizer } from "../optim/mod.ts";
 
 /** The model's tensors on one device. */
@@ -94,8 +94,10 @@ export class Replica implements Disposable {
 function copiesOf(tensors: readonly Tensor[], device: Device): Tensor[] {
   using own = new Scope();
   const copies = tensors.map((tensor) => {
-    const copy = fill(tensor.shape, 0, tensor.dtype, device).materialize();
-    copy.value.madeBy = tensor.value.madeBy;
+    const { dtype, shape, value: { channelsLast, strides, madeBy } } = tensor;
+    const order = channelsLast ? strides : undefined;
+    const copy = new Tensor(Value.empty(device, dtype, shape, order));
+    copy.value.madeBy = madeBy;
     copy.requiresGrad = tensor.requiresGrad;
     return copy;
   });

@@ -84,7 +84,7 @@ export const scaledDotProductAttention: Attention = operator<Attention, Attrs>({
     const columns = k.shape[k.rank - 2];
     const factor = scale ?? 1 / Math.sqrt(depth);
     const attrs = { causal, scale: factor, dropout: training ? share : 0 };
-    const fast = byKernels(q, k, v, mask, attrs);
+    const fast = byKernels([q, k, v], mask, attrs);
     if (fast !== undefined) return fast;
     const keys = repeatHeads(k, q), values = repeatHeads(v, q);
     let scores = mul(batchMatmul(q, keys, { transposeB: true }), factor);

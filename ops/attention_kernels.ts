@@ -8,9 +8,10 @@
 import { gradEnabled, noGrad } from "../core/autograd.ts";
 import { sizeOf } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
-import { maximum } from "./arithmetic.ts";
+import * as k from "../kernel/expr.ts";
 import { causalScores } from "./attention_scores.ts";
-import { le, ne, where } from "./comparison.ts";
+import { ne, where } from "./comparison.ts";
+import { Elementwise } from "./engine.ts";
 import { max } from "./extrema.ts";
 import {
   attentionSpec,
@@ -22,6 +23,30 @@ import { dropout } from "./random.ts";
 
 /** What hides a key: finite, so that rows that see nothing give no NaN, and far below any score. */
 const hides = -1e30;
+
+const shown = new Elementwise(
+  "mask as bias",
+  1,
+  ([seen]) => k.select(seen, 0, hides),
+  "float",
+  true,
+);
+
+const bounded = new Elementwise(
+  "bounded bias",
+  1,
+  ([bias]) => k.max(bias, hides),
+  "float",
+  true,
+);
+
+const hidden = new Elementwise(
+  "sees nothing",
+  1,
+  ([most]) => k.le(most, hides),
+  "bool",
+  true,
+);
 
 /** [..., H, T, D] as [B, H, T, D]. */
 function four(x: Tensor): Tensor {
@@ -55,8 +80,8 @@ function biasOf(mask: Tensor, q: Tensor, keys: number): Tensor | undefined {
     ? form
     : expand(form, [batch, heads, rows, keys]);
   return mask.dtype === "bool"
-    ? where(wide, fill([], 0, "f32", mask.device), hides)
-    : maximum(cast(wide, "f32"), hides);
+    ? shown.apply([wide])
+    : bounded.apply([cast(wide, "f32")]);
 }
 
 /** Zeros and ones [B, H, T, S] of a dropout, by the random numbers that the composed definition draws. */
@@ -72,9 +97,7 @@ function keptWeights(q: Tensor, keys: number, share: number): Tensor {
  * @returns The result; undefined where the composed definition has to compute it.
  */
 export function byKernels(
-  q: Tensor,
-  k: Tensor,
-  v: Tensor,
+  [q, key, v]: readonly Tensor[],
   mask: Tensor | undefined,
   attrs: Omit<FlashAttrs, "training">,
 ): Tensor | undefined {
@@ -82,16 +105,17 @@ export function byKernels(
   if (kernels === undefined || mask?.requiresGrad && gradEnabled()) {
     return undefined;
   }
-  const keys = k.shape[k.rank - 2];
+  const keys = key.shape[key.rank - 2];
   const lead = `${q.shape.slice(0, -3)}`;
-  const fits = q.dtype === k.dtype && q.dtype === v.dtype &&
-    q.size > 0 && k.size > 0 && v.size > 0 && attrs.dropout < 1 &&
-    `${k.shape.slice(0, -3)}` === lead && `${v.shape.slice(0, -3)}` === lead &&
-    `${k.shape.slice(0, -1)}` === `${v.shape.slice(0, -1)}`;
+  const fits = q.dtype === key.dtype && q.dtype === v.dtype &&
+    q.size > 0 && key.size > 0 && v.size > 0 && attrs.dropout < 1 &&
+    `${key.shape.slice(0, -3)}` === lead &&
+    `${v.shape.slice(0, -3)}` === lead &&
+    `${key.shape.slice(0, -1)}` === `${v.shape.slice(0, -1)}`;
   if (!fits) return undefined;
   const training = gradEnabled() &&
-    [q, k, v].some((x) => x.requiresGrad);
-  const [queries, groups, values] = [four(q), four(k), four(v)];
+    [q, key, v].some((x) => x.requiresGrad);
+  const [queries, groups, values] = [four(q), four(key), four(v)];
   if (queries.shape[1] % groups.shape[1] !== 0) return undefined;
   const bias = mask && noGrad(() => biasOf(mask, q, keys));
   if (mask !== undefined && bias === undefined) return undefined;
@@ -103,7 +127,7 @@ export function byKernels(
   const kept = attrs.dropout > 0
     ? noGrad(() => four(keptWeights(q, keys, attrs.dropout)))
     : undefined;
-  const result = flashAttention([...operands, kept], all);
+  const [result] = flashAttention([...operands, kept], all);
   const shape = [...q.shape.slice(0, -1), v.shape[v.rank - 1]];
   const seen = bias === undefined
     ? result
@@ -117,5 +141,5 @@ function seesNothing(bias: Tensor, q: Tensor, causal: boolean): Tensor {
   const scores = causal
     ? causalScores(expand(bias, [batch, heads, q.shape[2], keys]))
     : bias;
-  return le(max(scores, -1, { keepDim: true }), hides);
+  return hidden.apply([max(scores, -1, { keepDim: true })]);
 }

@@ -19,12 +19,11 @@ import {
   slopes,
   torchActivation,
 } from "./activated_products.ts";
-import { reshape } from "./foundation.ts";
 import { fused, type FusedContext } from "./fused.ts";
 import { checkLinear, linear, weightGradients } from "./linear.ts";
 import { linearActivation } from "./linear_activation.ts";
 import { batchMatmul } from "./matmul.ts";
-import { asRows } from "./products.ts";
+import { asRows, fromRows } from "./products.ts";
 import { t } from "./samples.ts";
 
 /** Signature of {@linkcode feedForward}. */
@@ -82,7 +81,7 @@ export const feedForward: FeedForward = operator<
       },
       gradient: (context) => feedForwardGradient(f, context),
     });
-    return reshape(y, [...x.shape.slice(0, -1), w2.shape[0]]);
+    return fromRows(y, x.shape);
   },
   samples: [
     [t([4, 3]), t([5, 3]), t([5]), t([2, 5]), t([2])],

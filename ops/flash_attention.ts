@@ -123,13 +123,13 @@ function run(
 export type FlashAttention = (
   inputs: readonly (Tensor | undefined)[],
   attrs: FlashAttrs,
-) => Tensor;
+) => [Tensor];
 
 /**
  * Attention softmax(q·kᵀ·scale + bias)·v without storing scores where the device can.
  *
  * @param inputs q [B, H, T, D], k [B, G, S, D], v [B, G, S, E], bias (f32, broadcast to [B, H, T, S]; finite), kept [B, H, T, S] of zeros and ones.
- * @returns Tensor [B, H, T, E].
+ * @returns One tensor [B, H, T, E].
  */
 export const flashAttention: FlashAttention = operator<
   FlashAttention,
@@ -147,7 +147,7 @@ export const flashAttention: FlashAttention = operator<
     const [q, k, v, bias, kept] = inputs;
     const kernels = q.device.kernels.attention;
     const spec = attentionSpec(inputs, attrs);
-    if (!kernels?.takes(spec)) return withScores(inputs, attrs);
+    if (!kernels?.takes(spec)) return [withScores(inputs, attrs)];
     materialize(q.value);
     const o = resultLike(q.value, spec.width);
     const { batch, heads, queries } = spec;

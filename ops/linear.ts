@@ -16,7 +16,13 @@ import { Value } from "../core/value.ts";
 import { mul } from "./arithmetic.ts";
 import { reshape, sum } from "./foundation.ts";
 import { batchMatmul } from "./matmul.ts";
-import { asRows, isProductType, matrixOf, multiply } from "./products.ts";
+import {
+  asRows,
+  fromRows,
+  isProductType,
+  matrixOf,
+  multiply,
+} from "./products.ts";
 import { t } from "./samples.ts";
 
 /** Refuses operands of an affine map x·wᵀ + b that do not fit. */
@@ -140,7 +146,7 @@ export const linear: (x: Tensor, w: Tensor, b?: Tensor) => Tensor = operator<
       transposeA: false,
       transposeB: true,
     }, b?.value);
-    return reshape(y, [...x.shape.slice(0, -1), w.shape[0]]);
+    return fromRows(y, x.shape);
   },
   // ∂linear: dx = g·w, dw = gᵀ·x, db = Σ g
   gradient: ({ inputs: [x, w], shapes, grad, needs }) => {
@@ -150,7 +156,7 @@ export const linear: (x: Tensor, w: Tensor, b?: Tensor) => Tensor = operator<
       bias: needs(2),
     });
     return [
-      needs(0) ? reshape(batchMatmul(g, w), shapes[0]) : undefined,
+      needs(0) ? fromRows(batchMatmul(g, w), shapes[0]) : undefined,
       dw,
       db,
     ];

@@ -18,11 +18,10 @@ import {
   slopes,
   torchActivation,
 } from "./activated_products.ts";
-import { reshape } from "./foundation.ts";
 import { fused, type FusedContext } from "./fused.ts";
 import { checkLinear, weightGradients } from "./linear.ts";
 import { batchMatmul } from "./matmul.ts";
-import { asRows } from "./products.ts";
+import { asRows, fromRows } from "./products.ts";
 import { t } from "./samples.ts";
 
 export type {
@@ -67,12 +66,12 @@ export const linearActivation: (
     const f = activation as ProductActivation;
     const wanted = gradEnabled() && [x, w, b].some((o) => o?.requiresGrad);
     const keep = wanted ? "slope" : "nothing";
+    const inputs = [asRows(x), w, b];
     const [y] = fused({
       name: "linearActivation",
-      inputs: [asRows(x), w, b],
+      inputs,
       compute() {
-        const made = activated([asRows(x), w, b], f, keep) ??
-          composed([asRows(x), w, b], f);
+        const made = activated(inputs, f, keep) ?? composed(inputs, f);
         return {
           outputs: [made.y],
           extras: made.kept === undefined ? [] : [made.kept],
@@ -88,7 +87,7 @@ export const linearActivation: (
         ];
       },
     });
-    return reshape(y, [...x.shape.slice(0, -1), w.shape[0]]);
+    return fromRows(y, x.shape);
   },
   samples: [
     [t([4, 3]), t([2, 3]), t([2])],

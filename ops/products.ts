@@ -169,5 +169,12 @@ function integerProduct(
 
 /** The tensor as a matrix whose columns are its last axis. */
 export function asRows(x: Tensor): Tensor {
+  if (x.rank === 2) return x;
   return reshape(x, [sizeOf(x.shape.slice(0, -1)), x.shape[x.rank - 1]]);
+}
+
+/** A matrix with a row for each row of a tensor of shape `like`, in that tensor's axes. */
+export function fromRows(rows: Tensor, like: Shape): Tensor {
+  if (like.length === 2) return rows;
+  return reshape(rows, [...like.slice(0, -1), rows.shape[1]]);
 }

@@ -3,9 +3,15 @@
  * products of eight-bit numbers, on CUDA devices on the stand-in libraries.
  */
 
-import { assert, assertEquals } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import type { Block, ProductActivation } from "../core/device.ts";
 import type { CudaDevice } from "../devices/cuda/device.ts";
+import { CudaError } from "../ffi/errors.ts";
 import { count, free, test } from "./cuda_product_tests.ts";
 import {
   assertNear,
@@ -216,6 +222,37 @@ test(
     assertEquals(activatedProduct!({ ...spec, activation }), false);
     assertEquals(count(machine, heuristic), 1);
     free(a, b, c, kept);
+  },
+);
+
+test(
+  "cuda activations: what the library refuses to run is given up, other failures are told",
+  (device, machine) => {
+    const { activatedProduct } = device.kernels;
+    const make = (n: number) => {
+      const a = matrix(device, "f32", [4, 4]);
+      const b = matrix(device, "f32", [4, n]);
+      const c = matrix(device, "f32", [4, n], { seed: 0 });
+      const spec = { dtype: "f32" as const, m: 4, n, k: 4, batchShape: [] };
+      return { ...spec, a, b, c, activation: "relu" as const };
+    };
+    const first = make(4), second = make(5);
+    for (const [spec, status] of [[first, 15], [second, 7]] as const) {
+      machine.fail({ function: "cublasLtMatmul", nth: 1, status });
+      assertEquals(activatedProduct!(spec), false);
+      machine.clearCalls();
+      assertEquals(activatedProduct!(spec), false);
+      assertEquals(count(machine, "cublasLtMatmul"), 0);
+    }
+    const third = make(6);
+    machine.fail({ function: "cublasLtMatmul", nth: 1, status: 13 });
+    const error = assertThrows(() => activatedProduct!(third), CudaError);
+    assertStringIncludes(
+      error.message,
+      "cublasLtMatmul failed on cuda:0 ([4, 4] · [4, 6], R_32F by R_32F to R_32F, compute type C_32F, epilogue RELU, leading dimensions 4, 6 and 6, alignments 256, 256 and 256): CUBLAS_STATUS_EXECUTION_FAILED (13)",
+    );
+    assertEquals(activatedProduct!(third), true);
+    for (const { a, b, c } of [first, second, third]) free(a, b, c);
   },
 );
 

@@ -1,6 +1,11 @@
 /** Plans on disk: kept for the same GPU and library, ignored for any other, and never trusted when damaged. */
 
 import { assert, assertEquals } from "@std/assert";
+import {
+  cacheFolder,
+  readCached,
+  writeCached,
+} from "../devices/cuda/cache_folder.ts";
 import { PlanCache, type PlanOwner } from "../devices/cuda/plan_cache.ts";
 
 const owner: PlanOwner = { library: "cublasLt", version: "13.4", gpu: "H100" };
@@ -89,3 +94,41 @@ Deno.test("where nothing can be written, plans last as long as the process", () 
     assertEquals(cache.get("p"), plan);
     assert(Deno.statSync(`${folder}/file`).isFile);
   }));
+
+Deno.test("caches lie where DECAF_CACHE says, or where the system keeps them", () => {
+  const names = ["DECAF_CACHE", "XDG_CACHE_HOME", "HOME"];
+  const before = names.map((name) => Deno.env.get(name));
+  const set = (values: (string | undefined)[]) =>
+    names.forEach((name, i) => {
+      const value = values[i];
+      if (value === undefined) Deno.env.delete(name);
+      else Deno.env.set(name, value);
+    });
+  try {
+    set(["/a", "/b", "/c"]);
+    assertEquals(cacheFolder(), "/a");
+    if (Deno.build.os === "windows") return;
+    set(["", "/b", "/c"]);
+    assertEquals(cacheFolder(), "/b/decaf");
+    set([undefined, undefined, "/c"]);
+    assertEquals(cacheFolder(), "/c/.cache/decaf");
+    set([undefined, undefined, undefined]);
+    assertEquals(cacheFolder(), undefined);
+    assertEquals(new PlanCache(owner).path, undefined);
+  } finally {
+    set(before);
+  }
+});
+
+Deno.test({
+  name: "without permissions nothing is kept, and nobody is asked",
+  permissions: { read: false, write: false, env: false },
+  fn() {
+    assertEquals(cacheFolder(), undefined);
+    assertEquals(readCached("/tmp/x"), undefined);
+    assertEquals(writeCached("/tmp", "x", plan), false);
+    const cache = new PlanCache(owner);
+    cache.set("p", plan);
+    assertEquals(cache.get("p"), plan);
+  },
+});

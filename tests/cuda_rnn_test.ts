@@ -10,16 +10,17 @@ import {
   assertThrows,
 } from "@std/assert";
 import { getDevice, gradients, scope, type Tensor } from "../mod.ts";
-import { closeDevice } from "../core/device.ts";
+import { closeDevice, setDefaultDevice } from "../core/device.ts";
 import { type DType, hostArray, setElement } from "../core/dtype.ts";
 import { manualSeed, Philox } from "../core/random.ts";
+import { operators } from "../core/op.ts";
 import { fromHost } from "../core/tensor.ts";
 import { Value } from "../core/value.ts";
 import { add, mul } from "../ops/arithmetic.ts";
 import { sum } from "../ops/foundation.ts";
 import { gru, lstm, type RecurrentOptions, rnn } from "../ops/recurrent.ts";
 import { cudaHost } from "./cuda_host/mod.ts";
-import { tolerance } from "./operator_harness.ts";
+import { checkOperator, tolerance } from "./operator_harness.ts";
 
 const host = await cudaHost();
 
@@ -301,3 +302,19 @@ onCuda(
     });
   },
 );
+
+for (
+  const name of ["lstm", "gru", "rnn", "recurrentLayer", "recurrentNetwork"]
+) {
+  onCuda(
+    `operator ${name} on CUDA gives PyTorch's values, gradients and second derivatives`,
+    () => {
+      setDefaultDevice("cuda");
+      try {
+        checkOperator(operators().get(name)!, { golden: true });
+      } finally {
+        setDefaultDevice("cpu");
+      }
+    },
+  );
+}

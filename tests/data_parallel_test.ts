@@ -427,3 +427,38 @@ Deno.test("buckets and parts", () => {
   assertEquals(boundaries(8, 3), [0, 3, 6, 8]);
   assertEquals(boundaries(1, 3), [0, 1, 1, 1]);
 });
+
+Deno.test("a model whose channels lie last stays so on every device", () => {
+  const build = () => {
+    manualSeed(2);
+    return nn.sequential(nn.conv2d(2, 3, 3), nn.flatten(), nn.linear(12, 3))
+      .to({ memoryFormat: "channelsLast" });
+  };
+  const images = (seed: number) => {
+    manualSeed(seed);
+    return { inputs: rand([6, 2, 4, 4]), targets: rand([6, 3]) };
+  };
+  const loss = (y: Tensor, t: Tensor) => y.sub(t).square().mean();
+  const step = (devices: number): number[] => {
+    using model = build();
+    using optimizer = optim.sgd(model, { lr: 0.1, momentum: 0.9 });
+    using parallel = dist.dataParallel(
+      model,
+      optimizer,
+      new Array(devices).fill("cpu"),
+    );
+    for (const seed of [1, 2, 3]) {
+      scope(() => {
+        parallel.backward(images(seed), loss);
+        parallel.step();
+      });
+    }
+    for (let i = 0; i < devices; i++) {
+      parallel.on(i, () => {
+        assert(model.parameters()[0].value.channelsLast);
+      });
+    }
+    return weightsOf(model);
+  };
+  assertClose(step(2), step(1), 1e-5);
+});

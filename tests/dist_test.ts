@@ -10,7 +10,7 @@ import { noGrad } from "../core/autograd.ts";
 import { Scope, scope } from "../core/scope.ts";
 import { LocalCommunicator } from "../dist/local.ts";
 import * as dist from "../dist/mod.ts";
-import { ones, tensor } from "../mod.ts";
+import { contiguous, fromHost, ones, tensor } from "../mod.ts";
 import { checkGroup } from "./dist_cases.ts";
 
 for (const world of [1, 2, 3, 8, 11]) {
@@ -217,4 +217,30 @@ Deno.test("operands live until later work waits for the collective", () => {
   assertEquals(slow.joins, 1, "one wait is enough");
   for (const result of results) if (!result.disposed) result.dispose();
   assertEquals(memory().devices.cpu.blocks, before);
+});
+
+Deno.test("images whose channels lie last stay so, where all ranks have them", () => {
+  using group = dist.processGroup(["cpu", "cpu"]);
+  scope(() => {
+    const images = (first: number) =>
+      Float32Array.from({ length: 24 }, (_, i) => first + i);
+    const make = (first: number, last: boolean) => {
+      const x = fromHost(images(first), "f32", [1, 2, 3, 4]);
+      return last ? contiguous(x, { memoryFormat: "channelsLast" }) : x;
+    };
+    const wanted = images(0).map((v, i) => v + images(100)[i]);
+    for (const [a, b] of [[true, true], [true, false], [false, true]]) {
+      for (const inPlace of [true, false]) {
+        const xs = [make(0, a), make(100, b)];
+        const sums = group.allReduce(xs, { inPlace }).wait();
+        for (const sum of sums) assertEquals(sum.data(), wanted);
+        assertEquals(sums.every((s) => s.value.channelsLast), a && b);
+        const [copy] = group.broadcast(xs, { root: 1, inPlace }).wait();
+        assertEquals(copy.data(), inPlace ? wanted : images(100));
+        const [all] = group.allGather(xs).wait();
+        assertEquals(all.shape, [2, 2, 3, 4]);
+        assertEquals(all.data().slice(0, 24), xs[0].data());
+      }
+    }
+  });
 });

@@ -148,6 +148,10 @@ const table: Readonly<Record<string, Bindings>> = {
       ...named("nccl", nccl.dataType),
       ...named("nccl", nccl.redOp),
       "sizeof(ncclUniqueId)": nccl.uniqueIdBytes,
+      NCCL_API_MAGIC: nccl.apiMagic,
+      "offsetof(ncclConfig_t, magic)": 8,
+      "offsetof(ncclConfig_t, version)": 12,
+      "offsetof(ncclConfig_t, blocking)": 16,
     },
   },
 };

@@ -39,6 +39,9 @@ export function ownOfCuda(): string[] {
 /** Makes CUDA the default device of the tests that follow it on a command line. */
 export const preload = "--preload=tests/cuda_host/preload.ts";
 
+/** Exit code of such a run where there is no CUDA device. */
+export const absentCode = 3;
+
 /** A run of test files. */
 export interface CudaSuite {
   readonly name: string;

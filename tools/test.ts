@@ -1,5 +1,7 @@
 /**
- * Runs the tests: first fetches what they import, then `deno test`. At its end
+ * Runs the tests: first fetches what they import, then `deno test`, and beside
+ * it the tests of the foundation once more with CUDA as the default device, on
+ * the stand-in libraries (tests/cuda_host), where g++ can build them. At its end
  * it lists the ignored tests with their reasons, the slowest files, and the
  * counts on a line of their own: `N passed, N failed, N skipped`.
  *
@@ -10,7 +12,8 @@
  * Run: `deno task test [file…] [flags of deno test]`
  */
 
-import { filesBelow, runDeno } from "./files.ts";
+import { absentCode, foundationOnCuda, preload } from "./cuda_suites.ts";
+import { filesBelow, ROOT, runDeno } from "./files.ts";
 import { parseJunit, type TestCase } from "./junit.ts";
 
 const FETCH_ATTEMPTS = 3;
@@ -72,22 +75,79 @@ function report(cases: TestCase[], exitCode: number): number {
   return failed > 0 ? exitCode || 1 : exitCode;
 }
 
+/** Runs `deno test`, with its output shown at once or kept; returns the cases, the exit code and what was kept. */
+async function runTests(
+  args: string[],
+  kept: boolean,
+): Promise<{ cases: TestCase[]; code: number; output: string }> {
+  const results = await Deno.makeTempFile({ suffix: ".xml" });
+  try {
+    const all = ["test", "-A", `--junit-path=${results}`, ...args];
+    const { code, output } = kept
+      ? await outputOf(all)
+      : { code: await runDeno(all), output: "" };
+    const cases = parseJunit(await Deno.readTextFile(results));
+    return { cases, code, output };
+  } finally {
+    await Deno.remove(results);
+  }
+}
+
+async function outputOf(
+  args: string[],
+): Promise<{ code: number; output: string }> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args,
+    cwd: ROOT,
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+  }).output();
+  const decoder = new TextDecoder();
+  return { code, output: decoder.decode(stdout) + decoder.decode(stderr) };
+}
+
+/** The foundation's tests on CUDA; where there is none, each file is one ignored test that says why. */
+async function onCuda(flags: string[]): Promise<Run> {
+  const { cases, code, output } = await runTests(
+    [preload, ...flags, ...foundationOnCuda],
+    true,
+  );
+  if (code === absentCode && cases.length === 0) {
+    const why = /no CUDA device to test on: (.*)/.exec(output)?.[1] ?? output;
+    const ignored = foundationOnCuda.map((file): TestCase => ({
+      file,
+      name: `everything on cuda (${why.trim()})`,
+      outcome: "skipped",
+      seconds: 0,
+      step: false,
+    }));
+    return { cases: ignored, code: 0, output: "" };
+  }
+  const named = cases.map((c) => ({ ...c, file: `${c.file} on cuda` }));
+  return { cases: named, code, output };
+}
+
+interface Run {
+  cases: TestCase[];
+  code: number;
+  output: string;
+}
+
 async function main(): Promise<number> {
   const named = Deno.args.filter((arg) => !arg.startsWith("-"));
   const flags = Deno.args.filter((arg) => arg.startsWith("-"));
   const files = named.length > 0 ? named : filesBelow("tests", ["_test.ts"]);
   const fetched = await fetchImports(files);
   if (fetched !== 0) return report([], fetched);
-
-  const results = await Deno.makeTempFile({ suffix: ".xml" });
-  try {
-    const code = await runDeno(
-      ["test", "-A", `--junit-path=${results}`, ...flags, ...files],
-    );
-    return report(parseJunit(await Deno.readTextFile(results)), code);
-  } finally {
-    await Deno.remove(results);
+  if (named.length > 0) {
+    const { cases, code } = await runTests([...flags, ...named], false);
+    return report(cases, code);
   }
+  const beside = onCuda(flags);
+  const own = await runTests([...flags, ...files], false);
+  const cuda = await beside;
+  console.log(`\nThe foundation's tests on CUDA:\n${cuda.output}`);
+  return report([...own.cases, ...cuda.cases], own.code || cuda.code);
 }
 
 if (import.meta.main) Deno.exit(await main());

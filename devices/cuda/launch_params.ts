@@ -52,6 +52,7 @@ export function fillOperands(layout: ParamLayout, l: Launch): Uint8Array {
     switch (type) {
       case "f32":
         floats[word] = scalars[of];
+        words[word + 1] = 0; // no leftover that looks like part of an address
         break;
       case "f64":
         doubles[word >>> 1] = scalars[of];

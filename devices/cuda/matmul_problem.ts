@@ -7,7 +7,7 @@
  * @module
  */
 
-import { DataType, Epilogue } from "../../ffi/cublaslt.ts";
+import { ComputeType, DataType, Epilogue } from "../../ffi/cublaslt.ts";
 
 /** Everything that a plan depends on, as numbers. */
 export class Problem {
@@ -88,12 +88,26 @@ export class Problem {
 
   /** In Decaf's order of factors, for messages. */
   toString(): string {
-    const { m, n, k, batch, epilogue, alignment } = this;
+    const { m, n, k, batch, lda, ldb, ldd } = this;
+    const type = (value: number) => nameOf(DataType, value);
     const times = batch === 1 ? "" : `${batch} times `;
-    return `${times}[${n}, ${k}] · [${k}, ${m}], types ${this.typeB}, ${this.typeA} to ${this.typeD}, compute type ${this.compute}, epilogue ${epilogue}, leading dimensions ${this.ldb}, ${this.lda} and ${this.ldd}, alignments ${
-      alignments(alignment).join(", ")
-    }`;
+    const [a, b, d] = alignments(this.alignment);
+    return `${times}[${n}, ${k}] · [${k}, ${m}], ${type(this.typeB)} by ${
+      type(this.typeA)
+    } to ${type(this.typeD)}, compute type ${
+      nameOf(ComputeType, this.compute)
+    }, epilogue ${
+      nameOf(Epilogue, this.epilogue)
+    }, leading dimensions ${ldb}, ${lda} and ${ldd}, alignments ${b}, ${a} and ${d}`;
   }
+}
+
+function nameOf(
+  values: Readonly<Record<string, number>>,
+  value: number,
+): string {
+  const found = Object.entries(values).find((entry) => entry[1] === value);
+  return found?.[0] ?? `${value}`;
 }
 
 /**

@@ -100,6 +100,14 @@ bool broadcasts(const Dims &small, const Dims &large) {
   return true;
 }
 
+// Whether each extent of `small` divides that of `large`.
+bool divides(const Dims &small, const Dims &large) {
+  if (small.size() != large.size()) return false;
+  for (size_t i = 0; i < small.size(); i++)
+    if (large[i] % small[i] != 0) return false;
+  return true;
+}
+
 cudnnStatus_t check_pointwise(const Descriptor &d) {
   if (d.has(CUDNN_ATTR_OPERATION_POINTWISE_DYDESC)) {
     Dims x = dims_at(d, CUDNN_ATTR_OPERATION_POINTWISE_XDESC),
@@ -235,9 +243,10 @@ cudnnStatus_t check(const Descriptor &d) {
   case CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR: return check_pointwise(d);
   case CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR: return check_matmul(d);
   case CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR:
-    REQUIRE(broadcasts(dims_at(d, CUDNN_ATTR_OPERATION_REDUCTION_YDESC),
-                       dims_at(d, CUDNN_ATTR_OPERATION_REDUCTION_XDESC)),
-            "the result of a reduction has other extents than x or 1");
+    // Neighbours may be added up in groups (the heads that one key serves).
+    REQUIRE(divides(dims_at(d, CUDNN_ATTR_OPERATION_REDUCTION_YDESC),
+                    dims_at(d, CUDNN_ATTR_OPERATION_REDUCTION_XDESC)),
+            "the extents of a reduction's result do not divide those of x");
     return CUDNN_STATUS_SUCCESS;
   case CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR:
     REQUIRE(tensor_of(*d.ref(CUDNN_ATTR_OPERATION_RESHAPE_XDESC)).size() ==

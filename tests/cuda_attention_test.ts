@@ -1,0 +1,268 @@
+/**
+ * Attention of the CUDA device through cuDNN's graphs, on the stand-in
+ * library, against the composed definition on the CPU.
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import { getDevice, gradients, scope, type Tensor } from "../mod.ts";
+import { closeDevice, setDefaultDevice } from "../core/device.ts";
+import { type DType, hostArray, setElement } from "../core/dtype.ts";
+import { manualSeed, Philox } from "../core/random.ts";
+import { operators } from "../core/op.ts";
+import { fromHost } from "../core/tensor.ts";
+import { mul } from "../ops/arithmetic.ts";
+import {
+  type AttentionOptions,
+  scaledDotProductAttention,
+} from "../ops/attention.ts";
+import { cast, reshape, sum } from "../ops/foundation.ts";
+import { unbind } from "../ops/joining.ts";
+import { permute } from "../ops/shape.ts";
+import { cudaHost } from "./cuda_host/mod.ts";
+import { checkOperator } from "./operator_harness.ts";
+
+const host = await cudaHost();
+
+type Machine = Exclude<typeof host, { readonly absent: string }>;
+
+/** A test on the stand-ins, which ends with nothing violated and nothing left behind. */
+function onCuda(name: string, body: (machine: Machine) => void): void {
+  Deno.test({
+    name: host.absent === undefined ? name : `${name} (${host.absent})`,
+    ignore: host.absent !== undefined,
+    fn() {
+      if (host.absent !== undefined) return;
+      host.reset();
+      try {
+        body(host);
+      } finally {
+        closeDevice("cuda");
+      }
+      assertEquals(host.violations(), []);
+      assertEquals(host.leaks(), []);
+    },
+  });
+}
+
+/** A tensor of numbers from −1.5 to 1.5, the same on every device. */
+function tensor(
+  seed: number,
+  shape: readonly number[],
+  dtype: DType,
+  device: string,
+  value = (uniform: number) => 3 * uniform - 1.5,
+): Tensor {
+  const random = new Philox(seed);
+  const data = hostArray(dtype, shape.reduce((a, b) => a * b, 1));
+  for (let i = 0; i < data.length; i++) {
+    setElement(data, dtype, i, value(random.uniform()));
+  }
+  return fromHost(data, dtype, shape, { device });
+}
+
+interface Case {
+  q: number[];
+  k: number[];
+  v: number[];
+  options?: Omit<AttentionOptions, "mask">;
+  /** Extents of a mask, and whether it is of bool. */
+  mask?: { shape: number[]; bool: boolean; hidden?: number };
+}
+
+/** Result and gradients of a case. */
+function run(c: Case, dtype: DType, device: string): Float64Array[] {
+  return scope(() => {
+    const [q, k, v] = [c.q, c.k, c.v].map((shape, i) => {
+      const x = tensor(i, shape, dtype, device);
+      x.requiresGrad = true;
+      return x;
+    });
+    const { shape, bool, hidden = 0.3 } = c.mask ?? {};
+    const mask = shape &&
+      (bool
+        ? tensor(7, shape, "bool", device, (u) => u < hidden ? 0 : 1)
+        : tensor(7, shape, "f32", device, (u) => u < hidden ? -Infinity : u));
+    const o = scaledDotProductAttention(q, k, v, { mask, ...c.options });
+    const weight = tensor(9, o.shape, dtype, device);
+    const found = gradients(sum(mul(o, weight)), [q, k, v]);
+    return [o, ...found].map((t) =>
+      Float64Array.from(cast(t!, "f32").data() as Float32Array)
+    );
+  });
+}
+
+function assertClose(
+  actual: Float64Array[],
+  expected: Float64Array[],
+  dtype: DType,
+  what: string,
+): void {
+  // The fused engine rounds the weights and its gradients once where the definition rounds every step.
+  const slack = dtype === "bf16" ? 0.05 : 0.008;
+  actual.forEach((values, n) => {
+    assertEquals(values.length, expected[n].length);
+    values.forEach((value, i) => {
+      const wanted = expected[n][i];
+      assert(
+        Math.abs(value - wanted) <= slack * (1 + Math.abs(wanted)),
+        `${what}: result ${n}, element ${i} is ${value}, not ${wanted}`,
+      );
+    });
+  });
+}
+
+/** Runs of graphs. */
+function executions(machine: Machine): number {
+  return machine.calls().filter((name) => name === "cudnnBackendExecute")
+    .length;
+}
+
+const heads = { q: [2, 4, 5, 8], k: [2, 4, 7, 8], v: [2, 4, 7, 16] };
+
+const cases: Record<string, Case> = {
+  plain: heads,
+  causal: {
+    q: [2, 3, 6, 8],
+    k: [2, 3, 6, 8],
+    v: [2, 3, 6, 8],
+    options: { causal: true },
+  },
+  "causal, fewer keys": {
+    q: [1, 2, 6, 8],
+    k: [1, 2, 4, 8],
+    v: [1, 2, 4, 8],
+    options: { causal: true },
+  },
+  "a factor of its own": { ...heads, options: { scale: 0.9 } },
+  "grouped heads": {
+    q: [2, 6, 5, 8],
+    k: [2, 2, 5, 8],
+    v: [2, 2, 5, 8],
+    options: { causal: true },
+  },
+  "one head for all": { q: [1, 4, 3, 8], k: [1, 1, 3, 8], v: [1, 1, 3, 8] },
+  "three axes": { q: [4, 5, 8], k: [4, 7, 8], v: [4, 7, 8] },
+  "two axes": { q: [5, 8], k: [7, 8], v: [7, 8] },
+  "five axes": {
+    q: [2, 3, 2, 4, 8],
+    k: [2, 3, 2, 4, 8],
+    v: [2, 3, 2, 4, 8],
+    mask: { shape: [3, 1, 4, 4], bool: true },
+  },
+  "hidden keys": {
+    ...heads,
+    mask: { shape: [2, 1, 1, 7], bool: true, hidden: 0.4 },
+  },
+  "a mask for all heads": { ...heads, mask: { shape: [5, 7], bool: false } },
+  "a mask for each head": {
+    ...heads,
+    mask: { shape: [2, 4, 5, 7], bool: false },
+  },
+  "rows that see nothing": {
+    ...heads,
+    mask: { shape: [1, 4, 5, 7], bool: true, hidden: 0.8 },
+  },
+  "a number per query": { ...heads, mask: { shape: [4, 5, 1], bool: true } },
+  "hidden and causal": {
+    q: [1, 2, 6, 8],
+    k: [1, 2, 6, 8],
+    v: [1, 2, 6, 8],
+    options: { causal: true },
+    mask: { shape: [6, 6], bool: true, hidden: 0.5 },
+  },
+};
+
+for (const dtype of ["f16", "bf16"] as const) {
+  onCuda(`attention in ${dtype} gives what the definition gives`, (machine) => {
+    for (const [name, c] of Object.entries(cases)) {
+      const expected = run(c, dtype, "cpu");
+      machine.clearCalls();
+      const actual = run(c, dtype, "cuda");
+      assertEquals(executions(machine), 2, `${name}: one run each way`);
+      assertClose(actual, expected, dtype, `${name} ${dtype}`);
+    }
+  });
+}
+
+onCuda("dropout drops the same weights on every device", (machine) => {
+  const c: Case = { ...heads, options: { dropout: 0.3 } };
+  manualSeed(3);
+  const expected = run(c, "bf16", "cpu");
+  manualSeed(3);
+  machine.clearCalls();
+  const actual = run(c, "bf16", "cuda");
+  assertEquals(executions(machine), 2);
+  assertClose(actual, expected, "bf16", "dropout");
+});
+
+onCuda(
+  "columns of one product are read where they lie, results lie by time",
+  () => {
+    const [n, t, h, d] = [2, 4, 3, 8];
+    const attend = (device: string) =>
+      scope(() => {
+        const all = tensor(1, [n, t, 3 * h * d], "bf16", device);
+        all.requiresGrad = true;
+        const parts = permute(reshape(all, [n, t, 3, h, d]), [2, 0, 3, 1, 4]);
+        const [q, k, v] = unbind(parts, 0);
+        const o = scaledDotProductAttention(q, k, v, { causal: true });
+        if (device === "cuda") assertEquals(o.value.strides[2], h * d);
+        const [g] = gradients(sum(mul(o, o)), [all]);
+        return [o, g!].map((x) =>
+          Float64Array.from(cast(x, "f32").data() as Float32Array)
+        );
+      });
+    assertClose(attend("cuda"), attend("cpu"), "bf16", "GPT");
+  },
+);
+
+onCuda("what the library does not take is left to the definition", () => {
+  const device = getDevice("cuda");
+  const spec = {
+    dtype: "bf16",
+    batch: 1,
+    heads: 2,
+    groups: 2,
+    queries: 4,
+    keys: 4,
+    depth: 8,
+    width: 8,
+    scale: 1,
+    causal: false,
+    bias: undefined,
+    dropout: 0,
+    training: true,
+  } as const;
+  const { attention } = device.kernels;
+  assert(attention!.takes(spec));
+  assert(!attention!.takes({ ...spec, dtype: "f32" }));
+  assert(!attention!.takes({ ...spec, depth: 12 }));
+  assert(!attention!.takes({ ...spec, width: 264 }));
+});
+
+onCuda("a case is planned once", (machine) => {
+  run(cases.causal, "bf16", "cuda");
+  machine.clearCalls();
+  run(cases.causal, "bf16", "cuda");
+  const planned = machine.calls().filter((name) =>
+    name === "cudnnBackendCreateDescriptor"
+  );
+  // A variant pack for each run, and no descriptor of a graph.
+  assertEquals(planned.length, 2);
+});
+
+for (
+  const name of ["flashAttention", "scaledDotProductAttention"]
+) {
+  onCuda(
+    `operator ${name} on CUDA gives PyTorch's values, gradients and second derivatives`,
+    () => {
+      setDefaultDevice("cuda");
+      try {
+        checkOperator(operators().get(name)!, { golden: true });
+      } finally {
+        setDefaultDevice("cpu");
+      }
+    },
+  );
+}
