@@ -6,7 +6,7 @@
  */
 
 import { gradEnabled } from "../core/autograd.ts";
-import { contiguous, runRows } from "../core/fuse.ts";
+import { contiguous, LaunchQueue, runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
 import type { RecurrentPlan, RecurrentSpec } from "../core/sequence_kernels.ts";
 import { contiguousStrides, sameShape, type Shape } from "../core/shape.ts";
@@ -138,18 +138,21 @@ export function layerByLayer(
   return [y, stack(hs, 0), ...(hasCell ? [stack(cs, 0)] : [])];
 }
 
-/** All weights in one block, as the plan wants them. */
+/** All weights in one block, as the plan wants them; copied in few launches. */
 function pack(
   weights: readonly Tensor[],
   { packed, offsets }: RecurrentPlan,
 ): Value {
   const [{ device, dtype }] = weights;
   const whole = Value.empty(device, dtype, [packed]);
-  weights.forEach((w, i) => {
-    const view = whole.view(w.shape, contiguousStrides(w.shape), offsets[i]);
-    copyInto(view, w.value);
-    view.release();
+  const queue = new LaunchQueue();
+  const views = weights.map(({ value, shape }, i) => {
+    const view = whole.view(shape, contiguousStrides(shape), offsets[i]);
+    copyInto(view, value, queue);
+    return view;
   });
+  queue.run();
+  releaseAll(views);
   return whole;
 }
 

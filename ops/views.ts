@@ -8,7 +8,7 @@
 import type { DType } from "../core/dtype.ts";
 import type { Device } from "../core/device.ts";
 import { IndexError, ShapeError, shapeText } from "../core/errors.ts";
-import { materialize, runRows } from "../core/fuse.ts";
+import { LaunchQueue, materialize, runRows } from "../core/fuse.ts";
 import { normalizeAxis, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import type { Value } from "../core/value.ts";
@@ -50,8 +50,15 @@ export function filled(
   return fill(shape, number, dtype, device).materialize();
 }
 
-/** Writes the source, which may be pending, into stored memory of the same shape, converted to its dtype. */
-export function copyInto(target: Value, source: Value): void {
+/**
+ * Writes the source, which may be pending, into stored memory of the same
+ * shape, converted to its dtype; when the queue is run, where one is given.
+ */
+export function copyInto(
+  target: Value,
+  source: Value,
+  queue?: LaunchQueue,
+): void {
   runRows(target.device, {
     name: `copy to ${target.dtype}`,
     space: target.shape,
@@ -67,7 +74,7 @@ export function copyInto(target: Value, source: Value): void {
         per: "element",
       }],
     }),
-  });
+  }, queue);
 }
 
 /** A tensor of zeros (or `number`) with `part` written into the window of it. */

@@ -42,7 +42,9 @@ interface HostNumbers {
 }
 
 function hostNumbers(numbers: readonly number[]): HostNumbers {
-  const values = Float32Array.from(numbers);
+  // In a buffer of its own, which stays where it is.
+  const values = new Float32Array(new ArrayBuffer(4 * numbers.length));
+  values.set(numbers);
   const start = Deno.UnsafePointer.value(Deno.UnsafePointer.of(values));
   return {
     values,
