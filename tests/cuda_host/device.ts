@@ -19,7 +19,7 @@ export interface TestDevice {
 export async function cudaForTests(): Promise<TestDevice> {
   if (Deno.env.get("DECAF_TEST_CUDA") === "real") return {};
   const host = await cudaHost();
-  return "absent" in host ? host : { host };
+  return host.absent === undefined ? { host } : host;
 }
 
 /** Registers a test that needs the device; it is ignored, with the reason, where there is none. */
