@@ -12,7 +12,7 @@ import {
 import type { Block, ProductActivation } from "../core/device.ts";
 import type { CudaDevice } from "../devices/cuda/device.ts";
 import { CudaError } from "../ffi/errors.ts";
-import { count, free, test, testCalls } from "./cuda_product_tests.ts";
+import { callsTest, count, free, test } from "./cuda_product_tests.ts";
 import {
   assertNear,
   bounds,
@@ -197,7 +197,7 @@ test(
   },
 );
 
-testCalls(
+callsTest(
   "cuda activations: what the library does not take is left alone",
   (device, machine) => {
     const { activatedProduct, activatedProductGrad, productWithSums } =
@@ -236,7 +236,7 @@ testCalls(
   },
 );
 
-testCalls(
+callsTest(
   "cuda activations: what the library refuses to run is given up, other failures are told",
   (device, machine) => {
     const { activatedProduct } = device.kernels;

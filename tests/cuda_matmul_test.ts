@@ -13,7 +13,7 @@ import {
 import type { MatmulSpec } from "../core/device.ts";
 import { CudaDevice } from "../devices/cuda/device.ts";
 import { CudaError } from "../ffi/errors.ts";
-import { count, free, test, testCalls } from "./cuda_product_tests.ts";
+import { callsTest, count, free, test } from "./cuda_product_tests.ts";
 import {
   assertNear,
   bounds,
@@ -136,7 +136,7 @@ test("cuda products: operands anywhere in their blocks", (device) => {
   }
 });
 
-testCalls(
+callsTest(
   "cuda products: batches take as few calls as their strides allow",
   (device, machine) => {
     const cases: [calls: number, Case][] = [
@@ -213,7 +213,7 @@ function product(
   };
 }
 
-testCalls(
+callsTest(
   "cuda products: a plan is made once for a problem, whatever the addresses",
   (device, machine) => {
     const first = product(device, { m: 8, n: 8, k: 8, bias: true });
@@ -237,7 +237,7 @@ testCalls(
   },
 );
 
-testCalls("cuda products: TF32 only where it is asked for", (device) => {
+callsTest("cuda products: TF32 only where it is asked for", (device) => {
   const one = product(device, { m: 16, n: 16, k: 64 });
   const full = one.run();
   device.gpu.options.tf32 = true;
@@ -249,7 +249,7 @@ testCalls("cuda products: TF32 only where it is asked for", (device) => {
   one.free();
 });
 
-testCalls(
+callsTest(
   "cuda products: each call of the library that fails is told, and the next product works",
   (device, machine) => {
     machine.clearCalls();
@@ -302,7 +302,7 @@ testCalls(
   },
 );
 
-testCalls(
+callsTest(
   "cuda products: a problem that the library has nothing for is named",
   (device, machine) => {
     const one = product(device, { m: 8, n: 4, k: 8 });
@@ -320,7 +320,7 @@ testCalls(
   },
 );
 
-testCalls(
+callsTest(
   "cuda products: where the library does not add a bias, a kernel does",
   (device, machine) => {
     machine.fail({
@@ -334,7 +334,7 @@ testCalls(
   },
 );
 
-testCalls("cuda products: little of the host's time", (device, machine) => {
+callsTest("cuda products: little of the host's time", (device, machine) => {
   const one = product(device, { m: 8, n: 16, k: 8, bias: true });
   one.run();
   machine.instant(true);

@@ -4,7 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import { captureGraph } from "../core/capture.ts";
 import type { MatmulSpec } from "../core/device.ts";
 import { CudaDevice } from "../devices/cuda/device.ts";
-import { count, free, testCalls } from "./cuda_product_tests.ts";
+import { callsTest, count, free } from "./cuda_product_tests.ts";
 import {
   assertNear,
   download,
@@ -54,7 +54,7 @@ async function withCache(body: (folder: string) => void): Promise<void> {
 
 const product = "cublasLtMatmul", checked = "cublasLtMatmulAlgoCheck";
 
-testCalls(
+callsTest(
   "cuda product search: candidates are timed once, and the next device knows the fastest",
   (device, machine) =>
     withCache((folder) => {
@@ -97,7 +97,7 @@ testCalls(
     }),
 );
 
-testCalls(
+callsTest(
   "cuda product search: where nothing can be timed, the library's first choice does",
   (device, machine) =>
     withCache(() => {
@@ -135,7 +135,7 @@ testCalls(
     }),
 );
 
-testCalls(
+callsTest(
   "cuda product search: a candidate that fails is not taken",
   (device, machine) =>
     withCache(() => {
@@ -147,7 +147,7 @@ testCalls(
     }),
 );
 
-testCalls(
+callsTest(
   "cuda product search: work that is captured is not timed",
   (device, machine) =>
     withCache(() => {

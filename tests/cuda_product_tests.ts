@@ -43,7 +43,7 @@ export function test(
 }
 
 /** Registers a test that looks at calls or makes them fail; ignored on a real GPU. */
-export function testCalls(
+export function callsTest(
   name: string,
   body: (device: CudaDevice, machine: CudaHost) => void | Promise<void>,
 ): void {
