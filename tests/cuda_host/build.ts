@@ -1,12 +1,25 @@
 /**
- * Builds the stand-in libraries with g++, into a cache folder, when their
- * sources have changed. Several processes may do so at once: each works in a
- * folder of its own and renames it when it is whole.
+ * Builds the stand-in libraries with g++, into a cache folder, from what has
+ * changed. Several processes may do so at once: each file is made under a name
+ * of its own and renamed when it is whole.
  *
  * @module
  */
 
 import { findHeaders } from "./headers.ts";
+import {
+  atOnce,
+  BuildError,
+  compile,
+  compiler,
+  compilerVersion,
+  flags,
+  hashOf,
+  link,
+  pathOf,
+  present,
+  whole,
+} from "./toolchain.ts";
 
 /** A stand-in: what is built, from which sources, and who asks for it. */
 export interface Library {
@@ -48,26 +61,6 @@ const core = [
 /** Files that kernels are compiled against. */
 const kernelHeaders = ["simt.h", "simt_math.h", "simt_state.h"];
 
-const flags = [
-  "-std=c++17",
-  "-O2",
-  "-g0",
-  "-fPIC",
-  "-pthread",
-  "-Wall",
-  "-Wextra",
-  "-Wno-missing-field-initializers",
-];
-
-/** The g++ that builds stand-ins and kernels. */
-export const compiler: string = Deno.env.get("DECAF_CUDA_HOST_CXX") ?? "g++";
-
-const here = new URL("./", import.meta.url);
-
-function pathOf(name: string): string {
-  return decodeURIComponent(new URL(name, here).pathname);
-}
-
 /** Folder of all that is built. */
 function cacheRoot(): string {
   const own = Deno.env.get("DECAF_CUDA_HOST_CACHE");
@@ -78,143 +71,23 @@ function cacheRoot(): string {
   return home ? `${home}/.cache/decaf/cuda_host` : "/tmp/decaf_cuda_host";
 }
 
-/** Building failed; the message holds what g++ said. */
-export class BuildError extends Error {
-  /** Name of the class, as shown in stack traces. */
-  override name = "BuildError";
-}
-
-async function run(
-  args: string[],
-  cwd?: string,
-): Promise<{ code: number; text: string }> {
-  const { code, stdout, stderr } = await new Deno.Command(compiler, {
-    args,
-    ...cwd === undefined ? {} : { cwd },
-  }).output();
-  const decoder = new TextDecoder();
-  return { code, text: decoder.decode(stdout) + decoder.decode(stderr) };
-}
-
-/** Version of the compiler; undefined when there is none. */
-async function compilerVersion(): Promise<string | undefined> {
-  try {
-    const { code, text } = await run(["-dumpfullversion", "-dumpmachine"]);
-    return code === 0 ? text.trim() : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-async function fingerprint(
-  words: readonly string[],
-  names: readonly string[],
-): Promise<string> {
-  const parts: BlobPart[] = [words.join("\n")];
-  for (const name of names) {
-    parts.push(`\n${name}\n`, Deno.readFileSync(pathOf(name)));
-  }
-  const bytes = await new Blob(parts).arrayBuffer();
-  const digest = await crypto.subtle.digest("SHA-256", bytes);
-  return new Uint8Array(digest).subarray(0, 10).toHex();
-}
-
-function present(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 /** Sources whose names begin so. */
 function sourcesOf(prefix: string): string[] {
   return [...Deno.readDirSync(pathOf("."))].map(({ name }) => name)
     .filter((name) => name.startsWith(prefix) && name.endsWith(".cc")).sort();
 }
 
-/** Names of the files in a folder below this one that end in `.h`. */
-function headerNames(folder = ""): string[] {
-  const names: string[] = [];
-  for (const { name, isDirectory } of Deno.readDirSync(pathOf(folder || "."))) {
-    const path = `${folder}${name}`;
-    if (isDirectory) names.push(...headerNames(`${path}/`));
-    else if (name.endsWith(".h")) names.push(path);
-  }
-  return names.sort();
-}
-
-/** Runs jobs, as many at once as there are cores. */
-async function atOnce(jobs: (() => Promise<void>)[]): Promise<void> {
-  const queue = [...jobs];
-  const worker = async () => {
-    for (let job = queue.shift(); job; job = queue.shift()) await job();
-  };
-  const cores = Math.max(1, navigator.hardwareConcurrency);
-  await Promise.all(Array.from({ length: cores }, worker));
-}
-
-/** A folder that is filled under a name of its own and then renamed. */
-class Growing {
-  readonly folder: string;
-
-  constructor(readonly final: string) {
-    this.folder = `${final}.${Deno.pid}.${crypto.randomUUID().slice(0, 8)}`;
-    Deno.mkdirSync(this.folder, { recursive: true });
-  }
-
-  done(): void {
-    try {
-      Deno.renameSync(this.folder, this.final);
-    } catch (error) {
-      this.drop();
-      // Somebody else was faster.
-      if (!present(this.final)) throw error;
-    }
-  }
-
-  drop(): void {
-    Deno.removeSync(this.folder, { recursive: true });
-  }
-}
-
-async function compile(
-  source: string,
-  object: string,
-  includes: string[],
-): Promise<void> {
-  const { code, text } = await run([
-    ...flags,
-    ...includes,
-    "-c",
-    pathOf(source),
-    "-o",
-    object,
-  ]);
-  if (code !== 0) throw new BuildError(`g++ refuses ${source}:\n${text}`);
-  if (text.trim() !== "") console.error(text.trimEnd());
-}
-
-async function link(
-  target: string,
-  objects: string[],
-  soname: string,
-  more: string[],
-): Promise<void> {
-  const { code, text } = await run([
-    "-shared",
-    "-pthread",
-    "-o",
-    target,
-    `-Wl,-soname,${soname}`,
-    "-Wl,-z,defs",
-    // Its threads outlive whoever opened it.
-    "-Wl,-z,nodelete",
-    ...objects,
-    ...more,
-  ]);
-  if (code !== 0) throw new BuildError(`g++ cannot link ${soname}:\n${text}`);
+/** A source, and what it includes of this folder. */
+function withIncludes(name: string, seen: Set<string> = new Set()): string[] {
+  if (seen.has(name) || !present(pathOf(name))) return [];
+  seen.add(name);
+  const text = Deno.readTextFileSync(pathOf(name));
+  const included = [...text.matchAll(/^#include [<"]([\w./]+)[>"]/gm)]
+    .flatMap(([, file]) =>
+      [file, `include/${file}`, `include_crt/${file}`]
+        .flatMap((path) => withIncludes(path, seen))
+    );
+  return [`${name}:\n${text}`, ...included];
 }
 
 /** What was built. */
@@ -246,91 +119,93 @@ export async function build(): Promise<Built | { absent: string }> {
   }
 }
 
+/** What a library is made of. */
+interface Plan {
+  readonly file: string;
+  readonly objects: readonly string[];
+  readonly key: string;
+}
+
 async function buildAll(version: string): Promise<Built> {
   const nvidia = await findHeaders();
   const includes = [
     ...nvidia.folders.map((folder) => `-I${folder}`),
-    `-idirafter`,
-    pathOf("include_crt"),
-    `-idirafter`,
-    pathOf("include"),
+    ...["include_crt", "include"].flatMap((name) => [
+      "-idirafter",
+      pathOf(name),
+    ]),
     ...nvidia.folders.length > 0 ? [] : ["-DDECAF_OWN_HEADERS"],
   ];
-  const headers = headerNames();
   const root = cacheRoot();
-  const coreHeaders = headers.filter((name) => !name.includes("/"));
-  const coreKey = await fingerprint([version, ...flags], [
-    ...core,
-    ...coreHeaders,
-  ]);
-  const home = `${root}/${coreKey}`;
-  const coreFile = `${home}/libdecafhost.so`;
+  const jobs: (() => Promise<void>)[] = [];
+  const plan = async (
+    file: string,
+    sources: readonly string[],
+  ): Promise<Plan> => {
+    const keys = await Promise.all(sources.map((source) =>
+      hashOf([
+        version,
+        ...flags,
+        ...nvidia.folders,
+        ...withIncludes(source),
+      ])
+    ));
+    const objects = keys.map((key) => `${root}/objects/${key}.o`);
+    sources.forEach((source, i) => {
+      if (present(objects[i])) return;
+      jobs.push(async () => {
+        if (present(objects[i])) return; // another process was faster
+        await whole(objects[i], (path) => compile(source, path, includes));
+      });
+    });
+    return { file, objects, key: await hashOf(keys) };
+  };
+
+  const machine = await plan("libdecafhost.so", core);
+  const kernels = kernelHeaders.map((name) =>
+    Deno.readTextFileSync(pathOf(name))
+  );
+  const machineKey = await hashOf([machine.key, ...kernels]);
+  const home = `${root}/${machineKey}`;
+  const coreFile = `${home}/${machine.file}`;
   const wanted = [];
   for (const library of libraries) {
     const sources = sourcesOf(library.prefix);
     if (sources.length === 0) continue;
-    const key = await fingerprint([version, ...flags, ...includes], [
-      ...sources,
-      ...headers,
-    ]);
-    const folder = `${root}/${library.file}-${coreKey}-${key}`;
-    wanted.push({
-      ...library,
-      sources,
-      folder,
-      path: `${folder}/${library.file}`,
-    });
+    const parts = await plan(library.file, sources);
+    const key = await hashOf([machineKey, parts.key]);
+    const path = `${root}/${library.file}-${key}/${library.file}`;
+    wanted.push({ ...library, path, parts });
   }
-
-  const growing: { at: Growing; finish: () => Promise<void> }[] = [];
-  const jobs: (() => Promise<void>)[] = [];
-  const plan = (
-    final: string,
-    sources: readonly string[],
-    finish: (at: Growing, objects: string[]) => Promise<void>,
-  ) => {
-    const at = new Growing(final);
-    const objects = sources.map((source) =>
-      `${at.folder}/${source.replace(/\.cc$/, ".o")}`
+  // Processes that begin together begin with different files.
+  const first = Math.floor(Math.random() * jobs.length);
+  await atOnce([...jobs.slice(first), ...jobs.slice(0, first)]);
+  if (!present(coreFile)) {
+    for (const name of kernelHeaders) {
+      await whole(
+        `${home}/${name}`,
+        (path) => Deno.copyFileSync(pathOf(name), path),
+      );
+    }
+    await whole(
+      coreFile,
+      (path) => link(path, machine.objects, machine.file, []),
     );
-    sources.forEach((source, i) =>
-      jobs.push(() => compile(source, objects[i], includes))
-    );
-    growing.push({
-      at,
-      finish: async () => {
-        await finish(at, objects);
-        for (const object of objects) Deno.removeSync(object);
-        at.done();
-      },
-    });
+  }
+  await atOnce(
+    wanted.filter(({ path }) => !present(path)).map(({ path, parts }) => () =>
+      whole(path, (to) =>
+        link(to, parts.objects, parts.file, [
+          coreFile,
+          `-Wl,-rpath,$ORIGIN/../${machineKey}`,
+        ]))
+    ),
+  );
+  return {
+    core: coreFile,
+    libraries: wanted.map(({ parts: _, ...library }) => library),
+    headers: nvidia.from,
   };
-  if (!present(home)) {
-    plan(home, core, async (at, objects) => {
-      for (const name of kernelHeaders) {
-        Deno.copyFileSync(pathOf(name), `${at.folder}/${name}`);
-      }
-      const target = `${at.folder}/libdecafhost.so`;
-      await link(target, objects, "libdecafhost.so", []);
-    });
-  }
-  for (const library of wanted) {
-    if (present(library.folder)) continue;
-    plan(library.folder, library.sources, async (at, objects) => {
-      await link(`${at.folder}/${library.file}`, objects, library.file, [
-        coreFile,
-        `-Wl,-rpath,$ORIGIN/../${coreKey}`,
-      ]);
-    });
-  }
-  try {
-    await atOnce(jobs);
-    for (const { finish } of growing) await finish();
-  } catch (error) {
-    for (const { at } of growing) if (present(at.folder)) at.drop();
-    throw error;
-  }
-  return { core: coreFile, libraries: wanted, headers: nvidia.from };
 }
 
 if (import.meta.main) {

@@ -25,7 +25,8 @@
  * @module
  */
 
-import { build, compiler } from "./build.ts";
+import { build } from "./build.ts";
+import { compiler } from "./toolchain.ts";
 
 const symbols = {
   decafhost_calls: { parameters: ["buffer", "usize"], result: "usize" },
