@@ -6,6 +6,7 @@
  */
 
 import type { Collectives } from "./collectives.ts";
+import type { NormKernels } from "./norm_kernels.ts";
 import type { DType } from "./dtype.ts";
 import type { Program } from "../kernel/program.ts";
 import type { AttentionKernels, RecurrentKernels } from "./sequence_kernels.ts";
@@ -284,6 +285,8 @@ export interface ScanSpec extends RowsSpec {
 export interface DeviceKernels {
   /** Whether windows are also taken with channels last; operators do not ask otherwise. */
   readonly channelsLast?: boolean;
+  /** Normalisations. */
+  readonly normalization?: NormKernels;
   /** Recurrent networks whose layers run at once. */
   readonly recurrent?: RecurrentKernels;
   /** Attention that never stores its scores. */

@@ -149,7 +149,14 @@ export const batchNorm: BatchNormalization = operator<
       updateRunning(runningMean, mean, momentum, 1);
       updateRunning(runningVar, variance, momentum, n / (n - 1));
     };
-    const setting = { name: "batchNorm", axes, eps, centred: true };
+    const setting = {
+      name: "batchNorm",
+      axes,
+      eps,
+      centred: true,
+      kind: "batch" as const,
+      running: { mean: runningMean, variance: runningVar, momentum },
+    };
     return normalizeRows(setting, x, w, b, see);
   },
   samples: [

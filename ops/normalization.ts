@@ -89,7 +89,8 @@ export const layerNorm: LayerNormalization = operator<
     requireFloat(`take the ${what} of`, x);
     requireShape(what, x, shape, { weight, bias });
     const axes = lastAxes(what, x, shape);
-    const setting = { name: "layerNorm", axes, eps, centred: true };
+    const kind = "layer" as const;
+    const setting = { name: "layerNorm", axes, eps, centred: true, kind };
     return normalizeRows(setting, x, weight, bias);
   },
   samples: [
@@ -150,6 +151,7 @@ export const rmsNorm: RmsNormalization = operator<
       axes: lastAxes(what, x, shape),
       eps: eps ?? (x.dtype === "f64" ? 2 ** -52 : 2 ** -23),
       centred: false,
+      kind: "rms" as const,
     };
     return normalizeRows(setting, x, weight, undefined);
   },
@@ -184,7 +186,13 @@ function normalizeGroups(
   const split = [batch, groups, count / groups, sizeOf(positions)];
   const along = (p: Tensor) => reshape(p, [1, groups, count / groups, 1]);
   const y = normalizeRows(
-    { name, axes: [2, 3], eps, centred: true },
+    {
+      name,
+      axes: [2, 3],
+      eps,
+      centred: true,
+      kind: groups === count ? "instance" : undefined,
+    },
     reshape(x, split),
     optional(weight, along),
     optional(bias, along),

@@ -7,6 +7,7 @@
  */
 
 import type { DType } from "../core/dtype.ts";
+import type { NormKind } from "../core/norm_kernels.ts";
 import { runRows } from "../core/fuse.ts";
 import { sameShape, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
@@ -18,6 +19,7 @@ import { mul, sub } from "./arithmetic.ts";
 import { Elementwise } from "./engine.ts";
 import { reducedShape, reshape, sumTo } from "./foundation.ts";
 import { fused, type FusedContext } from "./fused.ts";
+import { fastForward, fastGradient, type Running } from "./norm_fast.ts";
 import { inDType, rowSize } from "./reduce_rows.ts";
 import { mean } from "./reduction.ts";
 
@@ -31,6 +33,15 @@ export interface Normalization {
   readonly eps: number;
   /** Whether the mean is subtracted (it is not for the root mean square). */
   readonly centred: boolean;
+  /** What a device may do at once, where it is one of those. */
+  readonly kind?: NormKind;
+  /** Running statistics of a batch. */
+  readonly running?: Running;
+}
+
+/** The normalisation as a fast path knows it; undefined where there can be none. */
+function fastForm({ kind, axes, eps, running }: Normalization) {
+  return kind && { kind, axes, eps, running };
 }
 
 /** Statistics of the rows, with extent 1 along the axes of a row. */
@@ -249,7 +260,8 @@ function composedGradient(
 
 /**
  * Normalises the rows of x, then multiplies by the weight and adds the bias
- * (both of one shape, which broadcasts against x).
+ * (both of one shape, which broadcasts against x). `see` gets the statistics,
+ * unless a fast path moved the running ones itself.
  */
 export function normalizeRows(
   n: Normalization,
@@ -263,13 +275,20 @@ export function normalizeRows(
     name: n.name,
     inputs,
     compute: () => {
+      const fast = fastForm(n);
+      const done = fast && fastForward(fast, x, weight, bias);
+      if (done !== undefined) {
+        return { outputs: [done.y], extras: [done.mean, done.inverse] };
+      }
       const { y, statistics, scale } = forward(n, inputs);
       see?.(statistics);
       return { outputs: [y], extras: [statistics.mean, scale] };
     },
-    gradient: (context) =>
-      context.differentiable
-        ? composedGradient(n, context)
-        : fusedGradient(n, context),
+    gradient: (context) => {
+      if (context.differentiable) return composedGradient(n, context);
+      const fast = fastForm(n);
+      return (fast && fastGradient(fast, context)) ??
+        fusedGradient(n, context);
+    },
   })[0];
 }

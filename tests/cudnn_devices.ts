@@ -5,7 +5,8 @@
  * @module
  */
 
-import { LibraryError, tryLibrary } from "../ffi/library.ts";
+import { findLibrary, LibraryError } from "../ffi/library.ts";
+import { machine } from "../ffi/machine.ts";
 import { type Cudnn, cudnnLibrary } from "../ffi/cudnn.ts";
 import {
   AttributeName,
@@ -71,14 +72,32 @@ export const devices = {
 /** An architecture of {@linkcode devices}. */
 export type Architecture = keyof typeof devices;
 
+/** The file that is asked for; the stand-in, which other tests put in its place, does not count. */
+function file(): string | undefined {
+  const own = machine.env(cudnnLibrary.variable);
+  if (own !== undefined && !own.includes("cuda_host")) return own;
+  const wheels = machine.env("DECAF_NVIDIA");
+  const [name] = cudnnLibrary.linux;
+  const path = wheels && `${wheels}/cudnn/lib/${name}`;
+  return path && machine.exists(path) ? path : undefined;
+}
+
 /** cuDNN, or why it cannot be used here. */
 export function realCudnn(): Cudnn | { absent: string } {
-  const library = tryLibrary(cudnnLibrary);
-  if (library instanceof LibraryError) return { absent: library.message };
-  // Older versions plan only for the GPU at hand.
-  return library.version < 90_800
-    ? { absent: `cuDNN ${library.versionText} cannot plan for a described GPU` }
-    : library;
+  const path = file();
+  try {
+    const library = findLibrary(cudnnLibrary, {
+      ...machine,
+      env: (name) => name === cudnnLibrary.variable ? path : machine.env(name),
+    });
+    if (library.version >= 90_800) return library;
+    // Older versions plan only for the GPU at hand.
+    const { versionText } = library;
+    return { absent: `cuDNN ${versionText} cannot plan for a described GPU` };
+  } catch (error) {
+    if (error instanceof LibraryError) return { absent: error.message };
+    throw error;
+  }
 }
 
 /** The descriptor of a GPU's properties. */

@@ -13,6 +13,7 @@ export { scatter } from "./scatter.ts";
 export { sort } from "./sort.ts";
 import { attentionKernels } from "./dnn/attention.ts";
 import { conv, convInputGrad, convWeightGrad } from "./dnn/convolution.ts";
+import { normKernels } from "./dnn/normalization.ts";
 import { recurrentKernels } from "./dnn/rnn.ts";
 import {
   activatedProduct,
@@ -25,6 +26,7 @@ import { scaledProduct } from "./matmul_fp8.ts";
 export function cudaKernels(context: CudaContext): DeviceKernels {
   return {
     channelsLast: true,
+    normalization: normKernels(context),
     recurrent: recurrentKernels(context),
     attention: attentionKernels(context),
     conv: (spec, x, w, bias, y) => conv(context, spec, x, w, bias, y),

@@ -61,7 +61,8 @@ export function isEmpty(spec: WindowSpec): boolean {
     spec.input.includes(0) || spec.output.includes(0);
 }
 
-const dtypeCodes: Readonly<Record<DType, number>> = {
+/** Element types as numbers, in keys of plans. */
+export const dtypeCodes: Readonly<Record<DType, number>> = {
   f32: 0,
   f64: 1,
   f16: 2,
