@@ -75,11 +75,12 @@ export function mergeBatch(steps: BatchSteps): Batch {
       axes[axes.length - 1] = { ...last, extent: last.extent * axis.extent };
     } else axes.push(axis);
   }
-  if (axes.length === 0) return { rows, inner: single, outer: [] };
-  let longest = 0;
+  let longest = -1;
   axes.forEach((axis, i) => {
-    if (axis.extent > axes[longest].extent) longest = i;
+    const forward = axis.a >= 0 && axis.b >= 0 && axis.c >= 0; // the library steps no other way
+    if (forward && axis.extent > (axes[longest]?.extent ?? 0)) longest = i;
   });
+  if (longest < 0) return { rows, inner: single, outer: axes };
   return { rows, inner: axes[longest], outer: axes.toSpliced(longest, 1) };
 }
 
