@@ -245,16 +245,17 @@ export const recurrentNetwork: RecurrentNetwork = operator<
       reserve,
     }, { hidden: last, cell });
     releaseAll(dense);
-    return [y, last, cell, packed, reserve].flatMap((v) =>
+    const made = [y, last, cell, packed, reserve].flatMap((v) =>
       v === undefined ? [] : [new Tensor(v)]
     );
+    return training ? [...made, new Tensor(ends.value.retain())] : made;
   },
   // backpropagation through time by the device, or layer by layer
   gradient: ({ inputs, outputs, grads, attrs, needs }) => {
-    const { x, h0, c0, lengths, weights } = byName(inputs);
+    const { x, h0, c0, weights } = byName(inputs);
     const { hasCell } = cells[attrs.kind];
     const results = hasCell ? 3 : 2;
-    const [packed, reserve] = outputs.slice(results);
+    const [packed, reserve, ends] = outputs.slice(results);
     if (gradEnabled() || reserve === undefined) {
       return throughDefinition(
         (again) => layerByLayer(again, attrs),
@@ -266,8 +267,6 @@ export const recurrentNetwork: RecurrentNetwork = operator<
     const kernels = device.kernels.recurrent!;
     const spec = networkSpec(inputs, attrs)!;
     const { offsets } = kernels.plan(spec)!;
-    const ends = lengths ??
-      filled(device, "i32", [spec.batch, 1], spec.steps);
     const dense = (v: Tensor | undefined) =>
       v && new Tensor(contiguous(v.value)).value;
     const like = (v: Tensor) => Value.empty(device, dtype, v.shape);

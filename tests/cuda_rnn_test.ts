@@ -217,7 +217,13 @@ onCuda("without gradients nothing is kept for them", (machine) => {
 onCuda(
   "dropout between layers is Decaf's own, the same on every device",
   (machine) => {
-    const c: Case = { kind: "lstm", layers: 3, dropout: 0.4, training: true };
+    const c: Case = {
+      kind: "lstm",
+      layers: 3,
+      dropout: 0.4,
+      training: true,
+      lengths: [4, 1, 5],
+    };
     manualSeed(5);
     const expected = run(c, "f32", "cpu");
     manualSeed(5);
