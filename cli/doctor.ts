@@ -138,7 +138,9 @@ async function examineDevice(asked: string): Promise<DeviceReport> {
     const { testDevice } = await import("./doctor_tests.ts");
     const { name } = getDevice(asked);
     const { works, results, gflops } = testDevice(name);
-    const problem = Object.values(results).find((said) => said !== "right");
+    const problem = Object.values(results).find((said) =>
+      said !== "right" && !said.startsWith("not tested")
+    );
     const found = { name, works, ...(works ? { gflops } : { problem }) };
     if (name !== "cpu") return found;
     const { sharedMemory } = await import("../devices/cpu/memory.ts");

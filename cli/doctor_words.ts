@@ -77,7 +77,11 @@ function gpuWords(gpu: GpuReport): string {
   );
   const speed = gflops === undefined
     ? ""
-    : `, ${(gflops / 1000).toFixed(1)} TFLOP/s in a product of f32 matrices`;
+    : `, ${
+      gflops < 1000
+        ? `${gflops} GFLOP/s`
+        : `${(gflops / 1000).toFixed(1)} TFLOP/s`
+    } in a product of f32 matrices`;
   const precisions = gpu.precisions.length === 0
     ? "no tensor cores"
     : `tensor cores for ${gpu.precisions.join(", ")}`;

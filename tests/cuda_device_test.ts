@@ -7,7 +7,7 @@ import {
   assertNotMatch,
   assertThrows,
 } from "@std/assert";
-import { CudaDevice } from "../devices/cuda/device.ts";
+import type { CudaDevice } from "../devices/cuda/device.ts";
 import { cudart } from "../ffi/cudart.ts";
 import { CudaError } from "../ffi/errors.ts";
 import {
