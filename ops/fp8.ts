@@ -24,7 +24,8 @@ export interface Fp8Options {
   format?: Fp8Format;
 }
 
-interface Layout {
+/** How a format of eight bits is laid out. */
+export interface Fp8Layout {
   /** Bits of the mantissa. */
   readonly mantissa: number;
   /** Offset of the exponent. */
@@ -39,8 +40,7 @@ interface Layout {
   readonly infinite: boolean;
 }
 
-/** How each format is laid out. */
-export const fp8Layouts: Readonly<Record<Fp8Format, Layout>> = {
+const fp8Layouts: Readonly<Record<Fp8Format, Fp8Layout>> = {
   e4m3: {
     mantissa: 3,
     bias: 7,
@@ -60,7 +60,7 @@ export const fp8Layouts: Readonly<Record<Fp8Format, Layout>> = {
 };
 
 /** The layout of a format. */
-export function layoutOf(format: Fp8Format): Layout {
+export function layoutOf(format: Fp8Format): Fp8Layout {
   if (Object.hasOwn(fp8Layouts, format)) return fp8Layouts[format];
   throw new RangeError(
     `Cannot use "${format}" as a format of 8 bits: there is ${
@@ -70,7 +70,7 @@ export function layoutOf(format: Fp8Format): Layout {
 }
 
 /** The byte nearest to an f32, ties to even. */
-function encode(x: k.Expr, { mantissa, bias, limit, beyond }: Layout) {
+function encode(x: k.Expr, { mantissa, bias, limit, beyond }: Fp8Layout) {
   const shift = 23 - mantissa;
   const bits = k.bitcast(x, "i32");
   const size = k.and(bits, 0x7fffffff);
@@ -93,7 +93,7 @@ function encode(x: k.Expr, { mantissa, bias, limit, beyond }: Layout) {
 }
 
 /** The f32 that a byte stands for. */
-function decode(byte: k.Expr, { mantissa, bias, infinite }: Layout) {
+function decode(byte: k.Expr, { mantissa, bias, infinite }: Fp8Layout) {
   const shift = 23 - mantissa;
   const size = k.and(byte, 0x7f);
   const small = k.mul(k.cast(size, "f32"), 2 ** (1 - bias - mantissa));
