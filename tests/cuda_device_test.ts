@@ -119,6 +119,46 @@ test("auto is the CPU where there is no GPU, and says why", (host) => {
   host.devices(1);
 });
 
+test("what a status of the runtime means, each in its own sentence", (host) => {
+  const sentence = (status: number) => {
+    host.fail({ function: "cudaGetDeviceCount", nth: 1, status });
+    return assertThrows(() => getDevice("cuda"), Error).message;
+  };
+  assertMatch(
+    sentence(35),
+    /^Cannot use a CUDA device: the driver supports CUDA \d+\.\d+, and the runtime that was found is for CUDA \d+\.\d+; install a newer driver, or the libraries of CUDA \d+/,
+  );
+  assertMatch(sentence(100), /the driver finds no GPU/);
+  assertMatch(sentence(803), /of different versions; restart the machine/);
+  assertMatch(sentence(34), /a stub for linking and drives nothing/);
+  assertMatch(sentence(999), /the runtime says cudaErrorUnknown \(999\), /);
+  scope(() => assertEquals(tensorOf(ramp(3)).add(1).data(), ramp(3, 1)));
+});
+
+test("a GPU that refuses to be opened leaves nothing behind", (host) => {
+  host.clearCalls();
+  getDevice("cuda");
+  const calls = host.calls();
+  closeDevice("cuda");
+  calls.forEach((name, i) => {
+    host.fail({ nth: i + 1, status: 46 });
+    const opened = (() => {
+      try {
+        return getDevice("cuda").name;
+      } catch (error) {
+        return (error as Error).message;
+      }
+    })();
+    assert(
+      opened === "cuda:0" || opened.includes(name) ||
+        /the runtime says cudaErrorDevicesUnavailable/.test(opened),
+      `${name}: ${opened}`,
+    );
+    closeDevice("cuda");
+    assertEquals(host.leaks(), [], name);
+  });
+});
+
 // ---- copies ----
 
 test("bytes come back as they went, in every size", () => {
@@ -586,6 +626,42 @@ test("every call of a small program made to fail in turn", (host) => {
     if (host.leaks().length > 0) wrong.push(`${label}: ${host.leaks()}`);
   });
   assertEquals(wrong, []);
+});
+
+test("work of every call that fails later: reported, and the device is lost", (host) => {
+  const program = () =>
+    scope(() => {
+      const x = tensorOf(ramp(30_000));
+      return x.mul(2).add(tensorOf(ramp(1))).sum().item();
+    });
+  const wanted = program();
+  closeDevice("cuda");
+  host.clearCalls();
+  program();
+  const queueing = /^(cuLaunchKernel|cudaMemcpyAsync|cudaMallocAsync)$/;
+  const calls = host.calls();
+  closeDevice("cuda");
+  let faults = 0;
+  calls.forEach((name, i) => {
+    if (!queueing.test(name)) return;
+    host.reset();
+    host.clearCalls();
+    host.fail({ nth: i + 1, status: 719, later: true });
+    const label = `call ${i + 1}, ${name}`;
+    try {
+      assertEquals(program(), wanted, label);
+    } catch (error) {
+      faults++;
+      assert(error instanceof CudaError, `${label}: ${error}`);
+      assertEquals(error.call.status, 719, label);
+      assertMatch(error.message, /suspect/, label);
+      assertThrows(program, DeviceLostError, "it was lost when");
+    }
+    assertEquals(cuda().stats().liveBytes, 0, label);
+    closeDevice("cuda");
+  });
+  assert(faults >= 4, `${faults} faults were noticed`);
+  host.reset();
 });
 
 test("closed devices: what lived there is gone, and a new one is opened", () => {

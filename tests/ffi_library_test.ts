@@ -1,6 +1,6 @@
 /** Where libraries are looked for, and what is said when one cannot be opened. */
 
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import {
   type Attempt,
   findLibrary,
@@ -8,6 +8,8 @@ import {
   type LibrarySpec,
   type Opener,
 } from "../ffi/library.ts";
+import { machine } from "../ffi/machine.ts";
+import { nvidiaFolder } from "./c_headers.ts";
 import {
   fileNames,
   places,
@@ -461,4 +463,66 @@ Deno.test("a file that is no library, and a file that is not there, named by the
   } finally {
     await Deno.remove(file);
   }
+});
+
+// ---- the real runtime without a driver ----
+
+const real = (() => {
+  const folder = nvidiaFolder();
+  const file = `${folder}/cu13/lib/libcudart.so.13`;
+  return machine.exists(file) ? file : undefined;
+})();
+const noDriver = machine.exists("/proc/driver/nvidia/version") !== true;
+
+Deno.test({
+  name: `NVIDIA's own runtime without a driver${
+    real === undefined
+      ? " (no libcudart: set DECAF_NVIDIA to site-packages/nvidia of a Python with NVIDIA's wheels)"
+      : noDriver
+      ? ""
+      : " (there is a driver here)"
+  }`,
+  ignore: real === undefined || !noDriver,
+  async fn() {
+    const said = await run(
+      ["--allow-ffi", "--allow-env", "--allow-read"],
+      [
+        `for (const name of ["CUDA", "NVRTC"]) Deno.env.delete("DECAF_LIB" + name);`,
+        `Deno.env.set("DECAF_LIBCUDART", ${JSON.stringify(real)});`,
+        `const { chooseDevice, getDevice } = await import("@/mod.ts");`,
+        `const { deviceCount } = await import("@/ffi/cudart.ts");`,
+        `try { getDevice("cuda"); } catch (error) { console.log(error.name + ": " + error.message); }`,
+        `console.log(deviceCount().status, chooseDevice().name);`,
+      ].join("\n"),
+    );
+    assertEquals(
+      said.trim(),
+      "CudaUnavailableError: Cannot use a CUDA device: there is no NVIDIA driver on this machine (libcuda was not found); install one, or use --device cpu\n35 cpu",
+    );
+  },
+});
+
+Deno.test({
+  name: "NVIDIA's libraries find each other: opened by their paths alone",
+  ignore: real === undefined,
+  async fn() {
+    const folder = nvidiaFolder();
+    const said = await run(
+      ["--allow-ffi", "--allow-env", "--allow-read"],
+      [
+        `const spec = (m) => m.library ?? m.cudnnLibrary;`,
+        `const { findLibrary } = await import("@/ffi/library.ts");`,
+        `const { machine } = await import("@/ffi/machine.ts");`,
+        `for (const [name, file] of [["cudart", "cu13/lib/libcudart.so.13"], ["nvrtc", "cu13/lib/libnvrtc.so.13"], ["cublaslt", "cu13/lib/libcublasLt.so.13"], ["cudnn", "cudnn/lib/libcudnn.so.9"], ["nccl", "nccl/lib/libnccl.so.2"]]) {`,
+        `  const path = ${JSON.stringify(folder)} + "/" + file;`,
+        `  if (!machine.exists(path)) continue;`,
+        `  const library = spec(await import("@/ffi/" + name + ".ts"));`,
+        `  const found = findLibrary(library, { ...machine, env: (v) => v === library.variable ? path : undefined });`,
+        `  console.log(name, found.version >= library.version.least);`,
+        `}`,
+      ].join("\n"),
+    );
+    for (const line of said.trim().split("\n")) assertMatch(line, /^\w+ true$/);
+    assertMatch(said, /cudart true/);
+  },
 });
