@@ -165,6 +165,27 @@ callsTest(
         a: { repeat: [1] },
         b: { repeat: [0] },
       }],
+      // Many small calls become one, of copies.
+      [1, { m: 4, n: 5, k: 3, batch: [6, 7], a: { repeat: [1] } }],
+      [1, { m: 4, n: 5, k: 3, batch: [6, 7], b: { repeat: [0] }, bias: true }],
+      [1, {
+        m: 4,
+        n: 5,
+        k: 3,
+        batch: [5, 5, 5],
+        a: { repeat: [1], placing: "columns" },
+        b: { repeat: [0, 2] },
+      }],
+      [1, { m: 4, n: 5, k: 3, batch: [6, 7], a: { slack: 3 } }],
+      // A result that steps unevenly takes a call for each.
+      [6, {
+        m: 4,
+        n: 5,
+        k: 3,
+        batch: [6, 7],
+        a: { repeat: [1] },
+        c: { slack: 2 },
+      }],
     ];
     for (const [calls, one] of cases) {
       for (const dtype of floats) {

@@ -39,6 +39,8 @@ export interface MatrixOptions {
   batch?: readonly number[];
   /** Batch axes along which the matrix repeats. */
   repeat?: readonly number[];
+  /** Elements after the matrices along each batch axis. */
+  slack?: number;
   /** First element. */
   offset?: number;
   /** Multiplies the elements; 0 makes a result to be filled. */
@@ -85,7 +87,7 @@ export function matrix(
   options: MatrixOptions = {},
 ): Matrix {
   const { placing = "rows", batch = [], repeat = [], offset = 0 } = options;
-  const { seed = 1 } = options;
+  const { seed = 1, slack = 0 } = options;
   const [rowStride, columnStride] = {
     rows: [columns, 1],
     columns: [1, rows],
@@ -103,7 +105,7 @@ export function matrix(
   for (let d = batch.length - 1; d >= 0; d--) {
     if (repeat.includes(d)) continue;
     batchStrides[d] = size;
-    size *= batch[d];
+    size = size * batch[d] + slack;
   }
   const elements = Array.from(
     { length: offset + size + 5 },

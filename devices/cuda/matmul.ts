@@ -8,7 +8,7 @@ import type { Block, MatmulSpec, MatrixOperand } from "../../core/device.ts";
 import { bytesOf } from "../../core/dtype.ts";
 import { ComputeType, DataType, Epilogue } from "../../ffi/cublaslt.ts";
 import { addressOf, type CudaContext } from "./context.ts";
-import { Copies } from "./matmul_copies.ts";
+import { Copies, stepsEvenly } from "./matmul_copies.ts";
 import { addBias, fillRows } from "./matmul_launches.ts";
 import { type Batch, mergeBatch, walk } from "./matmul_batch.ts";
 import { Blas } from "./matmul_blas.ts";
@@ -118,15 +118,19 @@ export function product(
 function queue(
   context: CudaContext,
   spec: MatmulSpec,
-  { epilogue, bias, aux = 0n, auxLd = 0 }: Ending,
+  ending: Ending,
   lda: number,
   ldb: number,
   ldd: number,
 ): boolean {
   const { dtype, a, b, c } = spec;
+  const { epilogue, bias, aux = 0n, auxLd = 0 } = ending;
   const batch = spec.batchShape.length === 0
     ? undefined
     : batchOf(spec, ldb, ldd);
+  if (batch !== undefined && isScattered(spec, batch)) {
+    return gathered(context, spec, ending);
+  }
   const blas = blasOf(context);
   const type = dataTypes[dtype];
   problem.compute = dtype === "f64"
@@ -189,6 +193,40 @@ function batchOf(spec: MatmulSpec, ldb: number, ldd: number): Batch {
   });
 }
 
+/** Calls from which on copies are worth while. */
+const manyCalls = 4;
+/** Multiplications in one call that keep a GPU busy for as long as a call takes. */
+const busy = 2 ** 28;
+/** Elements that are copied at most. */
+const fewElements = 2 ** 23;
+
+/** Whether copies make one call of many small ones. */
+function isScattered(spec: MatmulSpec, { inner, outer }: Batch): boolean {
+  const { m, n, k, a, b, c, batchShape } = spec;
+  const calls = outer.reduce((product, axis) => product * axis.extent, 1);
+  const matrices = calls * inner.extent;
+  return calls > manyCalls && inner.extent * m * n * k < busy &&
+    matrices * k * (m + n) < fewElements && stepsEvenly(c, batchShape) &&
+    !(stepsEvenly(a, batchShape) && stepsEvenly(b, batchShape));
+}
+
+/** The product of copies whose matrices lie one after the other. */
+function gathered(
+  context: CudaContext,
+  spec: MatmulSpec,
+  ending: Ending,
+): boolean {
+  const { m, n, k, a, b, batchShape } = spec;
+  using copies = new Copies(context, spec);
+  const left = { rows: m, columns: k, spread: true };
+  const right = { rows: k, columns: n, spread: true };
+  return product(context, {
+    ...spec,
+    a: stepsEvenly(a, batchShape) ? a : copies.of(a, left),
+    b: stepsEvenly(b, batchShape) ? b : copies.of(b, right),
+  }, ending);
+}
+
 /** One call for each position of the axes that fit in none. */
 function queueAll(blas: Blas, batch: Batch, size: number): boolean {
   const { a, b, d } = addresses;
@@ -237,9 +275,11 @@ function rearranged(
     }, ending);
   }
   using copies = new Copies(context, spec);
-  const left = ldb === 0 ? copies.of(a, m, k, true) : a;
-  const right = lda === 0 ? copies.of(b, k, n, true) : b;
-  const result = ldd > 0 ? c : copies.of(c, m, n, false);
+  const left = ldb === 0 ? copies.of(a, { rows: m, columns: k }) : a;
+  const right = lda === 0 ? copies.of(b, { rows: k, columns: n }) : b;
+  const result = ldd > 0
+    ? c
+    : copies.of(c, { rows: m, columns: n, empty: true });
   const found = product(
     context,
     { ...spec, a: left, b: right, c: result },

@@ -9,6 +9,34 @@ import { bytesOf } from "../../core/dtype.ts";
 import type { CudaContext } from "./context.ts";
 import { copyMatrices } from "./matmul_launches.ts";
 
+/** What a copy is made like. */
+export interface CopyOptions {
+  /** Rows of each matrix. */
+  readonly rows: number;
+  /** Columns of each matrix. */
+  readonly columns: number;
+  /** Whether it is left empty, to be written. */
+  readonly empty?: boolean;
+  /** Whether matrices that repeat are copied as often as they do. */
+  readonly spread?: boolean;
+}
+
+/** Whether the matrices of a batch step evenly, so that its axes may be walked as one. */
+export function stepsEvenly(
+  { batchStrides }: MatrixOperand,
+  shape: readonly number[],
+): boolean {
+  let next = -1;
+  for (let d = shape.length - 1; d >= 0; d--) {
+    if (shape[d] === 1) continue;
+    if (next >= 0 && batchStrides[d] !== batchStrides[next] * shape[next]) {
+      return false;
+    }
+    next = d;
+  }
+  return true;
+}
+
 /** Contiguous copies of operands, which live until the call that reads them is queued. */
 export class Copies implements Disposable {
   readonly #blocks: Block[] = [];
@@ -21,18 +49,16 @@ export class Copies implements Disposable {
     readonly spec: MatmulSpec,
   ) {}
 
-  /** Contiguous matrices for an operand, filled from it or not; repeated matrices are copied once. */
+  /** Contiguous matrices for an operand, filled from it. */
   of(
     from: MatrixOperand,
-    rows: number,
-    columns: number,
-    fill: boolean,
+    { rows, columns, empty = false, spread = false }: CopyOptions,
   ): MatrixOperand {
     const { dtype, batchShape } = this.spec;
     let size = rows * columns;
     const batchStrides = batchShape.map(() => 0);
     for (let d = batchShape.length - 1; d >= 0; d--) {
-      if (from.batchStrides[d] === 0) continue;
+      if (from.batchStrides[d] === 0 && !spread) continue;
       batchStrides[d] = size;
       size *= batchShape[d];
     }
@@ -45,7 +71,7 @@ export class Copies implements Disposable {
       batchStrides,
     };
     this.#blocks.push(copy);
-    if (fill) this.store(from, copy, rows, columns);
+    if (!empty) this.store(from, copy, rows, columns);
     return copy;
   }
 
