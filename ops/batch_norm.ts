@@ -7,7 +7,7 @@
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
 import type { Tensor } from "../core/tensor.ts";
-import { update } from "../core/update.ts";
+import { type Update, updateAll } from "../core/update.ts";
 import * as k from "../kernel/expr.ts";
 import { Elementwise } from "./engine.ts";
 import { reshape } from "./foundation.ts";
@@ -50,14 +50,14 @@ const withStatistics = new Elementwise(
 );
 
 /** Moves running statistics towards those of the batch: r ← (1 − momentum)·r + momentum·factor·batch. */
-function updateRunning(
+function runningUpdate(
   running: Tensor | undefined,
   batch: Tensor,
   momentum: number,
   factor: number,
-): void {
-  if (running === undefined) return;
-  update({
+): Update[] {
+  if (running === undefined) return [];
+  return [{
     name: "running statistics",
     targets: [running],
     operands: [reshape(batch, running.shape)],
@@ -65,7 +65,7 @@ function updateRunning(
     define: ([running], [batch], [stay, move]) => [
       k.add(k.mul(running, stay), k.mul(batch, move)),
     ],
-  });
+  }];
 }
 
 /** A normalisation over a batch. */
@@ -146,8 +146,10 @@ export const batchNorm: BatchNormalization = operator<
       );
     }
     const see = ({ mean, variance }: Statistics) => {
-      updateRunning(runningMean, mean, momentum, 1);
-      updateRunning(runningVar, variance, momentum, n / (n - 1));
+      updateAll([
+        ...runningUpdate(runningMean, mean, momentum, 1),
+        ...runningUpdate(runningVar, variance, momentum, n / (n - 1)),
+      ]);
     };
     const setting = {
       name: "batchNorm",

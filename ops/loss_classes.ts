@@ -242,15 +242,13 @@ function computeLabelled(loss: Labelled): FusedResults {
   return { outputs: [output], extras: [labels, divisor, ...kept] };
 }
 
-/** The arriving gradient per row, divided as the loss was. */
+/** The arriving gradient, as it stands beside the rows. */
 function rowGradient(
   grad: Tensor,
-  divisor: Tensor,
   reduction: LossReduction,
   shape: Shape,
 ): Tensor {
-  if (reduction === "mean") return div(grad, divisor);
-  return reduction === "sum" ? grad : reshape(grad, oneClass(shape));
+  return reduction === "none" ? reshape(grad, oneClass(shape)) : grad;
 }
 
 /** The share of each class in the target, times its weight; 0 in rows that do not count. */
@@ -277,8 +275,10 @@ function gradientLabelled(
   const entropy = loss.name === "crossEntropy";
   const smooth = loss.smoothing !== 0;
   const dtype = computeDType(x.dtype);
-  const g = rowGradient(grad, divisor, loss.reduction, x.shape);
+  const arriving = rowGradient(grad, loss.reduction, x.shape);
+  const averaged = loss.reduction === "mean";
   if (differentiable) {
+    const g = averaged ? div(arriving, divisor) : arriving;
     const [targets, masses] = runLabelled(loss, "targets", false, [], (e) => ({
       stages: [],
       outputs: [targetOf(e, smooth), massOf(e, smooth)].map((value) => ({
@@ -291,10 +291,17 @@ function gradientLabelled(
     const expected = mul(masses, softmax(x, classAxis(x.shape)));
     return inDType(mul(g, sub(expected, targets)), x.dtype);
   }
-  const rest = entropy ? [g, logSum] : [g];
-  const [value] = runLabelled(loss, "gradient", false, rest, (e) => {
+  const rest = [
+    arriving,
+    ...averaged ? [divisor] : [],
+    ...entropy ? [logSum] : [],
+  ];
+  const what = averaged ? "gradient of the mean" : "gradient";
+  const [value] = runLabelled(loss, what, false, rest, (e) => {
     const { type } = e.x;
-    const [g, logSum] = e.rest.map((r) => k.cast(r, type));
+    const read = e.rest.map((r) => k.cast(r, type));
+    const g = averaged ? k.div(read[0], read[1]) : read[0];
+    const logSum = read[read.length - 1];
     const target = targetOf(e, smooth);
     const slope = entropy
       ? k.sub(k.mul(massOf(e, smooth), k.exp(k.sub(e.x, logSum))), target)

@@ -146,8 +146,12 @@ export const maxPoolWithIndices: PoolWithIndices = operator<
   savesOutputs: true,
   run: ([x], attrs) => maximum(x, poolGeometry(x.shape, attrs)),
   // ∂max: the gradient goes to the winner
-  gradient: ({ outputs: [, indices], shapes: [shape], grads: [grad] }) => [
-    grad === undefined ? undefined : placeAt(grad, indices, shape.slice(2)),
+  gradient: (
+    { outputs: [, indices], shapes: [shape], grads: [grad], attrs },
+  ) => [
+    grad === undefined ? undefined : placeAt(grad, indices, shape.slice(2), {
+      windows: poolGeometry(shape, attrs),
+    }),
   ],
   samples: [
     [t([1, 2, 4, 6]), 2],

@@ -13,6 +13,19 @@ import * as k from "../kernel/expr.ts";
 import { cast } from "./foundation.ts";
 import { t } from "./samples.ts";
 import { withBlocks } from "./window_kernels.ts";
+import {
+  allOf,
+  type Geometry,
+  offsetOf,
+  windowExprs,
+  windowScalars,
+} from "./windows.ts";
+
+/** Options of {@linkcode placeAt}. */
+export interface PlaceOptions {
+  /** The windows whose cells the positions are, one position per window, where they are such. */
+  windows?: Geometry;
+}
 
 /**
  * Adds values to the given positions of zero planes: the adjoint of {@linkcode pickAt}.
@@ -22,74 +35,136 @@ import { withBlocks } from "./window_kernels.ts";
  * @param spatial Extents of the planes.
  * @returns Tensor [N, C, spatial…].
  */
-export const placeAt: (x: Tensor, indices: Tensor, spatial: Shape) => Tensor =
-  operator<
-    (x: Tensor, indices: Tensor, spatial: Shape) => Tensor,
-    { spatial: Shape }
-  >({
-    name: "placeAt",
-    family: "pooling",
-    inputs: ["x", "indices"],
-    attrs: { spatial: [] },
-    bind: (x, indices, spatial) => ({
-      inputs: [x, indices],
-      attrs: { spatial },
-    }),
-    torch:
-      "torch.zeros(*x.shape[:2], math.prod(spatial), dtype=x.dtype).scatter_add(2, indices.flatten(2), x.flatten(2)).reshape(*x.shape[:2], *spatial)",
-    saves: [1],
-    run: ([x, indices], { spatial }) => {
-      const [n, c] = x.shape;
-      const plane = spatial.reduce((a, b) => a * b, 1);
-      if (x.dtype === "f16" || x.dtype === "bf16") {
-        // Halves are added in f32.
-        return cast(placeAt(cast(x, "f32"), indices, spatial), x.dtype);
-      }
-      const shape = [n, c, ...spatial];
-      const { kernels } = x.device;
-      if (kernels.placeAt !== undefined && x.size > 0) {
-        const planes = n * c;
-        const positions = x.size / planes;
-        const spec = { dtype: x.dtype, planes, size: plane, positions };
-        const done = withBlocks([x.value, indices.value], (values, places) => {
-          const result = new Tensor(Value.empty(x.device, x.dtype, shape));
-          if (kernels.placeAt!(spec, values, places, result.value)) {
-            return result;
-          }
-          result.dispose();
-          return undefined;
+export const placeAt: (
+  x: Tensor,
+  indices: Tensor,
+  spatial: Shape,
+  options?: PlaceOptions,
+) => Tensor = operator<
+  (
+    x: Tensor,
+    indices: Tensor,
+    spatial: Shape,
+    options?: PlaceOptions,
+  ) => Tensor,
+  { spatial: Shape; windows: Geometry | undefined }
+>({
+  name: "placeAt",
+  family: "pooling",
+  inputs: ["x", "indices"],
+  attrs: { spatial: [], windows: undefined },
+  bind: (x, indices, spatial, options) => ({
+    inputs: [x, indices],
+    attrs: { spatial, ...options },
+  }),
+  torch:
+    "torch.zeros(*x.shape[:2], math.prod(spatial), dtype=x.dtype).scatter_add(2, indices.flatten(2), x.flatten(2)).reshape(*x.shape[:2], *spatial)",
+  saves: [1],
+  run: ([x, indices], { spatial, windows }) => {
+    const [n, c] = x.shape;
+    const plane = spatial.reduce((a, b) => a * b, 1);
+    const ownKernel = x.device.kernels.placeAt !== undefined;
+    if (windows !== undefined && !ownKernel && x.size > 0) {
+      return gathered(x, indices, windows);
+    }
+    if (x.dtype === "f16" || x.dtype === "bf16") {
+      // Halves are added in f32.
+      return cast(placeAt(cast(x, "f32"), indices, spatial), x.dtype);
+    }
+    const shape = [n, c, ...spatial];
+    const { kernels } = x.device;
+    if (ownKernel && x.size > 0) {
+      const planes = n * c;
+      const positions = x.size / planes;
+      const spec = { dtype: x.dtype, planes, size: plane, positions };
+      const done = withBlocks([x.value, indices.value], (values, places) => {
+        const result = new Tensor(Value.empty(x.device, x.dtype, shape));
+        if (kernels.placeAt!(spec, values, places, result.value)) {
+          return result;
+        }
+        result.dispose();
+        return undefined;
+      });
+      if (done !== undefined) return done;
+    }
+    const target = filled(x, [n * c, plane]);
+    if (x.size > 0) {
+      withBlocks([x.value, indices.value], (source, index) => {
+        x.device.scatter({
+          dtype: x.dtype,
+          mode: "add",
+          outer: n * c,
+          targetSize: plane,
+          sourceSize: x.size / (n * c),
+          inner: 1,
+          target,
+          source,
+          index,
+          perElement: true,
         });
-        if (done !== undefined) return done;
-      }
-      const target = filled(x, [n * c, plane]);
-      if (x.size > 0) {
-        withBlocks([x.value, indices.value], (source, index) => {
-          x.device.scatter({
-            dtype: x.dtype,
-            mode: "add",
-            outer: n * c,
-            targetSize: plane,
-            sourceSize: x.size / (n * c),
-            inner: 1,
-            target,
-            source,
-            index,
-            perElement: true,
-          });
-        });
-      }
-      const result = target.view(shape, contiguousStrides(shape), 0);
-      target.release();
-      return new Tensor(result);
+      });
+    }
+    const result = target.view(shape, contiguousStrides(shape), 0);
+    target.release();
+    return new Tensor(result);
+  },
+  // ∂placeAt: the gradient at the positions
+  gradient: ({ inputs: [, indices], grad }) => [pickAt(grad, indices)],
+  samples: [[
+    t([1, 2, 3]),
+    t([1, 2, 3], { dtype: "i64", data: [0, 3, 3, 1, 2, 5] }),
+    [2, 3],
+  ]],
+});
+
+/** Each cell adds up the windows around it whose position it is. */
+function gathered(x: Tensor, indices: Tensor, g: Geometry): Tensor {
+  const rank = g.input.length;
+  const [n, c] = x.shape;
+  const { scalars, types } = windowScalars(g);
+  // Windows that a cell lies in, along each axis, at most.
+  const around = g.kernel.map((extent, d) =>
+    Math.ceil(((extent - 1) * g.dilation[d] + 1) / g.stride[d])
+  );
+  const [value] = runRows(x.device, {
+    name: "placeAt windows",
+    space: [n, c, ...g.input, ...around],
+    axes: around.map((_, d) => 2 + rank + d),
+    streams: [],
+    tables: [x.value, indices.value],
+    scalars: [...scalars, c],
+    scalarTypes: [...types, "i32"],
+    passes: 1,
+    build: ({ scalars: s, coord, load }) => {
+      const w = windowExprs(s, rank);
+      const cell = w.input.map((_, d) => coord(2 + d));
+      const plane = k.add(k.mul(coord(0), s[s.length - 1]), coord(1));
+      const window = cell.map((at, d) =>
+        k.sub(
+          k.div(k.add(at, w.before[d]), w.stride[d]),
+          coord(2 + rank + d),
+        )
+      );
+      const exists = allOf(
+        window.flatMap((at, d) => [k.ge(at, 0), k.lt(at, w.output[d])]),
+      );
+      const place = offsetOf([plane, ...window], [plane, ...w.output]);
+      const index = k.cast(load(1, place), "i32");
+      const own = k.and(exists, k.eq(index, offsetOf(cell, w.input)));
+      const value = load(0, place);
+      const sum = k.stage(0, value.type);
+      return {
+        stages: [{ op: "sum", value: k.select(own, value, 0) }],
+        outputs: [{
+          dtype: x.dtype,
+          per: "row",
+          value: k.roundTo(sum, x.dtype),
+        }],
+      };
     },
-    // ∂placeAt: the gradient at the positions
-    gradient: ({ inputs: [, indices], grad }) => [pickAt(grad, indices)],
-    samples: [[
-      t([1, 2, 3]),
-      t([1, 2, 3], { dtype: "i64", data: [0, 3, 3, 1, 2, 5] }),
-      [2, 3],
-    ]],
   });
+  return new Tensor(value);
+}
 
 function filled(like: Tensor, shape: Shape): Value {
   const [zeros] = runRows(like.device, {
