@@ -3,7 +3,7 @@
  * library, against the composed definition on the CPU.
  */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { getDevice, gradients, scope, type Tensor } from "../mod.ts";
 import { closeDevice, setDefaultDevice } from "../core/device.ts";
 import { type DType, hostArray, setElement } from "../core/dtype.ts";
@@ -250,6 +250,48 @@ onCuda("a case is planned once", (machine) => {
   // A variant pack for each run, and no descriptor of a graph.
   assertEquals(planned.length, 2);
 });
+
+onCuda(
+  "each call that fails is an error or leads to the definition, and leaks nothing",
+  (machine) => {
+    const c = cases.causal;
+    const expected = run(c, "bf16", "cpu");
+    // Libraries and kernels are found once per process.
+    run(c, "f32", "cuda");
+    closeDevice("cuda");
+    getDevice("cuda");
+    machine.clearCalls();
+    run(c, "bf16", "cuda");
+    const calls = machine.calls();
+    closeDevice("cuda");
+    assertEquals(machine.leaks(), []);
+    let failed = 0, errors = 0;
+    calls.forEach((name, i) => {
+      // Every call would take long; descriptors are made and set by the hundred.
+      if (
+        /^(?!cudnn)|Destroy|GetVersion/.test(name) ||
+        i % 17 > 0 && i < calls.length - 20
+      ) {
+        return;
+      }
+      failed++;
+      getDevice("cuda");
+      machine.fail({ nth: i + 1, status: 4000 });
+      const what = `call ${i}, ${name}`;
+      try {
+        assertClose(run(c, "bf16", "cuda"), expected, "bf16", what);
+      } catch (error) {
+        assertStringIncludes(`${error}`, "failed on cuda:0", what);
+        assertStringIncludes(`${error}`, "CUDNN_STATUS_INTERNAL_ERROR", what);
+        errors++;
+      }
+      assertEquals(machine.faultsLeft(), 0, what);
+      closeDevice("cuda");
+      assertEquals(machine.leaks(), [], what);
+    });
+    assert(failed > 20 && errors >= 10, `${failed} calls, ${errors} errors`);
+  },
+);
 
 for (
   const name of ["flashAttention", "scaledDotProductAttention"]

@@ -309,6 +309,46 @@ onCuda(
   },
 );
 
+onCuda(
+  "each call that fails says so, leaks nothing, and the next step is right",
+  (machine) => {
+    const c: Case = { kind: "gru", ...options["one layer"] };
+    const expected = run(c, "f32", "cpu");
+    // Libraries and kernels are found once per process.
+    run(c, "f32", "cuda");
+    closeDevice("cuda");
+    getDevice("cuda");
+    machine.clearCalls();
+    run(c, "f32", "cuda");
+    const calls = machine.calls();
+    closeDevice("cuda");
+    assertEquals(machine.leaks(), []);
+    let failed = 0;
+    calls.forEach((name, i) => {
+      if (!name.startsWith("cudnn")) return;
+      failed++;
+      getDevice("cuda");
+      machine.fail({ nth: i + 1, status: 4000 });
+      let error: unknown;
+      try {
+        run(c, "f32", "cuda");
+      } catch (thrown) {
+        error = thrown;
+      }
+      const what = `call ${i}, ${name}`;
+      assertEquals(machine.faultsLeft(), 0, what);
+      // What the library does not describe is composed; all else is an error.
+      if (name !== "cudnnSetRNNDescriptor_v8") {
+        assertStringIncludes(`${error}`, name, what);
+      }
+      assertClose(run(c, "f32", "cuda"), expected, "f32", `after ${what}`);
+      closeDevice("cuda");
+      assertEquals(machine.leaks(), [], what);
+    });
+    assert(failed > 20, `only ${failed} calls`);
+  },
+);
+
 for (
   const name of ["lstm", "gru", "rnn", "recurrentLayer", "recurrentNetwork"]
 ) {

@@ -125,21 +125,25 @@ export class RnnNetwork {
       dropout,
       RnnFlags.PADDED_IO_ENABLED,
     );
-    if (refused === 0) {
-      const status = functions.cudnnGetRNNWeightSpaceSize(
-        handle,
-        descriptor,
-        one,
-      );
-      checkRnn(cudnn, "cudnnGetRNNWeightSpaceSize", status);
-      const bytes = one[0];
-      const offsets = offsetsOf(library, descriptor, spec, bytes);
-      if (offsets !== undefined) {
-        return new RnnNetwork(descriptor, bytes, offsets);
+    let made: RnnNetwork | undefined;
+    try {
+      if (refused === 0) {
+        const status = functions.cudnnGetRNNWeightSpaceSize(
+          handle,
+          descriptor,
+          one,
+        );
+        checkRnn(cudnn, "cudnnGetRNNWeightSpaceSize", status);
+        const bytes = one[0];
+        const offsets = offsetsOf(library, descriptor, spec, bytes);
+        if (offsets !== undefined) {
+          made = new RnnNetwork(descriptor, bytes, offsets);
+        }
       }
+      return made;
+    } finally {
+      if (made === undefined) functions.cudnnDestroyRNNDescriptor(descriptor);
     }
-    functions.cudnnDestroyRNNDescriptor(descriptor);
-    return undefined;
   }
 }
 
