@@ -289,7 +289,7 @@ onCuda(
       closeDevice("cuda");
       assertEquals(machine.leaks(), [], what);
     });
-    assert(failed > 20 && errors >= 10, `${failed} calls, ${errors} errors`);
+    assert(failed > 20 && errors > 0, `${failed} calls, ${errors} errors`);
   },
 );
 
