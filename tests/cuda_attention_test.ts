@@ -276,7 +276,8 @@ onCuda(
       }
       failed++;
       getDevice("cuda");
-      machine.fail({ nth: i + 1, status: 4000 });
+      const nth = calls.slice(0, i + 1).filter((n) => n === name).length;
+      machine.fail({ function: name, nth, status: 4000 });
       const what = `call ${i}, ${name}`;
       try {
         assertClose(run(c, "bf16", "cuda"), expected, "bf16", what);

@@ -328,7 +328,8 @@ onCuda(
       if (!name.startsWith("cudnn")) return;
       failed++;
       getDevice("cuda");
-      machine.fail({ nth: i + 1, status: 4000 });
+      const nth = calls.slice(0, i + 1).filter((n) => n === name).length;
+      machine.fail({ function: name, nth, status: 4000 });
       let error: unknown;
       try {
         run(c, "f32", "cuda");
