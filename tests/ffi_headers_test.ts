@@ -173,6 +173,11 @@ function renamed(
   );
 }
 
+/** A function's name without the version of its form: `cuMemAlloc` of `cuMemAlloc_v2`. */
+function baseOf(name: string): string {
+  return name.replace(/_v\d+$/, "");
+}
+
 /** What the bindings claim and the headers deny. */
 async function mistakes(
   bindings: Bindings,
@@ -181,18 +186,28 @@ async function mistakes(
   const { headers, symbols, values } = bindings;
   const answer = await askHeaders({
     headers: ["cstddef", ...headers],
-    functions: Object.keys(symbols),
+    functions: Object.keys(symbols).flatMap((name) => [name, baseOf(name)]),
     values: Object.keys(values),
   }, includes);
   const found: string[] = [];
   for (const [name, symbol] of Object.entries(symbols)) {
     if (!("parameters" in symbol)) continue;
     const declared = answer.functions[name];
+    // Forms of a function that other versions of the headers have.
+    const older = "optional" in symbol && symbol.optional === true;
     if (declared === undefined) {
-      found.push(`${name} is not declared`);
+      const known = older && answer.functions[baseOf(name)] !== undefined;
+      if (!known) found.push(`${name} is not declared`);
       continue;
     }
     const linked = symbol.name ?? name;
+    // The header's own form is another entry; this is the one before it.
+    if (
+      declared.linked !== name && declared.linked in symbols &&
+      baseOf(declared.linked) === linked
+    ) {
+      continue;
+    }
     if (declared.linked !== linked) {
       found.push(`${name} is linked as ${declared.linked}, not ${linked}`);
     }
