@@ -95,12 +95,22 @@ function runUpdate(u: Update, queue: LaunchQueue | undefined): void {
     // It may read the targets: computed first, it sees the old bytes.
     if (shared && (operand.expression?.leaves ?? 0) > 0) materialize(operand);
   }
-  const into = new Array<Value>(count);
+  const into: Value[] = [];
   let inPlace = true;
-  for (let i = 0; i < count; i++) {
-    const old = streams[i] = targets[i].value;
-    into[i] = exclusive(old) ? old : elsewhere(u, old);
-    if (into[i] !== old) inPlace = false;
+  const giveUp = () => {
+    into.forEach((value, i) => {
+      if (value !== streams[i]) value.release();
+    });
+  };
+  try {
+    for (let i = 0; i < count; i++) {
+      const old = streams[i] = targets[i].value;
+      into.push(exclusive(old) ? old : elsewhere(u, old));
+      if (into[i] !== old) inPlace = false;
+    }
+  } catch (error) {
+    giveUp();
+    throw error;
   }
   let name = kernelNames.get(u.name);
   if (name === undefined) kernelNames.set(u.name, name = `update ${u.name}`);
@@ -118,7 +128,12 @@ function runUpdate(u: Update, queue: LaunchQueue | undefined): void {
     build: (builder) => updateOutputs(u, type, builder),
   };
   // What moves to new memory frees the old: its launch cannot wait.
-  runRows(streams[0].device, kernel, inPlace ? queue : undefined);
+  try {
+    runRows(streams[0].device, kernel, inPlace ? queue : undefined);
+  } catch (error) {
+    giveUp();
+    throw error;
+  }
   for (let i = 0; i < count; i++) {
     if (into[i] === streams[i]) continue;
     into[i].madeBy = streams[i].madeBy;

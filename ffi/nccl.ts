@@ -264,11 +264,6 @@ export interface Seat {
   readonly id: Uint8Array<ArrayBuffer>;
 }
 
-/** Whether `initRank` returns before all ranks are there. */
-export function joinsInBackground(): boolean {
-  return nccl().symbols.ncclCommInitRankConfig !== null;
-}
-
 /**
  * Joins other processes with the current GPU. Versions from 2.14 on return at
  * once: `asyncError` is `InProgress` until all ranks are there. Older ones wait.

@@ -7,7 +7,7 @@ import { scope } from "../core/scope.ts";
 import * as dist from "../dist/mod.ts";
 import { seat } from "../dist/seat.ts";
 import { crossEntropy, type Tensor } from "../mod.ts";
-import { cudaHost } from "./cuda_host/mod.ts";
+import { type CudaHost, cudaHost } from "./cuda_host/mod.ts";
 import { tensorOf } from "./dist_cases.ts";
 import {
   classifier,
@@ -91,6 +91,19 @@ function train(group: dist.ProcessGroup): number[] {
   return weightsOf(model);
 }
 
+/** A communicator that does not come to its end, and connections that are not made. */
+function stalled(group: dist.ProcessGroup, host: CudaHost): void {
+  const x = tensorOf([1, 2], "f32", device);
+  host.hang("ncclGroupEnd");
+  try {
+    group.allReduce(x);
+  } catch (error) {
+    say((error as Error).message);
+  }
+  x.dispose();
+  host.release();
+}
+
 async function main(): Promise<void> {
   const host = await cudaHost();
   if (host.absent !== undefined) throw new Error(host.absent);
@@ -107,12 +120,15 @@ async function main(): Promise<void> {
   {
     using group = await dist.init({
       device,
-      timeout: mode === "gone" ? 500 : 60_000,
+      timeout: ["gone", "stalled", "unfinished"].includes(mode) ? 500 : 60_000,
       joinTimeout: 20_000,
     });
     assertEquals([group.rank, group.worldSize], [rank, worldSize]);
     if (mode === "all") await everyCollective(group);
     if (mode === "train") say(JSON.stringify(train(group)));
+    if (mode === "stalled") stalled(group, host);
+    // What another rank does not finish is given up when the time is over.
+    if (mode === "unfinished") host.hang("ncclCommFinalize");
     if (mode === "gone") {
       if (rank === 1) {
         say("going");
@@ -127,7 +143,7 @@ async function main(): Promise<void> {
   closeDevice(device);
   assertEquals(host.violations(), []);
   assertEquals(host.leaks(), []);
-  if (mode === "all") say("done");
+  if (mode === "all" || mode === "unfinished") say("done");
 }
 
 await main().catch((error) => {

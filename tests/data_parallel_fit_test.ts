@@ -21,7 +21,7 @@ import type { FitOptions } from "../train/fit_options.ts";
 import { accuracy } from "../train/metrics.ts";
 import { BadLossError } from "../train/nan_guard.ts";
 import { readMetrics } from "../train/run_log.ts";
-import { decaf, inFolder, writeDigits } from "./cli_helpers.ts";
+import { decaf, decafCommand, inFolder, writeDigits } from "./cli_helpers.ts";
 
 /** Points in the plane: class 1 above the line y = x. */
 function points(count: number, bad = -1) {
@@ -187,4 +187,29 @@ Deno.test("cli: train --devices learns what one device learns, and resumes on ot
     assertEquals(none.code, 1);
     assertMatch(none.stderr, /Cannot use device "tpu"/);
   });
+});
+
+Deno.test({
+  name: "cli: Ctrl-C ends a training on several devices with a checkpoint",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    await inFolder(async (folder) => {
+      await writeDigits(`${folder}/digits`, { size: 16 });
+      const child = decafCommand([
+        ...["train", "mnist", `${folder}/digits`, "--model", "lenet"],
+        ...["--batch-size", "24", "--run", `${folder}/run`, "--no-curve"],
+        ...["--epochs", "5000", "--devices", "cpu,cpu"],
+      ]).spawn();
+      const ended = child.output();
+      const started = `${folder}/run/checkpoint.safetensors`;
+      while (!await Deno.stat(started).then(() => true, () => false)) {
+        await new Promise((done) => setTimeout(done, 50));
+      }
+      child.kill("SIGINT");
+      const { code, stdout } = await ended;
+      const said = new TextDecoder().decode(stdout);
+      assertEquals(code, 130, said);
+      assertMatch(said, /Stopped after step [\d,]+; the checkpoint is saved/);
+    });
+  },
 });

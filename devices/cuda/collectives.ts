@@ -75,6 +75,8 @@ class NcclFlight implements Flight {
       const { gpu } = this.#members[i];
       if (gpu.gone) return;
       gpu.activate();
+      // Blocks that are given back from now on are busy until this wait is over.
+      gpu.called("wait for collectives");
       checkCuda(
         cudart().cudaStreamWaitEvent(gpu.stream, event, 0),
         "cudaStreamWaitEvent",

@@ -191,9 +191,16 @@ export class Gpu implements CudaContext {
     if (this.#closed) {
       throw new TypeError(`Cannot use ${this.name} after it was closed`);
     }
-    check(cudart().cudaSetDevice(this.ordinal), "cudaSetDevice", this.name);
+    // From here on this device is to blame, also for what the call itself answers.
     current = this;
     failures.device = this.name;
+    const status = cudart().cudaSetDevice(this.ordinal);
+    if (status === 0) return;
+    try {
+      check(status, "cudaSetDevice", this.name);
+    } finally {
+      current = undefined;
+    }
   }
 
   /** To be called before each library call. */
@@ -423,10 +430,15 @@ export class Gpu implements CudaContext {
   /** Destroys streams, events, modules and memory. */
   close(): void {
     if (this.#closed) return;
-    if (!this.faults.lost) {
-      this.activate();
-      cudart().cudaStreamSynchronize(this.stream ?? 0n);
-      this.blocks?.close();
+    try {
+      if (!this.faults.lost) {
+        this.activate();
+        cudart().cudaStreamSynchronize(this.stream ?? 0n);
+        this.blocks?.close();
+      }
+    } catch (error) {
+      // That the device was lost may show only now.
+      if (!this.faults.lost) throw error;
     }
     for (const dispose of this.#closing.splice(0).reverse()) dispose();
     this.#closed = true;
