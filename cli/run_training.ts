@@ -106,6 +106,7 @@ export async function runTraining(plan: TrainingPlan): Promise<number> {
     checkpoint: runFiles(folder).checkpoint,
     checkpointEvery: values.checkpointEvery,
     graph: values.graph,
+    precision: values.precision,
     resume: plan.resume && await exists(runFiles(folder).checkpoint, "isFile"),
     signal: stop.signal,
     callbacks: [

@@ -6,7 +6,8 @@
  */
 
 import { GradientError, shapeText } from "./errors.ts";
-import { isFloat } from "./dtype.ts";
+import { withCastState } from "./cast_state.ts";
+import { type DType, isFloat } from "./dtype.ts";
 import { materialize } from "./fuse.ts";
 import { persist, Scope } from "./scope.ts";
 import { sameShape } from "./shape.ts";
@@ -38,6 +39,8 @@ export interface Arithmetic {
   sum(x: Tensor): Tensor;
   /** Ones like the tensor. */
   onesLike(x: Tensor): Tensor;
+  /** The tensor in another dtype. */
+  cast(x: Tensor, dtype: DType): Tensor;
 }
 
 let arithmetic: Arithmetic | undefined;
@@ -335,14 +338,16 @@ function propagate(root: Tensor, options: BackwardOptions, sink: Sink): void {
   const outer = activeWalk;
   const walk = activeWalk = new Walk(sink);
   try {
-    withGrad(createGraph, () => {
-      using own = new Scope();
-      const first = handle(seed ?? arithmetic!.onesLike(root));
-      if (root.node === undefined) walk.leaf(leafOf(root), first);
-      else walkTape(root.node, root.outputIndex, first, walk, retainGraph);
-      walk.finish();
-      own.keep(walk.results);
-    });
+    // Formulas compute in the types that the forward pass has chosen.
+    withCastState(undefined, () =>
+      withGrad(createGraph, () => {
+        using own = new Scope();
+        const first = handle(seed ?? arithmetic!.onesLike(root));
+        if (root.node === undefined) walk.leaf(leafOf(root), first);
+        else walkTape(root.node, root.outputIndex, first, walk, retainGraph);
+        walk.finish();
+        own.keep(walk.results);
+      }));
   } finally {
     activeWalk = outer;
   }

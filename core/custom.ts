@@ -17,6 +17,7 @@ import {
   type Saved,
   withGrad,
 } from "./autograd.ts";
+import { castState, withCastState } from "./cast_state.ts";
 import { GradientError, shapeText } from "./errors.ts";
 import { defaultGenerator, type RandomState } from "./random.ts";
 import { Scope } from "./scope.ts";
@@ -142,6 +143,7 @@ export function recompute<Result extends Tensor | Tensor[]>(
 ): Result {
   if (!gradEnabled()) return body(...inputs);
   const random = defaultGenerator().state();
+  const casting = castState();
   const result = unrecorded(() => body(...inputs));
   const outputs: Tensor[] = Array.isArray(result) ? result : [result];
   const saved: Saved[] = inputs.map(save);
@@ -157,7 +159,7 @@ export function recompute<Result extends Tensor | Tensor[]>(
     const since = nextSequence();
     const total = withRandomState(random, () =>
       withGrad(true, () => {
-        const results = body(...again);
+        const results = withCastState(casting, () => body(...again));
         const list: Tensor[] = Array.isArray(results) ? results : [results];
         return weightedSum(list, grads);
       }));

@@ -49,4 +49,10 @@ export {
   recompute,
 } from "./custom.ts";
 export { Profile, type ProfileEvent, Profiler } from "./profiler.ts";
+export {
+  autocast,
+  type AutocastRule,
+  autocastRules,
+  type AutocastType,
+} from "./autocast.ts";
 export { assign } from "./update.ts";

@@ -21,7 +21,7 @@ import {
   requireKinds,
   type Unary,
 } from "./engine.ts";
-import { fill, sum } from "./foundation.ts";
+import { cast, fill, sum } from "./foundation.ts";
 import { t } from "./samples.ts";
 
 export type { Binary, Operand, Unary } from "./engine.ts";
@@ -356,4 +356,5 @@ provideArithmetic({
   mul,
   sum,
   onesLike: (x) => fill(x.shape, 1, x.dtype, x.device),
+  cast,
 });

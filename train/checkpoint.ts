@@ -19,6 +19,7 @@ import type { AverageState, OptimizerState } from "../optim/mod.ts";
 import { toRecord, toTensor } from "./arrays.ts";
 import { writeFileAtomic } from "./atomic_file.ts";
 import type { Numbers } from "./fit_options.ts";
+import type { GradScalerState } from "./grad_scaler.ts";
 
 /** The part of a training's state that is no tensor. */
 export interface Progress {
@@ -30,6 +31,8 @@ export interface Progress {
   readonly loader: LoaderState;
   /** State of the default random generator. */
   readonly random: RandomState;
+  /** State of the loss scaling of a training in f16. */
+  readonly scaler?: GradScalerState;
   /** What metrics have seen of the current epoch, and what callbacks remember. */
   readonly memory: Readonly<Record<string, unknown>>;
   /** Metrics over the last finished epoch. */
@@ -79,9 +82,9 @@ export async function saveCheckpoint(
   ];
   const metadata = {
     format,
-    optimizer: JSON.stringify(optimizer),
-    ...(average && { average: JSON.stringify(average.updates) }),
-    progress: JSON.stringify(progress),
+    optimizer: exactJson(optimizer),
+    ...(average && { average: exactJson(average.updates) }),
+    progress: exactJson(progress),
   };
   await writeFileAtomic(path, safetensorsChunks(records, metadata));
 }
@@ -191,13 +194,28 @@ async function readFile(
   return decodeSafetensors(bytes, path);
 }
 
+/** JSON in which NaN, infinities and −0 are kept, as `{ "$number": "NaN" }`. */
+function exactJson(value: unknown): string {
+  return JSON.stringify(value, (_, x) => {
+    if (typeof x !== "number") return x;
+    if (Number.isFinite(x) && !Object.is(x, -0)) return x;
+    return { $number: Object.is(x, -0) ? "-0" : String(x) };
+  });
+}
+
+/** Reads back what {@linkcode exactJson} writes. */
+function exactNumber(_: string, x: unknown): unknown {
+  const text = (x as { $number?: unknown } | null)?.$number;
+  return typeof text === "string" ? Number(text) : x;
+}
+
 function json<T>(
   path: string,
   metadata: Readonly<Record<string, string>>,
   key: string,
 ): T {
   try {
-    return JSON.parse(metadata[key]) as T;
+    return JSON.parse(metadata[key], exactNumber) as T;
   } catch (error) {
     throw new SyntaxError(
       `${path} is damaged: its metadata "${key}" is no JSON`,

@@ -13,6 +13,7 @@ import { deviceOf, toTensor } from "./arrays.ts";
 import type { Loss } from "./fit_options.ts";
 import { meanLoss, type Metric } from "./metrics.ts";
 import type { Model } from "./model.ts";
+import { inPrecision, type Precision } from "./precision.ts";
 import { turn } from "./turn.ts";
 
 /** How to evaluate. */
@@ -25,6 +26,8 @@ export interface EvaluateOptions {
   readonly metrics?: readonly Metric[];
   /** Device by name; the model's when omitted. */
   readonly device?: string;
+  /** In what to compute; f32 by default. */
+  readonly precision?: Precision;
   /** Called after each batch with the examples done. */
   readonly progress?: (examples: number) => void;
 }
@@ -51,8 +54,11 @@ export async function evaluate(
     noGrad(() => {
       using _batch = new Scope();
       const targets = toTensor(batch.targets, device);
-      const output = model.forward(toTensor(batch.inputs, device));
-      const loss = (options.loss ?? crossEntropy)(output, targets).item();
+      const { output, loss } = inPrecision(options.precision ?? "f32", () => {
+        const output = model.forward(toTensor(batch.inputs, device));
+        const loss = (options.loss ?? crossEntropy)(output, targets).item();
+        return { output, loss };
+      });
       for (const metric of metrics) metric.update(output, targets, loss);
     });
     examples += batch.inputs.shape[0];

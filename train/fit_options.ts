@@ -8,6 +8,7 @@ import type { Tensor } from "../core/tensor.ts";
 import type { Batch, Dataset } from "../data/dataset.ts";
 import type { Optimizer, ParameterAverage } from "../optim/mod.ts";
 import type { Metric } from "./metrics.ts";
+import type { Precision } from "./precision.ts";
 
 /** A part to learn from, and one to test on. */
 export interface Split {
@@ -135,6 +136,13 @@ export interface FitOptions {
   readonly resume?: boolean;
   /** Whether steps run as a captured graph, which saves the host's part of them; CUDA devices only, false by default. */
   readonly graph?: boolean;
+  /**
+   * In what the forward and backward pass compute: `f32` by default, `tf32`
+   * (products of f32 in TF32, where the device has it), or mixed with `bf16` or
+   * `f16` by autocast. Parameters and optimizer state are f32 in any; with `f16`
+   * the loss is scaled by a {@linkcode GradScaler}.
+   */
+  readonly precision?: Precision;
   /** Ends the training after the current step, with a checkpoint. */
   readonly signal?: AbortSignal;
   /** Takes the steps on several devices: `dist.dataParallel(model, optimizer, devices)`. */

@@ -52,6 +52,12 @@ export {
   perplexity,
   topK,
 } from "./metrics.ts";
+export {
+  GradScaler,
+  type GradScalerOptions,
+  type GradScalerState,
+} from "./grad_scaler.ts";
+export { type Precision, precisions } from "./precision.ts";
 export type { Model } from "./model.ts";
 export { BadLossError } from "./nan_guard.ts";
 export {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { backward, noGrad } from "../core/autograd.ts";
+import { noGrad } from "../core/autograd.ts";
 import { getDevice } from "../core/device.ts";
 import { defaultGenerator, type RandomState } from "../core/random.ts";
 import { Scope } from "../core/scope.ts";
@@ -26,6 +26,7 @@ import type {
 import { GraphStep, type StepResult } from "./graph_step.ts";
 import { meanLoss, type Metric } from "./metrics.ts";
 import type { Model } from "./model.ts";
+import { TrainingPrecision } from "./precision.ts";
 import { refuseBadLoss, refuseBadParameters } from "./nan_guard.ts";
 
 /** Something with a name that remembers. */
@@ -64,6 +65,7 @@ export class Training implements Disposable {
   /** Name of the device that steps run on. */
   readonly device: string;
   readonly #graph: GraphStep | undefined;
+  readonly #precision: TrainingPrecision;
   /** Optimizer steps taken. */
   step = 0;
   /** Whether a callback has ended the training. */
@@ -101,6 +103,17 @@ export class Training implements Disposable {
         "Cannot train on several devices with steps captured as a graph: a graph belongs to one device; choose one of both",
       );
     }
+    const { precision = "f32" } = options;
+    if (precision === "f16" && (options.graph || options.parallel)) {
+      throw new TypeError(
+        `Cannot train in f16 ${
+          options.graph
+            ? "with steps captured as a graph"
+            : "on several devices"
+        }: whether a step is taken depends on its gradients; choose bf16`,
+      );
+    }
+    this.#precision = new TrainingPrecision(precision, this.device);
     this.#graph = options.graph ? this.#graphStep() : undefined;
   }
 
@@ -143,6 +156,7 @@ export class Training implements Disposable {
         stopped: this.stopped,
         loader: this.loader.state(),
         random: defaultGenerator().state(),
+        scaler: this.#precision.state(),
         memory: Object.fromEntries(
           this.#memories.map((m) => [m.name, m.state()]),
         ),
@@ -173,6 +187,7 @@ export class Training implements Disposable {
     this.test = progress.test;
     this.loader.restore(progress.loader);
     defaultGenerator().restore(progress.random);
+    this.#precision.restore(progress.scaler);
     for (const memory of this.#memories) {
       if (memory.name in progress.memory) {
         memory.restore(progress.memory[memory.name]);
@@ -205,9 +220,14 @@ export class Training implements Disposable {
     if (captured !== undefined && !Number.isFinite(value)) {
       const inputs = toTensor(batch.inputs, this.device);
       const { step, model } = this;
-      refuseBadLoss({ loss: value, step, model, inputs, output });
+      this.#precision.run(() =>
+        refuseBadLoss({ loss: value, step, model, inputs, output })
+      );
     }
-    for (const metric of this.metrics) metric.update(output, targets, value);
+    // An overflow that was passed over says nothing of the model.
+    if (Number.isFinite(value)) {
+      for (const metric of this.metrics) metric.update(output, targets, value);
+    }
     this.step++;
     return value;
   }
@@ -221,18 +241,23 @@ export class Training implements Disposable {
     const random: RandomState = defaultGenerator().state();
     const { output, loss } = this.#forward(inputs, targets);
     const value = loss.item();
-    if (!Number.isFinite(value)) {
+    if (Number.isFinite(value)) this.#learn(loss);
+    else if (!this.#precision.forgives()) {
       defaultGenerator().restore(random);
-      refuseBadLoss({ loss: value, step: this.step, model, inputs, output });
+      const { step } = this;
+      this.#precision.run(() =>
+        refuseBadLoss({ loss: value, step, model, inputs, output })
+      );
     }
-    this.#learn(loss);
     return { output, targets, value };
   }
 
   /** One step on several devices; returns its loss. */
   #parallelStep(parallel: Parallel, batch: Batch): number {
     const { model, step, options } = this;
-    const parts = parallel.backward(batch, options.loss ?? crossEntropy);
+    const parts = this.#precision.run(() =>
+      parallel.backward(batch, options.loss ?? crossEntropy)
+    );
     parallel.finish();
     const losses = parts.map((part) => part.loss.item());
     const value = parts.reduce(
@@ -258,17 +283,16 @@ export class Training implements Disposable {
   }
 
   #forward(inputs: Tensor, targets: Tensor): StepResult {
-    const output = this.model.forward(inputs);
-    const loss = (this.options.loss ?? crossEntropy)(output, targets);
-    return { output, loss };
+    return this.#precision.run(() => {
+      const output = this.model.forward(inputs);
+      const loss = (this.options.loss ?? crossEntropy)(output, targets);
+      return { output, loss };
+    });
   }
 
   #learn(loss: Tensor): void {
     const { optimizer, average } = this.options;
-    optimizer.zeroGrad();
-    backward(loss);
-    optimizer.step();
-    average?.update();
+    if (this.#precision.learn(loss, optimizer)) average?.update();
   }
 
   #graphStep(): GraphStep {
@@ -290,6 +314,7 @@ export class Training implements Disposable {
   /** Frees what only the training needs. */
   [Symbol.dispose](): void {
     this.#graph?.[Symbol.dispose]();
+    this.#precision[Symbol.dispose]();
   }
 
   /** Ends an epoch: tests, and starts the metrics afresh. */
@@ -305,6 +330,7 @@ export class Training implements Disposable {
           loss,
           metrics: this.options.metrics,
           device: this.device,
+          precision: this.options.precision,
           progress: (examples) => {
             for (const c of callbacks) c.test?.(examples, test.length);
           },

@@ -13,6 +13,7 @@ import {
   type Optimizer,
 } from "../../optim/mod.ts";
 import { makePolicy, type ScheduleName, schedules } from "../schedule.ts";
+import { type Precision, precisions } from "../precision.ts";
 import {
   type ChoiceSetting,
   numberSetting,
@@ -82,6 +83,13 @@ export const commonSettings = {
     range: countOrZero,
     unit: "threads",
   }),
+  precision: {
+    kind: "choice",
+    default: "f32",
+    choices: [...precisions],
+    help:
+      "in what steps compute: tf32 rounds products where the GPU can, bf16 and f16 are mixed (parameters stay f32)",
+  } as ChoiceSetting<Precision>,
   graph: switchSetting(
     "runs steps as a CUDA graph, which saves the host's part of them",
   ),

@@ -1,0 +1,37 @@
+/**
+ * Whether autocast is on: differentiation turns it off while it walks, and
+ * recomputation turns it on again as it was.
+ *
+ * @module
+ */
+
+import type { Tensor } from "./tensor.ts";
+
+/** Autocast that is on. */
+export interface CastState {
+  /** Type of the operators that gain by it. */
+  readonly dtype: "f16" | "bf16";
+  /** Parameters in that type, by the parameter. */
+  readonly casts: Map<Tensor, Tensor>;
+}
+
+let current: CastState | undefined;
+
+/** The autocast that is on, if one is. */
+export function castState(): CastState | undefined {
+  return current;
+}
+
+/** Runs a body under another autocast, or under none. */
+export function withCastState<T>(
+  state: CastState | undefined,
+  body: () => T,
+): T {
+  const outer = current;
+  current = state;
+  try {
+    return body();
+  } finally {
+    current = outer;
+  }
+}

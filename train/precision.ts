@@ -1,0 +1,107 @@
+/**
+ * The precision of a training: what its forward pass runs in, and how its
+ * gradients are scaled.
+ *
+ * @module
+ */
+
+import { autocast } from "../core/autocast.ts";
+import { backward } from "../core/autograd.ts";
+import { getDevice } from "../core/device.ts";
+import type { Tensor } from "../core/tensor.ts";
+import type { Optimizer } from "../optim/mod.ts";
+import { GradScaler, type GradScalerState } from "./grad_scaler.ts";
+
+/** In what a training computes; parameters and optimizer state are f32 in any. */
+export const precisions = ["f32", "tf32", "bf16", "f16"] as const;
+
+/** In what a training computes: f32; f32 with products in TF32 where the device has it; or mixed with bf16 or f16. */
+export type Precision = typeof precisions[number];
+
+/** Runs a forward pass in a precision; f32 and TF32 are as the device is set. */
+export function inPrecision<T>(precision: Precision, body: () => T): T {
+  return precision === "bf16" || precision === "f16"
+    ? autocast(precision, body)
+    : body();
+}
+
+/** Below this scale, what overflows is not the scaled gradients: the training has diverged. */
+const leastScale = 2 ** -10;
+
+/** Runs the parts of a training step in a precision. */
+export class TrainingPrecision implements Disposable {
+  /** Scales losses in f16. */
+  readonly scaler: GradScaler | undefined;
+  readonly #undo: () => void;
+
+  /**
+   * Prepares a device.
+   *
+   * @param precision In what to compute.
+   * @param device Name of the device.
+   * @throws {RangeError} for a precision that there is none.
+   */
+  constructor(readonly precision: Precision, device: string) {
+    if (!precisions.includes(precision)) {
+      throw new RangeError(
+        `Cannot train in precision ${precision}: there is ${
+          precisions.join(", ")
+        }`,
+      );
+    }
+    if (precision === "f16") this.scaler = new GradScaler();
+    this.#undo = precision === "tf32" ? useTf32(device) : () => {};
+  }
+
+  /** Runs a forward pass. */
+  run<T>(body: () => T): T {
+    return inPrecision(this.precision, body);
+  }
+
+  /** The backward pass and the update; answers whether the parameters have changed. */
+  learn(loss: Tensor, optimizer: Optimizer): boolean {
+    optimizer.zeroGrad();
+    if (this.scaler !== undefined) {
+      backward(this.scaler.scale(loss));
+      return this.scaler.step(optimizer);
+    }
+    backward(loss);
+    optimizer.step();
+    return true;
+  }
+
+  /** Whether a loss that is no number may be passed over, because f16 has overflowed; the scale then falls. */
+  forgives(): boolean {
+    if (this.scaler === undefined || this.scaler.factor < leastScale) {
+      return false;
+    }
+    this.scaler.update(false);
+    return true;
+  }
+
+  /** What a checkpoint keeps. */
+  state(): GradScalerState | undefined {
+    return this.scaler?.state();
+  }
+
+  /** Goes on from what a checkpoint kept. */
+  restore(state: GradScalerState | undefined): void {
+    if (state !== undefined) this.scaler?.restore(state);
+  }
+
+  /** Leaves the device as it was. */
+  [Symbol.dispose](): void {
+    this.#undo();
+  }
+}
+
+/** Lets products of the device round to TF32, where it can; returns what undoes it. */
+function useTf32(device: string): () => void {
+  const { options } = getDevice(device);
+  if (options === undefined) return () => {};
+  const before = options.tf32;
+  options.tf32 = true;
+  return () => {
+    options.tf32 = before;
+  };
+}
