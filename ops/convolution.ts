@@ -6,12 +6,13 @@
  */
 
 import { countOrList, counts, either, oneOf } from "../core/attributes.ts";
+import type { DType } from "../core/dtype.ts";
 import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
 import { type Shape, sizeOf } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import { add } from "./arithmetic.ts";
-import { reshape, sum } from "./foundation.ts";
+import { cast, reshape, sum } from "./foundation.ts";
 import { batchMatmul } from "./matmul.ts";
 import { t } from "./samples.ts";
 import { overWindows } from "./window_kernels.ts";
@@ -98,6 +99,13 @@ function sameFloat(what: string, ...tensors: (Tensor | undefined)[]): void {
   }
 }
 
+/** Whether a dtype has 16 bits: where a device has no kernels for it, f32 computes, and the result is rounded once. */
+function isHalf(dtype: DType): boolean {
+  return dtype === "f16" || dtype === "bf16";
+}
+
+const wide = (x: Tensor) => cast(x, "f32");
+
 const product = (shape: Shape) => shape.reduce((a, b) => a * b, 1);
 
 /** Columns of x as [N, groups, channels per group · taps, windows]. */
@@ -168,6 +176,11 @@ export const conv: (
       if (done !== undefined) return done;
       const bare = b === undefined ? undefined : ask();
       if (bare !== undefined) return add(bare, along(b!));
+    }
+    if (isHalf(x.dtype)) {
+      const bias = b === undefined ? undefined : wide(b);
+      const single = conv(wide(x), wide(w), bias, { groups, ...options });
+      return cast(single, x.dtype);
     }
     const columns = groupedColumns(x, g, groups);
     const filters = reshape(w, [
@@ -256,6 +269,10 @@ export const convInputGrad: (
       );
       if (done !== undefined) return done;
     }
+    if (isHalf(g.dtype)) {
+      const attrs = { groups, ...options };
+      return cast(convInputGrad(wide(g), wide(w), spatial, attrs), g.dtype);
+    }
     const taps = product(geo.kernel), windows = product(geo.output);
     const filters = reshape(w, [1, groups, m / groups, (c / groups) * taps]);
     const grads = reshape(g, [n, groups, m / groups, windows]);
@@ -329,6 +346,10 @@ export const convWeightGrad: (
         (spec, [xs, gs], dw) => kernels.convWeightGrad!(spec, xs, gs, dw),
       );
       if (done !== undefined) return done;
+    }
+    if (isHalf(x.dtype)) {
+      const attrs = { groups, ...options };
+      return cast(convWeightGrad(wide(x), wide(g), extents, attrs), x.dtype);
     }
     const grads = reshape(g, [n, groups, m / groups, product(geo.output)]);
     const columns = groupedColumns(x, geo, groups);

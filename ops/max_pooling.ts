@@ -10,6 +10,7 @@ import { Tensor } from "../core/tensor.ts";
 import { Value } from "../core/value.ts";
 import * as k from "../kernel/expr.ts";
 import type { Expr } from "../kernel/expr.ts";
+import { cast } from "./foundation.ts";
 import { t } from "./samples.ts";
 import {
   type Geometry,
@@ -56,6 +57,11 @@ export function maximum(x: Tensor, g: Geometry): [Tensor, Tensor] {
     );
     if (y !== undefined) return [y, new Tensor(indices)];
     indices.release();
+    if (x.dtype === "f16" || x.dtype === "bf16") {
+      // Of the same numbers in f32, for which there is a kernel, the largest are the same.
+      const [largest, places] = maximum(cast(x, "f32"), g);
+      return [cast(largest, x.dtype), places];
+    }
   }
   const { scalars, types } = windowScalars(g);
   const [y, indices] = runRows(x.device, {

@@ -41,7 +41,8 @@ const defaults = {
 };
 
 function checked(options: GradScalerOptions): Required<GradScalerOptions> {
-  const all = { ...defaults, ...options };
+  const given = Object.entries(options).filter(([, x]) => x !== undefined);
+  const all = { ...defaults, ...Object.fromEntries(given) };
   const fits = {
     initScale: all.initScale > 0 && all.initScale < Infinity,
     growthFactor: all.growthFactor > 1 && all.growthFactor < Infinity,
