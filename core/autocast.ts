@@ -44,7 +44,6 @@ const widest = [
   ...["concat", "stack", "addcdiv", "addcmul", "atan2", "bilinear", "dot"],
   ...["gridSample", "scatter", "scatterAdd", "scatterReduce"],
   ...["indexAdd", "indexCopy", "padSequence", "localResponseNorm"],
-  ...["batchNorm", "instanceNorm"],
 ];
 
 /**

@@ -19,7 +19,7 @@ import {
   requireShape,
 } from "./normalization_checks.ts";
 import { normalizeRows, type Statistics } from "./normalization_kernels.ts";
-import { requireFloat, rowSize } from "./reduce_rows.ts";
+import { inDType, requireFloat, rowSize } from "./reduce_rows.ts";
 import { t } from "./samples.ts";
 
 /** Options of {@linkcode batchNorm}. */
@@ -127,7 +127,7 @@ export const batchNorm: BatchNormalization = operator<
           "Cannot take the batch normalisation without running statistics outside of training: give runningMean and runningVar, or { training: true }",
         );
       }
-      return withStatistics.apply([
+      const y = withStatistics.apply([
         x,
         perChannel(x, runningMean),
         perChannel(x, runningVar),
@@ -135,6 +135,8 @@ export const batchNorm: BatchNormalization = operator<
         b ?? 0,
         eps,
       ]);
+      // Statistics and parameters may be wider than x, as under autocast.
+      return inDType(y, x.dtype);
     }
     const axes = x.shape.map((_, d) => d).filter((d) => d !== 1);
     const n = rowSize(x.shape, axes);

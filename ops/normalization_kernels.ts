@@ -252,7 +252,7 @@ function composedGradient(
   const along = mean(mul(g, normal), n.axes, kept);
   // ∂x: scale·(g·w − mean(g·w) − x̂·mean(g·w·x̂));  ∂w: Σ g·x̂;  ∂b: Σ g
   return [
-    mul(scale, sub(off, mul(normal, along))),
+    inDType(mul(scale, sub(off, mul(normal, along))), x.dtype),
     weight && inDType(sumTo(mul(grad, normal), weight.shape), weight.dtype),
     bias && inDType(sumTo(grad, bias.shape), bias.dtype),
   ];

@@ -4,6 +4,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   autocast,
   autocastRules,
+  batchNorm,
   concat,
   conv,
   crossEntropy,
@@ -260,6 +261,48 @@ Deno.test("autocast converts a parameter once, leaves f64 alone, ends at f32 and
       RangeError,
       "Cannot compute in mixed precision with half: there is bf16, f16",
     );
+  });
+});
+
+Deno.test("batch normalisation under autocast takes 16 bits with f32 statistics, and gives 16 bits", () => {
+  scope(() => {
+    for (const training of [true, false]) {
+      const x = numbers([4, 3, 2, 2], 0.5).cast("bf16").detach();
+      const w = numbers([3], 1), b = numbers([3], 2);
+      for (const leaf of [x, w, b]) leaf.requiresGrad = true;
+      const mean = numbers([3], 3), variance = ones([3]);
+      const y = autocast(
+        "bf16",
+        () => batchNorm(x, mean, variance, w, b, { training }),
+      );
+      const exact = batchNorm(
+        x.cast("f32"),
+        numbers([3], 3),
+        ones([3]),
+        w,
+        b,
+        { training },
+      );
+      assertEquals(y.dtype, "bf16");
+      assertNear(
+        y.data() as Float32Array,
+        [...exact.data() as Float32Array],
+        1e-2,
+        "result",
+      );
+      const weights = numbers([4, 3, 2, 2], 7).add(0.7);
+      const found = gradients(sum(y.cast("f32").mul(weights)), [x, w, b]);
+      const wanted = gradients(sum(exact.mul(weights)), [x, w, b]);
+      assertEquals(found.map((g) => g!.dtype), ["bf16", "f32", "f32"]);
+      found.forEach((g, i) =>
+        assertNear(
+          g!.data() as Float32Array,
+          [...wanted[i]!.data() as Float32Array],
+          3e-2,
+          `gradient ${i}`,
+        )
+      );
+    }
   });
 });
 
