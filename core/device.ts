@@ -305,6 +305,22 @@ export interface DeviceKernels {
   convWeightGrad?(spec: WindowSpec, x: Block, dy: Block, dw: Block): boolean;
   /** Largest value of each window, with its flat position in the plane (i64). */
   maxPool?(spec: WindowSpec, x: Block, y: Block, indices: Block): boolean;
+  /** Largest value of each window. */
+  maxima?(spec: WindowSpec, x: Block, y: Block): boolean;
+  /** Mean of each window; padding counts in what the sum is divided by, or it does not. */
+  meanPool?(
+    spec: WindowSpec,
+    includePad: boolean,
+    x: Block,
+    y: Block,
+  ): boolean;
+  /** Gradient of the mean of each window. */
+  meanPoolGrad?(
+    spec: WindowSpec,
+    includePad: boolean,
+    dy: Block,
+    dx: Block,
+  ): boolean;
   /** Adds each value to the position in its plane that `indices` (i64) says; the planes are overwritten. */
   placeAt?(
     spec: PlanesSpec,

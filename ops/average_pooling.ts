@@ -4,24 +4,23 @@
  * @module
  */
 
-import { runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
 import type { Shape } from "../core/shape.ts";
-import { Tensor } from "../core/tensor.ts";
-import * as k from "../kernel/expr.ts";
-import type { Expr } from "../kernel/expr.ts";
-import { pow } from "./powers.ts";
+import type { Tensor } from "../core/tensor.ts";
 import { mul } from "./arithmetic.ts";
+import { pow } from "./powers.ts";
 import { t } from "./samples.ts";
 import {
-  allOf,
-  offsetOf,
-  type PerAxis,
-  perAxis,
-  windowExprs,
-  windowScalars,
-} from "./windows.ts";
-import { poolGeometry, tap } from "./pool_windows.ts";
+  isGlobal,
+  libraryMeans,
+  libraryMeansGradient,
+  means,
+  meansGradient,
+} from "./average_windows.ts";
+import { expand } from "./foundation.ts";
+import { poolGeometry } from "./pool_windows.ts";
+import { mean } from "./reduction.ts";
+import { type PerAxis, perAxis } from "./windows.ts";
 
 /** Options of average pooling. */
 export interface AveragePoolOptions {
@@ -50,24 +49,6 @@ const averageDefaults: AverageAttrs = {
   ceilMode: false,
   countIncludePad: true,
 };
-
-/** What the sum of a window is divided by, as f32 or f64. */
-function divisor(
-  w: ReturnType<typeof windowExprs>,
-  window: readonly Expr[],
-  after: readonly Expr[],
-  includePad: boolean,
-  type: k.ScalarType,
-): Expr {
-  const counts = window.map((c, d) => {
-    const start = k.sub(k.mul(c, w.stride[d]), w.before[d]);
-    const end = k.add(start, w.kernel[d]);
-    return includePad
-      ? k.sub(k.min(end, k.add(w.input[d], after[d])), start)
-      : k.sub(k.min(end, w.input[d]), k.max(start, 0));
-  });
-  return k.cast(counts.reduce((a, b) => k.mul(a, b)), type);
-}
 
 /** Signature of {@linkcode avgPool}. */
 export type AveragePool = (
@@ -100,49 +81,10 @@ export const avgPool: AveragePool = operator<AveragePool, AverageAttrs>({
   saves: [],
   run: ([x], attrs) => {
     const g = poolGeometry(x.shape, attrs);
-    const rank = g.input.length;
-    const [n, c] = x.shape;
-    const { scalars, types } = windowScalars(g);
-    const [y] = runRows(x.device, {
-      name: `avgPool${attrs.countIncludePad}`,
-      space: [n, c, ...g.output, ...g.kernel],
-      axes: g.kernel.map((_, d) => 2 + rank + d),
-      streams: [],
-      tables: [x.value],
-      scalars: [...scalars, c, ...g.after],
-      scalarTypes: [...types, "i32", ...g.after.map(() => "i32" as const)],
-      passes: 1,
-      build: ({ scalars: s, coord, load }) => {
-        const w = windowExprs(s, rank);
-        const window = w.input.map((_, d) => coord(2 + d));
-        const plane = k.add(k.mul(coord(0), s[6 * rank]), coord(1));
-        const { at, inside } = tap(
-          w,
-          window,
-          window.map((_, d) => coord(2 + rank + d)),
-        );
-        const element = load(0, offsetOf([plane, ...at], [plane, ...w.input]));
-        const count = divisor(
-          w,
-          window,
-          s.slice(6 * rank + 1),
-          attrs.countIncludePad,
-          element.type,
-        );
-        return {
-          stages: [{
-            op: "sum",
-            value: k.select(inside, element, k.constant(0, element.type)),
-          }],
-          outputs: [{
-            dtype: x.dtype,
-            per: "row",
-            value: k.roundTo(k.div(k.stage(0, element.type), count), x.dtype),
-          }],
-        };
-      },
-    });
-    return new Tensor(y);
+    if (isGlobal(g)) {
+      return mean(x, g.input.map((_, d) => 2 + d), { keepDim: true });
+    }
+    return libraryMeans(x, g, attrs) ?? means(x, g, attrs.countIncludePad);
   },
   // ∂mean: each window's gradient, divided, to all its cells
   gradient: ({ shapes: [shape], grad, attrs: { kernel, ...options } }) => [
@@ -185,58 +127,12 @@ export const avgPoolGrad: AveragePoolGrad = operator<
   run: ([g], { spatial, ...attrs }) => {
     const [n, c] = g.shape;
     const geo = poolGeometry([n, c, ...spatial], attrs);
-    const rank = spatial.length;
-    const { scalars, types } = windowScalars(geo);
-    const [x] = runRows(g.device, {
-      name: `avgPoolGrad${attrs.countIncludePad}`,
-      space: [n, c, ...spatial, ...geo.kernel],
-      axes: geo.kernel.map((_, d) => 2 + rank + d),
-      streams: [],
-      tables: [g.value],
-      scalars: [...scalars, c, ...geo.after],
-      scalarTypes: [...types, "i32", ...geo.after.map(() => "i32" as const)],
-      passes: 1,
-      build: ({ scalars: s, coord, load }) => {
-        const w = windowExprs(s, rank);
-        const shifted = w.input.map((_, d) =>
-          k.sub(k.add(coord(2 + d), w.before[d]), coord(2 + rank + d))
-        );
-        const window = shifted.map((p, d) => k.div(p, w.stride[d]));
-        const hit = allOf(shifted.flatMap((p, d) => [
-          k.ge(p, 0),
-          k.eq(k.mul(window[d], w.stride[d]), p),
-          k.lt(window[d], w.output[d]),
-        ]));
-        const plane = k.add(k.mul(coord(0), s[6 * rank]), coord(1));
-        const element = load(
-          0,
-          offsetOf([plane, ...window], [plane, ...w.output]),
-        );
-        const count = divisor(
-          w,
-          window,
-          s.slice(6 * rank + 1),
-          attrs.countIncludePad,
-          element.type,
-        );
-        return {
-          stages: [{
-            op: "sum",
-            value: k.select(
-              hit,
-              k.div(element, count),
-              k.constant(0, element.type),
-            ),
-          }],
-          outputs: [{
-            dtype: g.dtype,
-            per: "row",
-            value: k.roundTo(k.stage(0, element.type), g.dtype),
-          }],
-        };
-      },
-    });
-    return new Tensor(x);
+    if (isGlobal(geo)) {
+      const share = mul(g, 1 / spatial.reduce((a, b) => a * b, 1));
+      return expand(share, [n, c, ...spatial]);
+    }
+    return libraryMeansGradient(g, geo, attrs) ??
+      meansGradient(g, geo, attrs.countIncludePad);
   },
   // linear in g, so its gradient is the pooling itself
   gradient: (

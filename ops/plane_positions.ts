@@ -4,13 +4,18 @@
  * @module
  */
 
-import { runRows } from "../core/fuse.ts";
+import { dense, runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
-import { contiguousStrides, type Shape } from "../core/shape.ts";
+import {
+  channelsLastStrides,
+  contiguousStrides,
+  type Shape,
+} from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import { Value } from "../core/value.ts";
 import * as k from "../kernel/expr.ts";
 import { cast } from "./foundation.ts";
+import { ImageOrder } from "./image_order.ts";
 import { t } from "./samples.ts";
 import { withBlocks } from "./window_kernels.ts";
 import {
@@ -121,24 +126,30 @@ export const placeAt: (
 function gathered(x: Tensor, indices: Tensor, g: Geometry): Tensor {
   const rank = g.input.length;
   const [n, c] = x.shape;
+  const order = ImageOrder.of(x.materialize());
   const { scalars, types } = windowScalars(g);
   // Windows that a cell lies in, along each axis, at most.
   const around = g.kernel.map((extent, d) =>
     Math.ceil(((extent - 1) * g.dilation[d] + 1) / g.stride[d])
   );
+  const places = dense(
+    indices.value,
+    order.last ? channelsLastStrides(indices.shape) : undefined,
+  );
+  const tables = [order.table(x.value), order.table(places)];
   const [value] = runRows(x.device, {
-    name: "placeAt windows",
-    space: [n, c, ...g.input, ...around],
+    name: `placeAt windows${order.name}`,
+    space: [...order.extents([n, c, ...g.input]), ...around],
     axes: around.map((_, d) => 2 + rank + d),
     streams: [],
-    tables: [x.value, indices.value],
+    tables,
     scalars: [...scalars, c],
     scalarTypes: [...types, "i32"],
     passes: 1,
     build: ({ scalars: s, coord, load }) => {
       const w = windowExprs(s, rank);
-      const cell = w.input.map((_, d) => coord(2 + d));
-      const plane = k.add(k.mul(coord(0), s[s.length - 1]), coord(1));
+      const position = order.position(coord);
+      const { spatial: cell } = position;
       const window = cell.map((at, d) =>
         k.sub(
           k.div(k.add(at, w.before[d]), w.stride[d]),
@@ -148,7 +159,11 @@ function gathered(x: Tensor, indices: Tensor, g: Geometry): Tensor {
       const exists = allOf(
         window.flatMap((at, d) => [k.ge(at, 0), k.lt(at, w.output[d])]),
       );
-      const place = offsetOf([plane, ...window], [plane, ...w.output]);
+      const place = order.offset(
+        { ...position, spatial: window },
+        w.output,
+        s[6 * rank],
+      );
       const index = k.cast(load(1, place), "i32");
       const own = k.and(exists, k.eq(index, offsetOf(cell, w.input)));
       const value = load(0, place);
@@ -163,7 +178,8 @@ function gathered(x: Tensor, indices: Tensor, g: Geometry): Tensor {
       };
     },
   });
-  return new Tensor(value);
+  for (const table of [...tables, places]) table.release();
+  return order.images(value);
 }
 
 function filled(like: Tensor, shape: Shape): Value {

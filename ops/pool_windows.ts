@@ -99,6 +99,24 @@ export function tap(
   };
 }
 
+/** The window in which the cell at hand is the given tap, and whether there is one. */
+export function windowOver(
+  w: ReturnType<typeof windowExprs>,
+  cell: readonly Expr[],
+  taps: readonly Expr[],
+): { window: Expr[]; hit: Expr } {
+  const shifted = cell.map((c, d) =>
+    k.sub(k.add(c, w.before[d]), k.mul(taps[d], w.dilation[d]))
+  );
+  const window = shifted.map((p, d) => k.div(p, w.stride[d]));
+  const hit = allOf(shifted.flatMap((p, d) => [
+    k.ge(p, 0),
+    k.eq(k.mul(window[d], w.stride[d]), p),
+    k.lt(window[d], w.output[d]),
+  ]));
+  return { window, hit };
+}
+
 /** The smallest value of a type. */
 export function lowest(type: k.ScalarType): Expr {
   return k.constant(

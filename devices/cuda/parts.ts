@@ -14,6 +14,7 @@ export { sort } from "./sort.ts";
 import { attentionKernels } from "./dnn/attention.ts";
 import { conv, convInputGrad, convWeightGrad } from "./dnn/convolution.ts";
 import { normKernels } from "./dnn/normalization.ts";
+import { maxima, meanPool, meanPoolGrad } from "./dnn/pooling.ts";
 import { recurrentKernels } from "./dnn/rnn.ts";
 import {
   activatedProduct,
@@ -26,6 +27,10 @@ import { scaledProduct } from "./matmul_fp8.ts";
 export function cudaKernels(context: CudaContext): DeviceKernels {
   return {
     channelsLast: true,
+    maxima: (spec, x, y) => maxima(context, spec, x, y),
+    meanPool: (spec, pad, x, y) => meanPool(context, spec, pad, x, y),
+    meanPoolGrad: (spec, pad, dy, dx) =>
+      meanPoolGrad(context, spec, pad, dy, dx),
     normalization: normKernels(context),
     recurrent: recurrentKernels(context),
     attention: attentionKernels(context),

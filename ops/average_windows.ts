@@ -1,0 +1,211 @@
+/**
+ * The kernels of average pooling: means of windows, and their gradient.
+ *
+ * @module
+ */
+
+import type { WindowSpec } from "../core/device.ts";
+import { runRows } from "../core/fuse.ts";
+import type { Tensor } from "../core/tensor.ts";
+import * as k from "../kernel/expr.ts";
+import type { Expr } from "../kernel/expr.ts";
+import { ImageOrder } from "./image_order.ts";
+import { tap, windowOver } from "./pool_windows.ts";
+import { overWindows } from "./window_kernels.ts";
+import { type Geometry, windowExprs, windowScalars } from "./windows.ts";
+
+/** Whether one window covers the whole input and nothing else. */
+export function isGlobal(g: Geometry): boolean {
+  return g.input.every((n, d) =>
+    n === g.kernel[d] && g.output[d] === 1 && g.before[d] === 0
+  );
+}
+
+/** What the sum of a window is divided by, as f32 or f64. */
+function divisor(
+  w: ReturnType<typeof windowExprs>,
+  window: readonly Expr[],
+  after: readonly Expr[],
+  includePad: boolean,
+  type: k.ScalarType,
+): Expr {
+  const counts = window.map((c, d) => {
+    const start = k.sub(k.mul(c, w.stride[d]), w.before[d]);
+    const end = k.add(start, w.kernel[d]);
+    return includePad
+      ? k.sub(k.min(end, k.add(w.input[d], after[d])), start)
+      : k.sub(k.min(end, w.input[d]), k.max(start, 0));
+  });
+  return k.cast(counts.reduce((a, b) => k.mul(a, b)), type);
+}
+
+/** Mean of each window, by a kernel of Decaf's own. */
+export function means(x: Tensor, g: Geometry, includePad: boolean): Tensor {
+  const rank = g.input.length;
+  const [n, c] = x.shape;
+  const order = ImageOrder.of(x.materialize());
+  const { scalars, types } = windowScalars(g);
+  const table = order.table(x.value);
+  const [y] = runRows(x.device, {
+    name: `avgPool${includePad}${order.name}`,
+    space: [...order.extents([n, c, ...g.output]), ...g.kernel],
+    axes: g.kernel.map((_, d) => 2 + rank + d),
+    streams: [],
+    tables: [table],
+    scalars: [...scalars, c, ...g.after],
+    scalarTypes: [...types, "i32", ...g.after.map(() => "i32" as const)],
+    passes: 1,
+    build: ({ scalars: s, coord, load }) => {
+      const w = windowExprs(s, rank);
+      const position = order.position(coord);
+      const { at, inside } = tap(
+        w,
+        position.spatial,
+        w.input.map((_, d) => coord(2 + rank + d)),
+      );
+      const element = load(
+        0,
+        order.offset({ ...position, spatial: at }, w.input, s[6 * rank]),
+      );
+      const count = divisor(
+        w,
+        position.spatial,
+        s.slice(6 * rank + 1),
+        includePad,
+        element.type,
+      );
+      return {
+        stages: [{
+          op: "sum",
+          value: k.select(inside, element, k.constant(0, element.type)),
+        }],
+        outputs: [{
+          dtype: x.dtype,
+          per: "row",
+          value: k.roundTo(k.div(k.stage(0, element.type), count), x.dtype),
+        }],
+      };
+    },
+  });
+  table.release();
+  return order.images(y);
+}
+
+/** Each window's gradient, divided, to all its cells, by a kernel of Decaf's own. */
+export function meansGradient(
+  g: Tensor,
+  geo: Geometry,
+  includePad: boolean,
+): Tensor {
+  const [n, c] = g.shape;
+  const rank = geo.input.length;
+  const order = ImageOrder.of(g.materialize());
+  const { scalars, types } = windowScalars(geo);
+  const table = order.table(g.value);
+  const [x] = runRows(g.device, {
+    name: `avgPoolGrad${includePad}${order.name}`,
+    space: [...order.extents([n, c, ...geo.input]), ...geo.kernel],
+    axes: geo.kernel.map((_, d) => 2 + rank + d),
+    streams: [],
+    tables: [table],
+    scalars: [...scalars, c, ...geo.after],
+    scalarTypes: [...types, "i32", ...geo.after.map(() => "i32" as const)],
+    passes: 1,
+    build: ({ scalars: s, coord, load }) => {
+      const w = windowExprs(s, rank);
+      const position = order.position(coord);
+      const { window, hit } = windowOver(
+        w,
+        position.spatial,
+        w.input.map((_, d) => coord(2 + rank + d)),
+      );
+      const element = load(
+        0,
+        order.offset({ ...position, spatial: window }, w.output, s[6 * rank]),
+      );
+      const count = divisor(
+        w,
+        window,
+        s.slice(6 * rank + 1),
+        includePad,
+        element.type,
+      );
+      return {
+        stages: [{
+          op: "sum",
+          value: k.select(
+            hit,
+            k.div(element, count),
+            k.constant(0, element.type),
+          ),
+        }],
+        outputs: [{
+          dtype: g.dtype,
+          per: "row",
+          value: k.roundTo(k.stage(0, element.type), g.dtype),
+        }],
+      };
+    },
+  });
+  table.release();
+  return order.images(x);
+}
+
+/** What the sums are divided by. */
+export interface Counting {
+  /** Whether padding counts. */
+  readonly countIncludePad: boolean;
+}
+
+/** The windows as a library sees them; undefined where it would count other cells. */
+function librarySpec(
+  x: Tensor,
+  g: Geometry,
+  { countIncludePad }: Counting,
+): Omit<WindowSpec, "dtype" | "channelsLast"> | undefined {
+  // Windows may reach beyond the padding where extents are rounded up.
+  const reach = g.output.map((n, d) =>
+    (n - 1) * g.stride[d] + g.kernel[d] - g.before[d] - g.input[d]
+  );
+  const beyond = reach.some((n, d) => n > g.after[d]);
+  if (countIncludePad && beyond) return undefined;
+  const after = g.after.map((n, d) => Math.max(n, reach[d]));
+  const [batch, c] = x.shape;
+  return { ...g, after, batch, inChannels: c, outChannels: c, groups: c };
+}
+
+/** Mean of each window by the device's library; undefined where it does not take them. */
+export function libraryMeans(
+  x: Tensor,
+  g: Geometry,
+  counting: Counting,
+): Tensor | undefined {
+  const { meanPool } = x.device.kernels;
+  const spec = meanPool && x.size > 0 ? librarySpec(x, g, counting) : undefined;
+  if (spec === undefined) return undefined;
+  const result = [x.shape[0], x.shape[1], ...g.output];
+  return overWindows(
+    { images: [x], result },
+    spec,
+    (spec, [xs], ys) => meanPool!(spec, counting.countIncludePad, xs, ys),
+  );
+}
+
+/** The gradient of the means by the device's library. */
+export function libraryMeansGradient(
+  g: Tensor,
+  geo: Geometry,
+  counting: Counting,
+): Tensor | undefined {
+  const { meanPoolGrad } = g.device.kernels;
+  const spec = meanPoolGrad && g.size > 0
+    ? librarySpec(g, geo, counting)
+    : undefined;
+  if (spec === undefined) return undefined;
+  const result = [g.shape[0], g.shape[1], ...geo.input];
+  return overWindows(
+    { images: [g], result },
+    spec,
+    (spec, [gs], xs) => meanPoolGrad!(spec, counting.countIncludePad, gs, xs),
+  );
+}
