@@ -9,8 +9,10 @@ import { operator } from "../core/op.ts";
 import type { Tensor } from "../core/tensor.ts";
 import { add, mul } from "./arithmetic.ts";
 import { byKernels } from "./attention_kernels.ts";
+import { inPieces } from "./attention_pieces.ts";
 import { causalScores, repeatHeads, safeSoftmax } from "./attention_scores.ts";
 import { where } from "./comparison.ts";
+import type { FlashAttrs } from "./flash_attention.ts";
 import { cast } from "./foundation.ts";
 import { batchMatmul } from "./matmul.ts";
 import { dropout } from "./random.ts";
@@ -45,6 +47,27 @@ export type Attention = (
   v: Tensor,
   options?: AttentionOptions,
 ) => Tensor;
+
+/** Attention by operators, all scores at once. */
+function byScores(
+  [q, k, v]: readonly Tensor[],
+  mask: Tensor | undefined,
+  { causal, scale, dropout: share }: Omit<FlashAttrs, "training">,
+): Tensor {
+  const keys = repeatHeads(k, q), values = repeatHeads(v, q);
+  let scores = mul(batchMatmul(q, keys, { transposeB: true }), scale);
+  if (causal) scores = causalScores(scores);
+  if (mask !== undefined) {
+    scores = mask.dtype === "bool"
+      ? where(mask, scores, -Infinity)
+      : add(scores, cast(mask, scores.dtype));
+  }
+  const weights = mask === undefined || keys.shape[keys.rank - 2] === 0
+    ? softmax(scores, -1)
+    : safeSoftmax(scores);
+  const kept = share > 0 ? dropout(weights, share) : weights;
+  return batchMatmul(kept, values);
+}
 
 /**
  * Attention: softmax(q·kᵀ·scale + mask)·v.
@@ -81,24 +104,17 @@ export const scaledDotProductAttention: Attention = operator<Attention, Attrs>({
       );
     }
     const depth = q.shape[q.rank - 1];
-    const columns = k.shape[k.rank - 2];
     const factor = scale ?? 1 / Math.sqrt(depth);
     const attrs = { causal, scale: factor, dropout: training ? share : 0 };
     const fast = byKernels([q, k, v], mask, attrs);
     if (fast !== undefined) return fast;
-    const keys = repeatHeads(k, q), values = repeatHeads(v, q);
-    let scores = mul(batchMatmul(q, keys, { transposeB: true }), factor);
-    if (causal) scores = causalScores(scores);
-    if (mask !== undefined) {
-      scores = mask.dtype === "bool"
-        ? where(mask, scores, -Infinity)
-        : add(scores, cast(mask, scores.dtype));
-    }
-    const weights = mask === undefined || columns === 0
-      ? softmax(scores, -1)
-      : safeSoftmax(scores);
-    const kept = share > 0 && training ? dropout(weights, share) : weights;
-    return batchMatmul(kept, values);
+    // Random numbers are drawn for all scores at once.
+    const cut = attrs.dropout > 0 ? undefined : inPieces(
+      [q, k, v],
+      mask,
+      (q, k, v, mask) => byScores([q, k, v], mask, attrs),
+    );
+    return cut ?? byScores([q, k, v], mask, attrs);
   },
   samples: [
     [t([2, 3, 4]), t([2, 5, 4]), t([2, 5, 3])],
