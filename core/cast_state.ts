@@ -35,3 +35,14 @@ export function withCastState<T>(
     current = outer;
   }
 }
+
+/** Runs a body under the autocast that is on, with parameters converted anew: they stand for other memory meanwhile. */
+export function withFreshCasts<T>(body: () => T): T {
+  if (current === undefined) return body();
+  const own: CastState = { dtype: current.dtype, casts: new Map() };
+  try {
+    return withCastState(own, body);
+  } finally {
+    for (const made of own.casts.values()) made.dispose();
+  }
+}

@@ -7,10 +7,11 @@
 
 import type { Mark } from "../core/collectives.ts";
 import { backward, noGrad, registerHook } from "../core/autograd.ts";
+import { withFreshCasts } from "../core/cast_state.ts";
 import { persist, Scope } from "../core/scope.ts";
 import type { Tensor } from "../core/tensor.ts";
 import type { AnyModule } from "../nn/mod.ts";
-import { fill, to } from "../ops/foundation.ts";
+import { cast, fill, to } from "../ops/foundation.ts";
 import type { Optimizer } from "../optim/mod.ts";
 import { Arrivals, bucketsOf } from "./buckets.ts";
 import { processGroup } from "./groups.ts";
@@ -44,6 +45,19 @@ export interface Shard {
 /** Computes the mean loss of a batch from the model's output and the targets. */
 export type ShardLoss = (output: Tensor, targets: Tensor) => Tensor;
 
+/** One device's part of a batch. */
+interface Part {
+  /** Which device. */
+  readonly index: number;
+  /** First example. */
+  readonly start: number;
+  /** Where the next part starts. */
+  readonly end: number;
+  readonly batch: GivenBatch;
+  readonly loss: ShardLoss;
+  readonly scale: number;
+}
+
 /** The gradients of a batch on their way to all devices. */
 interface Exchange {
   readonly arrivals: Arrivals;
@@ -66,7 +80,7 @@ interface Exchange {
  * const optimizer = optim.sgd(model, { lr: 0.1 });
  * using parallel = dist.dataParallel(model, optimizer, ["cpu", "cpu"]);
  * const batch = {
- *   inputs: tensor([[1, 0], [0, 1], [1, 1], [0, 0]]),
+ *   inputs: tensor([[1, 0.5], [0, 1], [1, 1], [0.5, 0]]),
  *   targets: tensor([0, 1, 1, 0], { dtype: "i32" }),
  * };
  * const shards = parallel.backward(batch, crossEntropy);
@@ -134,6 +148,11 @@ export class DataParallel implements Disposable {
     return this.group.devices.map((d) => d.name);
   }
 
+  /** What updates the parameters of each device of this process. */
+  get optimizers(): readonly Optimizer[] {
+    return this.#replicas.map((replica) => replica.optimizer);
+  }
+
   /**
    * Makes all devices equal to the first of rank 0: parameters, buffers, and
    * in this process the optimizer's state. Needed after any of them was
@@ -181,7 +200,7 @@ export class DataParallel implements Disposable {
   on<T>(index: number, body: () => T): T {
     this.#active = index;
     try {
-      return this.#replicas[index].during(body);
+      return withFreshCasts(() => this.#replicas[index].during(body));
     } finally {
       this.#active = 0;
     }
@@ -195,10 +214,11 @@ export class DataParallel implements Disposable {
    *
    * @param batch Examples of this process.
    * @param loss Mean loss of a part.
+   * @param scale Factor on all gradients, as f16 needs it; 1 when omitted.
    * @throws {ShapeError} when inputs and targets differ in number.
    * @throws {CollectiveError} when the group has failed.
    */
-  backward(batch: GivenBatch, loss: ShardLoss): Shard[] {
+  backward(batch: GivenBatch, loss: ShardLoss, scale = 1): Shard[] {
     const count = countOf(batch);
     const parts = this.#replicas.length;
     const limits = boundaries(count, parts);
@@ -216,7 +236,8 @@ export class DataParallel implements Disposable {
       for (let i = 0; i < parts; i++) {
         const start = limits[i], end = limits[i + 1];
         if (start === end) continue;
-        shards.push(this.on(i, () => this.#part(i, start, end, batch, loss)));
+        const part = { index: i, start, end, batch, loss, scale };
+        shards.push(this.on(i, () => this.#part(part)));
       }
       this.#departRest(exchange);
       return shards;
@@ -242,13 +263,7 @@ export class DataParallel implements Disposable {
   }
 
   /** Forward and backward of one device. */
-  #part(
-    index: number,
-    start: number,
-    end: number,
-    batch: GivenBatch,
-    lossOf: ShardLoss,
-  ): Shard {
+  #part({ index, start, end, batch, loss: lossOf, scale }: Part): Shard {
     const { device } = this.#replicas[index];
     const { ranks, worldSize } = this.group;
     const inputs = shard(batch.inputs, start, end, device);
@@ -257,14 +272,17 @@ export class DataParallel implements Disposable {
     const loss = lossOf(output, targets);
     const share = (end - start) / countOf(batch);
     // Sums of shares of gradients are the gradient of the mean.
-    const weight = share * ranks.length / worldSize;
+    const weight = scale * share * ranks.length / worldSize;
     const unhook = this.#model.parameters().flatMap((parameter, i) =>
       parameter.requiresGrad
         ? [registerHook(parameter, (grad) => this.#arrived(index, i, grad))]
         : []
     );
     try {
-      backward(loss, { seed: fill(loss.shape, weight, loss.dtype, device) });
+      const half = loss.dtype === "f16" || loss.dtype === "bf16";
+      const wide = half ? cast(loss, "f32") : loss;
+      const seed = fill(loss.shape, weight, wide.dtype, device);
+      backward(wide, { seed });
     } finally {
       for (const remove of unhook) remove();
     }

@@ -16,7 +16,11 @@ import { arrayDataset } from "../data/mod.ts";
 import * as dist from "../dist/mod.ts";
 import * as nn from "../nn/mod.ts";
 import * as optim from "../optim/mod.ts";
+import { autocast } from "../core/autocast.ts";
+import { scope } from "../core/scope.ts";
+import { crossEntropy, tensor } from "../mod.ts";
 import { fit } from "../train/fit.ts";
+import { GradScaler } from "../train/grad_scaler.ts";
 import type { FitOptions } from "../train/fit_options.ts";
 import { accuracy } from "../train/metrics.ts";
 import { BadLossError } from "../train/nan_guard.ts";
@@ -96,6 +100,48 @@ Deno.test("fit on several devices: losses, metrics and weights of one", async ()
     assertClose(many.weights, one.weights);
     assertAlmostEquals(many.test, one.test, 1e-4);
   }
+});
+
+for (const precision of ["tf32", "bf16", "f16"] as const) {
+  Deno.test(`fit in ${precision} on several devices: losses of one`, async () => {
+    const one = await run(0, { precision });
+    for (const devices of [1, 2, 3]) {
+      const many = await run(devices, { precision });
+      assertClose(many.losses, one.losses, 0.02);
+      assertClose(many.weights, one.weights, 0.02);
+    }
+  });
+}
+
+Deno.test("f16 on several devices: a step that overflows is skipped on all, and the scale falls", () => {
+  manualSeed(4);
+  using model = nn.linear(2, 2);
+  using optimizer = optim.sgd(model, { lr: 0.1, momentum: 0.9 });
+  using parallel = dist.dataParallel(model, optimizer, ["cpu", "cpu"]);
+  const weights = () =>
+    parallel.devices.map((_, i) =>
+      parallel.on(i, () => model.weight.toArray())
+    );
+  const step = (scaler: GradScaler) =>
+    scope(() => {
+      const batch = {
+        inputs: tensor([[1, 2], [3, 4], [5, 6], [7, 8]], { dtype: "f32" }),
+        targets: tensor([0, 1, 1, 0], { dtype: "i32" }),
+      };
+      autocast("f16", () =>
+        parallel.backward(batch, crossEntropy, scaler.factor));
+      return scaler.step(parallel);
+    });
+  const before = weights();
+  const large = new GradScaler({ initScale: 1e30 });
+  assertEquals(step(large), false);
+  assertEquals(weights(), before);
+  assertAlmostEquals(large.factor / 5e29, 1, 1e-6);
+  const usual = new GradScaler({ initScale: 1024 });
+  assertEquals(step(usual), true);
+  const [a, b] = weights();
+  assertEquals(a, b);
+  assert(`${a}` !== `${before[0]}`);
 });
 
 Deno.test("fit: a checkpoint of several devices goes on on any number of them", async () => {

@@ -94,8 +94,12 @@ export interface Part {
 
 /** Takes steps on several devices at once; `dist.dataParallel` makes one. */
 export interface Parallel {
-  /** Forward and backward of a batch, a part on each device; every device then has the gradients of the whole batch. */
-  backward(batch: Batch, loss: Loss): readonly Part[];
+  /** Names of the devices. */
+  readonly devices: readonly string[];
+  /** What updates the parameters of each device. */
+  readonly optimizers: readonly Optimizer[];
+  /** Forward and backward of a batch, a part on each device; every device then has the gradients of the whole batch, times `scale`. */
+  backward(batch: Batch, loss: Loss, scale?: number): readonly Part[];
   /** Waits until the gradients are on all devices. */
   finish(): void;
   /** Updates the parameters on every device. */

@@ -25,6 +25,14 @@ export interface GradScalerOptions {
   growthInterval?: number;
 }
 
+/** Several optimizers that take a step together, as those of `dist.dataParallel` do. */
+export interface OptimizerTeam {
+  /** The optimizers. */
+  readonly optimizers: readonly Optimizer[];
+  /** Takes the step. */
+  step(): void;
+}
+
 /** What a later run needs to scale on exactly. */
 export interface GradScalerState {
   /** The scale of the next step. */
@@ -122,8 +130,10 @@ export class GradScaler {
    *
    * @returns Whether the step was taken.
    */
-  step(optimizer: Optimizer): boolean {
-    const good = this.#unscale(optimizer);
+  step(optimizer: Optimizer | OptimizerTeam): boolean {
+    const good = this.#unscale(
+      "optimizers" in optimizer ? optimizer.optimizers : [optimizer],
+    );
     if (good) optimizer.step();
     this.update(good);
     return good;
@@ -144,25 +154,31 @@ export class GradScaler {
   }
 
   /** Divides every gradient by the scale; answers whether all are finite. */
-  #unscale(optimizer: Optimizer): boolean {
-    const inverse = Math.fround(1 / this.#scale);
+  #unscale(optimizers: readonly Optimizer[]): boolean {
     return noGrad(() => {
       using _unscaling = new Scope();
-      let total: Tensor | undefined;
-      for (const { parameters } of optimizer.groups) {
-        for (const { tensor } of parameters) {
-          const { grad } = tensor;
-          if (grad === undefined) continue;
-          const unscaled = keep(mul(grad, inverse)).materialize();
-          tensor.grad = unscaled;
-          grad.dispose();
-          // 0 where all are finite, else NaN.
-          const check = cast(sum(mul(unscaled, 0)), "f32");
-          total = total === undefined ? check : add(total, check);
-        }
-      }
-      return total === undefined || total.item() === 0;
+      // All are queued before the host waits for the first.
+      const totals = optimizers.map((o) => this.#unscaleOne(o)?.materialize());
+      return totals.every((t) => t === undefined || t.item() === 0);
     });
+  }
+
+  /** Divides the gradients of an optimizer; 0 where all are finite, else NaN. */
+  #unscaleOne(optimizer: Optimizer): Tensor | undefined {
+    const inverse = Math.fround(1 / this.#scale);
+    let total: Tensor | undefined;
+    for (const { parameters } of optimizer.groups) {
+      for (const { tensor } of parameters) {
+        const { grad } = tensor;
+        if (grad === undefined) continue;
+        const unscaled = keep(mul(grad, inverse)).materialize();
+        tensor.grad = unscaled;
+        grad.dispose();
+        const check = cast(sum(mul(unscaled, 0)), "f32");
+        total = total === undefined ? check : add(total, check);
+      }
+    }
+    return total;
   }
 
   /** What a checkpoint keeps. */

@@ -56,6 +56,7 @@ export {
   GradScaler,
   type GradScalerOptions,
   type GradScalerState,
+  type OptimizerTeam,
 } from "./grad_scaler.ts";
 export { type Precision, precisions } from "./precision.ts";
 export type { Model } from "./model.ts";

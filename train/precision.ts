@@ -10,6 +10,7 @@ import { backward } from "../core/autograd.ts";
 import { getDevice } from "../core/device.ts";
 import type { Tensor } from "../core/tensor.ts";
 import type { Optimizer } from "../optim/mod.ts";
+import type { Parallel } from "./fit_options.ts";
 import { GradScaler, type GradScalerState } from "./grad_scaler.ts";
 
 /** In what a training computes; parameters and optimizer state are f32 in any. */
@@ -35,13 +36,13 @@ export class TrainingPrecision implements Disposable {
   readonly #undo: () => void;
 
   /**
-   * Prepares a device.
+   * Prepares the devices.
    *
    * @param precision In what to compute.
-   * @param device Name of the device.
+   * @param devices Names of the devices.
    * @throws {RangeError} for a precision that there is none.
    */
-  constructor(readonly precision: Precision, device: string) {
+  constructor(readonly precision: Precision, devices: readonly string[]) {
     if (!precisions.includes(precision)) {
       throw new RangeError(
         `Cannot train in precision ${precision}: there is ${
@@ -50,7 +51,8 @@ export class TrainingPrecision implements Disposable {
       );
     }
     if (precision === "f16") this.scaler = new GradScaler();
-    this.#undo = precision === "tf32" ? useTf32(device) : () => {};
+    const undo = precision === "tf32" ? devices.map(useTf32) : [];
+    this.#undo = () => undo.forEach((undoOne) => undoOne());
   }
 
   /** Runs a forward pass. */
@@ -67,6 +69,18 @@ export class TrainingPrecision implements Disposable {
     }
     backward(loss);
     optimizer.step();
+    return true;
+  }
+
+  /** What gradients are to be multiplied by. */
+  get scale(): number {
+    return this.scaler?.factor ?? 1;
+  }
+
+  /** The update on several devices, whose gradients were scaled; answers whether the parameters have changed. */
+  stepTogether(parallel: Parallel): boolean {
+    if (this.scaler !== undefined) return this.scaler.step(parallel);
+    parallel.step();
     return true;
   }
 

@@ -104,16 +104,15 @@ export class Training implements Disposable {
       );
     }
     const { precision = "f32" } = options;
-    if (precision === "f16" && (options.graph || options.parallel)) {
+    if (precision === "f16" && options.graph) {
       throw new TypeError(
-        `Cannot train in f16 ${
-          options.graph
-            ? "with steps captured as a graph"
-            : "on several devices"
-        }: whether a step is taken depends on its gradients; choose bf16`,
+        "Cannot train in f16 with steps captured as a graph: whether a step is taken depends on its gradients; choose bf16",
       );
     }
-    this.#precision = new TrainingPrecision(precision, this.device);
+    this.#precision = new TrainingPrecision(
+      precision,
+      options.parallel?.devices ?? [this.device],
+    );
     this.#graph = options.graph ? this.#graphStep() : undefined;
   }
 
@@ -256,7 +255,11 @@ export class Training implements Disposable {
   #parallelStep(parallel: Parallel, batch: Batch): number {
     const { model, step, options } = this;
     const parts = this.#precision.run(() =>
-      parallel.backward(batch, options.loss ?? crossEntropy)
+      parallel.backward(
+        batch,
+        options.loss ?? crossEntropy,
+        this.#precision.scale,
+      )
     );
     parallel.finish();
     const losses = parts.map((part) => part.loss.item());
@@ -264,20 +267,23 @@ export class Training implements Disposable {
       (sum, { share }, i) => sum + share * losses[i],
       0,
     );
-    if (!Number.isFinite(value)) {
+    if (Number.isFinite(value)) {
+      if (this.#precision.stepTogether(parallel)) options.average?.update();
+      const output = joined(parts.map((part) => part.output));
+      const targets = joined(parts.map((part) => part.targets));
+      for (const metric of this.metrics) metric.update(output, targets, value);
+    } else if (!this.#precision.forgives()) {
       const bad = losses.findIndex((loss) => !Number.isFinite(loss));
       const { inputs, output } = parts[bad];
       const loss = losses[bad];
       parallel.on(
         bad,
-        () => refuseBadLoss({ loss, step, model, inputs, output }),
+        () =>
+          this.#precision.run(() =>
+            refuseBadLoss({ loss, step, model, inputs, output })
+          ),
       );
     }
-    parallel.step();
-    options.average?.update();
-    const output = joined(parts.map((part) => part.output));
-    const targets = joined(parts.map((part) => part.targets));
-    for (const metric of this.metrics) metric.update(output, targets, value);
     this.step++;
     return value;
   }
