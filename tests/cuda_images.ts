@@ -18,15 +18,18 @@ const host = await cudaHost();
 export type Machine = Exclude<typeof host, { readonly absent: string }>;
 
 /** A test on the stand-ins, which ends with nothing violated and nothing left behind. */
-export function onCuda(name: string, body: (machine: Machine) => void): void {
+export function onCuda(
+  name: string,
+  body: (machine: Machine) => void | Promise<void>,
+): void {
   Deno.test({
     name: host.absent === undefined ? name : `${name} (${host.absent})`,
     ignore: host.absent !== undefined,
-    fn() {
+    async fn() {
       if (host.absent !== undefined) return;
       host.reset();
       try {
-        body(host);
+        await body(host);
       } finally {
         closeDevice("cuda");
       }

@@ -25,7 +25,7 @@ import {
   outcome,
 } from "./cuda_images.ts";
 
-const gpu = () => (getDevice("cuda:0") as CudaDevice).gpu;
+const device = () => (getDevice("cuda:0") as CudaDevice).gpu;
 
 /** Parameters stay in f32 whatever x is. */
 const f32 = (x: Tensor) => x.cast("f32");
@@ -42,7 +42,10 @@ function compare(
 ) {
   machine.clearCalls();
   const actual = outcome(f, operands, dtype, "cuda:0");
-  assertEquals(count(machine, "cudnnBackendExecute"), calls, what);
+  const made = count(machine, "cudnnBackendExecute");
+  // A search runs several plans.
+  const search = device().options.benchmark;
+  assert(search ? made >= calls : made === calls, `${what}: ${made} calls`);
   assertAgree(actual, outcome(f, operands, dtype, "cpu"), dtype, what);
   return actual;
 }
@@ -74,7 +77,7 @@ for (const dtype of dtypes) {
   onCuda(
     `layers, root mean squares and instances of ${dtype}, where a search was asked for`,
     (machine) => {
-      gpu().options.benchmark = true;
+      device().options.benchmark = true;
       const rows = { shape: [3, 4, 8] };
       const weight = { shape: [8], shift: 1 };
       const bias = { shape: [8] };

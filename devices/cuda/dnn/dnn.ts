@@ -7,9 +7,12 @@
 import type { DType } from "../../../core/dtype.ts";
 import { checkCudnn, type Cudnn, cudnnLibrary } from "../../../ffi/cudnn.ts";
 import { LibraryError, tryLibrary } from "../../../ffi/library.ts";
+import { CudaError } from "../../../ffi/errors.ts";
 import type { CudaContext } from "../context.ts";
+import { PlanCache } from "../plan_cache.ts";
+import { mayTime, timeCalls } from "../timing.ts";
 import type { Graph } from "./graph.ts";
-import type { Plan } from "./plan.ts";
+import { type Plan, readPlan } from "./plan.ts";
 import { PlanTable } from "./plan_table.ts";
 import { findPlans } from "./search.ts";
 
@@ -26,6 +29,24 @@ function aligned(bytes: number): number {
 /** Largest scratch memory of a plan, in bytes. */
 const workspaceLimit = 2 ** 30;
 
+/** Most plans that are timed for one problem. */
+const contestants = 8;
+
+/** Milliseconds from which on a search is remembered on disk. */
+const worthKeeping = 20;
+
+/** What is known of a problem; no plan where the library has none. */
+interface Entry {
+  plan: Plan | undefined;
+}
+
+/** Plans for one problem that are to be timed against each other. */
+interface Contest {
+  readonly entry: Entry;
+  readonly rivals: readonly Plan[];
+  readonly problem: string;
+}
+
 /** The library on one device. */
 export class Dnn {
   /** The library. */
@@ -33,13 +54,21 @@ export class Dnn {
   /** Its handle, which queues on the device's stream. */
   readonly handle: bigint;
   readonly #context: CudaContext;
-  /** Plans by problem; undefined where the library has none. */
-  readonly #plans = new PlanTable<{ plan: Plan | undefined }>();
+  readonly #plans = new PlanTable<Entry>();
+  /** Plans that are first by the heuristics, and not timed yet. */
+  readonly #untimed = new Map<Plan, Contest>();
+  readonly #disk: PlanCache;
 
   /** Makes a handle that queues on the device's stream. */
   constructor(context: CudaContext, cudnn: Cudnn) {
     this.#context = context;
     this.cudnn = cudnn;
+    this.#disk = new PlanCache({
+      library: "cudnn",
+      version: cudnn.versionText,
+      gpu:
+        `compute capability ${context.major}.${context.minor}, ${context.multiprocessors} multiprocessors`,
+    });
     context.activate();
     const { symbols } = cudnn;
     const made = new BigUint64Array(1);
@@ -51,6 +80,9 @@ export class Dnn {
   }
 
   #close(): void {
+    for (const { rivals } of this.#untimed.values()) {
+      for (const rival of rivals) rival.dispose();
+    }
     for (const { plan } of this.#plans.values()) plan?.dispose();
     this.cudnn.symbols.cudnnDestroy(this.handle);
   }
@@ -61,32 +93,93 @@ export class Dnn {
    * @param key Numbers that tell the problem from all others; not kept.
    * @param dtype Element type of the operands.
    * @param build Makes the graph; undefined where the library cannot express it.
+   * @param repeatable Whether running it again gives the same, so that plans may be timed.
    * @returns The plan; undefined where the library has none.
    */
   plan(
     key: number[],
     dtype: DType,
     build: () => Graph | undefined,
+    repeatable = true,
   ): Plan | undefined {
     const rounded = dtype !== "f32" || this.#context.options.tf32;
     key.push(rounded ? 1 : 0);
     const known = this.#plans.get(key);
     if (known !== undefined) return known.plan;
-    const plan = this.#find(build(), rounded);
-    this.#plans.add(key, { plan });
-    return plan;
+    const graph = build();
+    const entry = graph === undefined
+      ? { plan: undefined }
+      : this.#find(graph, rounded, key.join(" "), repeatable);
+    this.#plans.add(key, entry);
+    return entry.plan;
   }
 
-  #find(graph: Graph | undefined, rounded: boolean): Plan | undefined {
-    if (graph === undefined) return undefined;
-    this.#context.activate();
+  #find(
+    graph: Graph,
+    rounded: boolean,
+    problem: string,
+    repeatable: boolean,
+  ): Entry {
+    const context = this.#context;
+    context.activate();
+    const search = context.options.benchmark && repeatable && mayTime();
+    const kept = this.#kept(graph, problem, search);
+    if (kept !== undefined) return { plan: kept };
+    const start = performance.now();
     const found = findPlans(
       this.cudnn,
       graph,
       { handle: this.handle },
-      { rounded, workspace: workspaceLimit, count: 1 },
+      { rounded, workspace: workspaceLimit, count: search ? contestants : 1 },
     );
-    return Array.isArray(found) ? found[0] : undefined;
+    if (!Array.isArray(found)) return { plan: undefined };
+    const [plan, ...rivals] = found;
+    const entry = { plan };
+    if (search) this.#untimed.set(plan, { entry, rivals, problem });
+    else if (performance.now() - start > worthKeeping) {
+      this.#keep(`chosen ${problem}`, plan);
+    }
+    return entry;
+  }
+
+  /** The plan that an earlier process kept for a problem; only a timed one where a search is wanted. */
+  #kept(graph: Graph, problem: string, search: boolean): Plan | undefined {
+    const bytes = this.#disk.get(`timed ${problem}`) ??
+      (search ? undefined : this.#disk.get(`chosen ${problem}`));
+    if (bytes === undefined) return undefined;
+    const text = new TextDecoder().decode(bytes);
+    return readPlan(this.cudnn, this.handle, graph, text);
+  }
+
+  #keep(name: string, plan: Plan): void {
+    const text = plan.text();
+    if (text !== undefined) {
+      this.#disk.set(name, new TextEncoder().encode(text));
+    }
+  }
+
+  /** Runs a plan and its rivals on the operands at hand; the fastest stays. */
+  #time(plan: Plan, run: (plan: Plan) => void): Plan {
+    const { entry, rivals, problem } = this.#untimed.get(plan)!;
+    this.#untimed.delete(plan);
+    const all = [plan, ...rivals];
+    const times = timeCalls(
+      this.#context,
+      all.map((each) => () => {
+        try {
+          run(each);
+          return true;
+        } catch (error) {
+          if (error instanceof CudaError) return false; // it is out of the race
+          throw error;
+        }
+      }),
+    );
+    const best = all[times.indexOf(Math.min(...times))];
+    entry.plan = best;
+    for (const each of all) if (each !== best) each.dispose();
+    this.#keep(`timed ${problem}`, best);
+    return best;
   }
 
   /**
@@ -103,8 +196,20 @@ export class Dnn {
     what: string,
     scratch: readonly number[] = none,
   ): void {
+    this.#context.activate();
+    if (this.#untimed.size > 0 && this.#untimed.has(plan) && mayTime()) {
+      plan = this.#time(plan, (p) => this.#queue(p, addresses, what, scratch));
+    }
+    this.#queue(plan, addresses, what, scratch);
+  }
+
+  #queue(
+    plan: Plan,
+    addresses: readonly bigint[],
+    what: string,
+    scratch: readonly number[],
+  ): void {
     const context = this.#context;
-    context.activate();
     context.called(what);
     let bytes = scratch.reduce((sum, n) => sum + aligned(n), 0);
     const own = bytes;

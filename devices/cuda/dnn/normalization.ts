@@ -138,7 +138,8 @@ class Normalizations implements NormKernels {
     key.push(first, kinds[kind], dtypeCodes[spec.dtype], alignment);
     key.push(channelsLast ? 1 : 0, running ? 1 : 0, ...dims);
     const problem = { kind, dtype, dims, channelsLast, running, alignment };
-    const plan = dnn.plan(key, spec.dtype, () => build(problem));
+    // Running statistics would move with every trial.
+    const plan = dnn.plan(key, spec.dtype, () => build(problem), !running);
     if (plan === undefined) return false;
     dnn.run(plan, addresses(), what);
     return true;

@@ -64,12 +64,13 @@ export function findPlans(
         else reason = plan.reason;
         if (plans.length === limits.count) return plans;
       }
+      // Other heuristics would name the same engines again.
+      if (plans.length > 0) return plans;
     }
   } catch (error) {
     if (!(error instanceof CudaError)) throw error;
     reason = error.message;
   }
-  if (plans.length > 0) return plans;
   if (rounding > 0) {
     reason += `; ${rounding} engines are left out because they round f32`;
   }

@@ -1,0 +1,173 @@
+/**
+ * Plans of cuDNN: found once, timed where that was asked for, kept on disk, and
+ * what happens when a call of the library fails or there is no library.
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import { conv, getDevice, scope, type Tensor, tensor } from "../mod.ts";
+import { closeDevice } from "../core/device.ts";
+import type { CudaDevice } from "../devices/cuda/device.ts";
+import { PlanTable } from "../devices/cuda/dnn/plan_table.ts";
+import { CudaError } from "../ffi/errors.ts";
+import { count, type Machine, onCuda } from "./cuda_images.ts";
+
+function image(shape: readonly number[]): Tensor {
+  const size = shape.reduce((a, b) => a * b, 1);
+  const data = Array.from({ length: size }, (_, i) => Math.sin(i));
+  return tensor(data, { device: "cuda:0", dtype: "f32" }).reshape(shape);
+}
+
+/** A convolution on the device; a whole number of its calls. */
+function convolve(channels = 3): number[] {
+  return scope(() => {
+    const y = conv(image([2, channels, 6, 5]), image([4, channels, 3, 3]));
+    return y.reshape([y.size]).toArray() as number[];
+  });
+}
+
+const options = () => (getDevice("cuda:0") as CudaDevice).gpu.options;
+
+/** Runs `body` with a cache folder of its own. */
+function withCache(body: (folder: string) => void): void {
+  const before = Deno.env.get("DECAF_CACHE");
+  const folder = Deno.makeTempDirSync();
+  Deno.env.set("DECAF_CACHE", folder);
+  try {
+    body(folder);
+  } finally {
+    if (before === undefined) Deno.env.delete("DECAF_CACHE");
+    else Deno.env.set("DECAF_CACHE", before);
+    Deno.removeSync(folder, { recursive: true });
+  }
+}
+
+function executed(machine: Machine, body: () => void): number {
+  machine.clearCalls();
+  body();
+  return count(machine, "cudnnBackendExecute");
+}
+
+Deno.test("plans: numbers that differ are told apart, whatever their hash", () => {
+  const table = new PlanTable<string>();
+  const keys = [[1, 2], [2, 1], [1, 2, 0], [], [2 ** 40], [2 ** 41], [
+    2 ** 40 + 1,
+  ]];
+  keys.forEach((key) => table.add(key, key.join()));
+  for (const key of keys) assertEquals(table.get(key), key.join());
+  assertEquals(table.get([3]), undefined);
+  assertEquals([...table.values()].length, keys.length);
+  // Many keys, so that some meet in one place.
+  for (let i = 0; i < 20_000; i++) table.add([9, i, i * i], `${i}`);
+  for (let i = 0; i < 20_000; i += 97) {
+    assertEquals(table.get([9, i, i * i]), `${i}`);
+  }
+});
+
+onCuda(
+  "plans are timed where that was asked for, and kept for the next process",
+  (machine) => {
+    withCache((folder) => {
+      const expected = convolve();
+      closeDevice("cuda");
+      options().benchmark = true;
+      let first: number[] = [];
+      // Two plans may be used without TF32: each is tried once and timed five times.
+      assertEquals(executed(machine, () => first = convolve()), 13);
+      assertEquals(executed(machine, () => convolve()), 1);
+      first.forEach((v, i) => assert(Math.abs(v - expected[i]) < 1e-5));
+      const [file] = [...Deno.readDirSync(`${folder}/plans`)];
+      assert(file.name.startsWith("cudnn-"));
+      closeDevice("cuda");
+      options().benchmark = true;
+      assertEquals(executed(machine, () => convolve()), 1);
+      assertEquals(count(machine, "cudnnBackendGetAttribute"), 1); // its workspace
+      // What is no plan is found anew.
+      closeDevice("cuda");
+      const path = `${folder}/plans/${file.name}`;
+      const content = JSON.parse(Deno.readTextFileSync(path));
+      for (const name in content.plans) content.plans[name] = btoa("{}");
+      Deno.writeTextFileSync(path, JSON.stringify(content));
+      options().benchmark = true;
+      assertEquals(executed(machine, () => convolve()), 13);
+    });
+  },
+);
+
+onCuda(
+  "each call of the library made to fail is an error or another way to the same numbers",
+  (machine) => {
+    const expected = convolve();
+    closeDevice("cuda");
+    machine.clearCalls();
+    convolve();
+    const calls = machine.calls();
+    const first = calls.findIndex((name) => name.startsWith("cudnn"));
+    const last = calls.findLastIndex((name) => name.startsWith("cudnn"));
+    assert(last - first > 20);
+    let errors = 0, others = 0;
+    for (let i = first; i <= last; i++) {
+      if (!calls[i].startsWith("cudnn")) continue;
+      closeDevice("cuda");
+      machine.reset();
+      machine.fail({ nth: i + 1, status: 4000 });
+      try {
+        const actual = convolve();
+        actual.forEach((v, k) => assert(Math.abs(v - expected[k]) < 1e-5));
+        others++;
+      } catch (error) {
+        assert(error instanceof CudaError, `${calls[i]}: ${error}`);
+        assert(error.message.includes("cudnn"), error.message);
+        errors++;
+        // The device goes on.
+        convolve().forEach((v, k) => assert(Math.abs(v - expected[k]) < 1e-5));
+      }
+      closeDevice("cuda");
+      // What could not be destroyed is still there.
+      if (!calls[i].includes("Destroy")) {
+        assertEquals(machine.leaks(), [], `${i}: ${calls[i]}`);
+      }
+    }
+    assert(errors > 3 && others > 3, `${errors} errors, ${others} others`);
+  machine.reset(); // and with it what could not be destroyed
+  },
+);
+
+/** Runs a script in a process of its own, on the stand-ins but for cuDNN. */
+async function withoutLibrary(script: string): Promise<[string, string]> {
+  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["eval", "--no-check", script],
+    env: { DECAF_LIBCUDNN: "/gone/libcudnn.so.9" },
+    cwd: new URL("..", import.meta.url).pathname,
+  }).output();
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return [text(stdout), text(stderr)];
+}
+
+onCuda(
+  "without the library convolutions run as Decaf's own kernels, which is said once",
+  async () => {
+    const expected = convolve();
+    const module = new URL("../mod.ts", import.meta.url).href;
+    const [out, said] = await withoutLibrary(`
+    import { conv, tensor } from "${module}";
+    const image = (shape) => {
+      const size = shape.reduce((a, b) => a * b, 1);
+      const data = Array.from({ length: size }, (_, i) => Math.sin(i));
+      return tensor(data, { device: "cuda:0", dtype: "f32" }).reshape(shape);
+    };
+    for (let i = 0; i < 2; i++) {
+      const y = conv(image([2, 3, 6, 5]), image([4, 3, 3, 3]));
+      console.log(JSON.stringify(y.reshape([y.size]).toArray()));
+    }
+  `);
+    const lines = out.trim().split("\n");
+    assertEquals(lines.length, 2, said);
+    for (const line of lines) {
+      JSON.parse(line).forEach((v: number, i: number) =>
+        assert(Math.abs(v - expected[i]) < 1e-5)
+      );
+    }
+    assertEquals(said.split("own kernels").length, 2, said);
+    assert(said.includes("/gone/libcudnn.so.9"), said);
+  },
+);
