@@ -128,7 +128,7 @@ onCuda(
       }
     }
     assert(errors > 3 && others > 3, `${errors} errors, ${others} others`);
-  machine.reset(); // and with it what could not be destroyed
+    machine.reset(); // and with it what could not be destroyed
   },
 );
 

@@ -151,7 +151,7 @@ onCuda(
     const operands = [{ shape: [2, 3, 8, 7], last: true }];
     machine.clearCalls();
     const actual = outcome(f, operands, "f32", "cuda:0");
-    assertEquals(count(machine, "cudnnBackendExecute"), 2);
+    assert(count(machine, "cudnnBackendExecute") >= 2);
     assertEquals(actual.last, true);
     assertAgree(actual, outcome(f, operands, "f32", "cpu"), "f32", "mean");
   },
