@@ -88,10 +88,12 @@ function isSample(x: unknown): x is SampleTensor {
  * Makes the arguments of a call from a declaration's sample.
  *
  * @param made Collects the tensors, with what they were made of.
+ * @param device Where they are made; the default device when omitted.
  */
 export function argumentsOf(
   sample: Sample,
   made: Map<Tensor, SampleTensor> = new Map(),
+  device?: string,
 ): unknown[] {
   const make = (x: unknown): unknown => {
     if (Array.isArray(x)) return x.map(make);
@@ -103,7 +105,7 @@ export function argumentsOf(
     }
     const array = hostArray(x.dtype, x.data.length);
     x.data.forEach((value, i) => setElement(array, x.dtype, i, value));
-    const tensor = fromHost(array, x.dtype, x.shape);
+    const tensor = fromHost(array, x.dtype, x.shape, { device });
     made.set(tensor, x);
     return tensor;
   };
@@ -116,7 +118,7 @@ export function encodeSample(operator: Sampled, sample: Sample): EncodedSample {
   const bind = operator.bind as (...args: unknown[]) => ReturnType<
     OpInfo["bind"]
   >;
-  const bound = bind(...argumentsOf(sample, made));
+  const bound = bind(...argumentsOf(sample, made, "cpu"));
   const encode = (x: Tensor | number | undefined) => {
     if (x === undefined || typeof x === "number") return x ?? null;
     const source = made.get(x);
