@@ -5,6 +5,7 @@
  * @module
  */
 
+import { defaultDevice, getDevice } from "../core/device.ts";
 import { manualSeed } from "../core/random.ts";
 import { setThreads } from "../devices/cpu/pool.ts";
 import { DataLoader } from "../data/loader.ts";
@@ -65,6 +66,12 @@ export async function runTraining(plan: TrainingPlan): Promise<number> {
   using source = await recipe.open(values, plan.facts);
   const { split, facts } = source;
   const devices = await useDevices(values);
+  if (values.benchmark) {
+    const named = devices.map((name) => getDevice(name));
+    for (const { options } of named.length > 0 ? named : [defaultDevice()]) {
+      if (options !== undefined) options.benchmark = true;
+    }
+  }
   const model = recipe.models[values.model].build(values, facts);
   const steps = stepsOf(source, values);
   using optimizer = makeOptimizer(model, values, steps);

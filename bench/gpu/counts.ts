@@ -7,6 +7,7 @@
  */
 
 import {
+  autocast,
   backward,
   crossEntropy,
   models,
@@ -39,7 +40,6 @@ export interface Net {
 }
 
 function step(
-  model: { forward(x: Tensor): Tensor },
   optimizer: { zeroGrad(): void; step(): void },
   loss: () => Tensor,
 ): () => void {
@@ -52,6 +52,30 @@ function step(
     });
 }
 
+/** GPT-2's blocks; in bf16 with f32 parameters, or in f32. */
+function gpt(mixed: boolean): () => void {
+  const model = models.gpt({
+    layers: 12,
+    heads: 12,
+    width: 768,
+    vocabulary: 512,
+    context: 64,
+  });
+  const ids = randint(0, 512, [2, 64]);
+  return step(
+    optim.adamW(model, { lr: 1e-4 }),
+    () =>
+      autocast(
+        mixed ? "bf16" : "f32",
+        () =>
+          crossEntropy(
+            model.forward(ids).reshape([128, 512]),
+            ids.reshape([128]),
+          ),
+      ),
+  );
+}
+
 /** The nets of torch_counts.py. */
 export const nets: readonly Net[] = [
   {
@@ -61,7 +85,6 @@ export const nets: readonly Net[] = [
       const x = randn([64, 1, 28, 28]).materialize();
       const y = randint(0, 10, [64]);
       return step(
-        model,
         optim.sgd(model, { lr: 0.01, momentum: 0.9 }),
         () => crossEntropy(model.forward(x), y),
       );
@@ -74,34 +97,13 @@ export const nets: readonly Net[] = [
       const x = randn([4, 3, 64, 64]).materialize();
       const y = randint(0, 1000, [4]);
       return step(
-        model,
         optim.sgd(model, { lr: 0.1, momentum: 0.9 }),
         () => crossEntropy(model.forward(x), y),
       );
     },
   },
-  {
-    name: "gpt",
-    prepare() {
-      const model = models.gpt({
-        layers: 12,
-        heads: 12,
-        width: 768,
-        vocabulary: 512,
-        context: 64,
-      });
-      const ids = randint(0, 512, [2, 64]);
-      return step(
-        model,
-        optim.adamW(model, { lr: 1e-4 }),
-        () =>
-          crossEntropy(
-            model.forward(ids).reshape([128, 512]),
-            ids.reshape([128]),
-          ),
-      );
-    },
-  },
+  { name: "gpt", prepare: () => gpt(false) },
+  { name: "gpt bf16", prepare: () => gpt(true) },
 ];
 
 if (import.meta.main) {

@@ -63,7 +63,7 @@ def resnet50():
     return bench.step(model, optimizer, x, target)
 
 
-def gpt():
+def gpt(mixed=False):
     model = bench.Gpt(layers=12, heads=12, width=768, vocabulary=512, context=64)
     model.to(bench.DEVICE)
     ids = torch.zeros(2, 64, dtype=torch.long, device=bench.DEVICE)
@@ -71,13 +71,15 @@ def gpt():
 
     def work():
         optimizer.zero_grad()
-        F.cross_entropy(model(ids).view(-1, 512), ids.view(-1)).backward()
+        with torch.autocast(bench.DEVICE, dtype=torch.bfloat16, enabled=mixed):
+            loss = F.cross_entropy(model(ids).view(-1, 512), ids.view(-1))
+        loss.backward()
         optimizer.step()
 
     return work
 
 
-NETS = {"lenet": lenet, "resnet50": resnet50, "gpt": gpt}
+NETS = {"lenet": lenet, "resnet50": resnet50, "gpt": gpt, "gpt bf16": lambda: gpt(True)}
 
 
 def dispatched(prepare):

@@ -5,6 +5,7 @@
 
 import { captureGraph } from "../../core/capture.ts";
 import {
+  autocast,
   backward,
   conv,
   crossEntropy,
@@ -121,8 +122,11 @@ function graphed(task: (device: string) => Task): Prepare {
 function convolution({ from, to, size, kernel, stride }: ConvLayer): Prepare {
   return (device, { convBatch, convShrink }) => {
     const extent = Math.ceil(size / convShrink);
-    const x = leaf(device, [convBatch, from, extent, extent], "bf16");
-    const w = leaf(device, [to, from, kernel, kernel], "bf16");
+    const [x, w] = [
+      [convBatch, from, extent, extent],
+      [to, from, kernel, kernel],
+    ].map((shape) => channelsLast(made(device, shape, "bf16")));
+    x.requiresGrad = w.requiresGrad = true;
     const padding = Math.floor(kernel / 2);
     return () =>
       scope(() => {
@@ -130,6 +134,27 @@ function convolution({ from, to, size, kernel, stride }: ConvLayer): Prepare {
         gradients(y, [x, w], { seed: y.detach() });
       });
   };
+}
+
+function channelsLast(x: Tensor): Tensor {
+  return x.contiguous({ memoryFormat: "channelsLast" }).materialize();
+}
+
+/** A step in bf16 with f32 parameters. */
+function mixedStep({ model, optimizer, inputs, targets }: Task): void {
+  scope(() => {
+    const loss = autocast("bf16", () => {
+      const scores = model.forward(inputs);
+      const classes = scores.shape[scores.rank - 1];
+      return crossEntropy(
+        scores.reshape([-1, classes]),
+        targets.reshape([-1]),
+      );
+    });
+    optimizer.zeroGrad();
+    backward(loss);
+    optimizer.step();
+  });
 }
 
 /** Every row by name. */
@@ -178,6 +203,30 @@ export const workloads: Readonly<Record<string, Prepare>> = {
   "mlp step, graph": graphed(mlp),
   "lenet step": eager(lenet),
   "lenet step, graph": graphed(lenet),
+  "resnet50 training": (device, { images: { batch, size } }) => {
+    const model = models.resnet50();
+    model.to({ device, memoryFormat: "channelsLast" });
+    const sgd = optim.sgd(model, { lr: 0.1, momentum: 0.9 });
+    const task: Task = {
+      model,
+      optimizer: sgd as optim.Optimizer,
+      inputs: channelsLast(made(device, [batch, 3, size, size])),
+      targets: randint(0, 1000, [batch], { device }),
+    };
+    return () => mixedStep(task);
+  },
+  "gpt2 training": (device, { gpt: { batch, ...extents } }) => {
+    const model = models.gpt(extents);
+    model.to(device);
+    const shape = [batch, extents.context];
+    const task: Task = {
+      model,
+      optimizer: optim.adamW(model, { lr: 1e-4 }) as optim.Optimizer,
+      inputs: randint(0, extents.vocabulary, shape, { device }),
+      targets: randint(0, extents.vocabulary, shape, { device }),
+    };
+    return () => mixedStep(task);
+  },
   ...Object.fromEntries(
     convLayers.map((layer) => [convName(layer), convolution(layer)]),
   ),

@@ -93,6 +93,9 @@ export const commonSettings = {
   graph: switchSetting(
     "runs steps as a CUDA graph, which saves the host's part of them",
   ),
+  benchmark: switchSetting(
+    "has NVIDIA's libraries time their algorithms, and keeps the fastest",
+  ),
   device: textSetting(
     "NAME",
     "where to compute: cpu by default; cuda, cuda:1, or auto",
