@@ -193,11 +193,9 @@ function note(side: "decaf" | "torch"): (line: string) => void {
     if (!line.startsWith("{")) return;
     const { name, about, ...measured } = JSON.parse(line);
     if (about !== undefined) Object.assign(report.about, about);
-    else {
-      report[side][name] = measured;
-      console.log(`${side} ${line}`);
-    }
+    else report[side][name] = measured;
     save();
+    console.log(`${side} ${line}`);
   };
 }
 
