@@ -17,7 +17,8 @@ import { CollectiveError } from "../dist/errors.ts";
 import * as nccl from "../ffi/nccl.ts";
 import { crossEntropy } from "../mod.ts";
 import { type CudaHost, cudaHost } from "./cuda_host/mod.ts";
-import { inFolder } from "./cli_helpers.ts";
+import { readMetrics } from "../train/run_log.ts";
+import { inFolder, writeDigits } from "./cli_helpers.ts";
 import { checkGroup, tensorOf } from "./dist_cases.ts";
 import {
   classifier,
@@ -462,4 +463,39 @@ test("nccl: a group that cannot be finalised is aborted", async () => {
   const { code, said } = await processes(2, "unfinished");
   assertEquals(said, ["done", "done"]);
   assertEquals(code, 0);
+});
+
+test("cli: train --devices 0,1 learns what one GPU learns, and goes on on three", async () => {
+  await inFolder(async (folder) => {
+    await writeDigits(`${folder}/data`, { train: 96, test: 16 });
+    const decaf = async (...args: string[]) => {
+      const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+        args: [
+          ...["run", "-A", "--no-check", "--quiet"],
+          new URL("./cuda_cli_devices.ts", import.meta.url).href,
+          ...["3", ...args],
+        ],
+        cwd: folder,
+        env: { NO_COLOR: "1" },
+      }).output();
+      assertEquals(code, 0, new TextDecoder().decode(stderr));
+    };
+    const train = (run: string, ...more: string[]) =>
+      decaf(
+        ...["train", "mnist", "data", "--model", "mlp", "--batch-size", "16"],
+        ...["--epochs", "1", "--log-every", "1", "--no-curve", "--run", run],
+        ...more,
+      );
+    const losses = async (run: string) =>
+      (await readMetrics(`${folder}/${run}`)).flatMap((line) =>
+        "train/loss" in line ? [Number(line["train/loss"])] : []
+      );
+    await train("one", "--device", "cuda");
+    await train("two", "--devices", "0,1");
+    const wanted = await losses("one");
+    assertEquals(wanted.length, 6);
+    assertClose(await losses("two"), wanted);
+    await decaf("resume", "two", "--epochs", "2", "--devices", "0,1,2");
+    assertEquals((await losses("two")).length, 12);
+  });
 });

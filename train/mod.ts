@@ -39,6 +39,8 @@ export type {
   FitResult,
   Loss,
   Numbers,
+  Parallel,
+  Part,
   Split,
   StartReport,
   StepReport,
