@@ -168,13 +168,37 @@ export interface AttentionGradients {
   readonly dv: Strided;
 }
 
+/** Steps per axis of [batch, heads, time, width], in elements. */
+export interface AttentionLayout {
+  /** Of the queries. */
+  readonly q: readonly number[];
+  /** Of the keys. */
+  readonly k: readonly number[];
+  /** Of the values. */
+  readonly v: readonly number[];
+  /** Of the results. */
+  readonly o: readonly number[];
+}
+
+/** Where gradients lie. */
+export interface AttentionGradLayout extends AttentionLayout {
+  /** Gradient of the results. */
+  readonly d: readonly number[];
+  /** Gradient of the queries. */
+  readonly dq: readonly number[];
+  /** Gradient of the keys. */
+  readonly dk: readonly number[];
+  /** Gradient of the values. */
+  readonly dv: readonly number[];
+}
+
 /** A device's own attention. */
 export interface AttentionKernels {
-  /** Whether the device has kernels for contiguous operands of the case, those of the backward pass included when `training`. */
-  takes(spec: AttentionSpec): boolean;
-  /** Computes results and statistics; false where it does not take operands that lie so (contiguous ones of a case that it takes are never refused). */
+  /** Whether the device has kernels for operands that lie so, those of the backward pass included when `training`. */
+  takes(spec: AttentionSpec, layout: AttentionGradLayout): boolean;
+  /** Computes results and statistics; false where it does not take operands that lie so. */
   forward(spec: AttentionSpec, operands: AttentionOperands): boolean;
-  /** Computes the gradients of a case that it takes with `training`; false where it does not take operands that lie so. */
+  /** Computes the gradients; false where it does not take operands that lie so. */
   backward(
     spec: AttentionSpec,
     operands: AttentionOperands,

@@ -14,6 +14,7 @@ import { ne, where } from "./comparison.ts";
 import { Elementwise } from "./engine.ts";
 import { max } from "./extrema.ts";
 import {
+  attentionLayout,
   attentionSpec,
   flashAttention,
   type FlashAttrs,
@@ -121,7 +122,8 @@ export function byKernels(
   if (mask !== undefined && bias === undefined) return undefined;
   const operands = [queries, groups, values, bias];
   const all = { ...attrs, training };
-  if (!kernels.takes(attentionSpec(operands as Tensor[], all))) {
+  const spec = attentionSpec(operands as Tensor[], all);
+  if (!kernels.takes(spec, attentionLayout(operands as Tensor[]))) {
     return undefined;
   }
   const kept = attrs.dropout > 0

@@ -6,9 +6,13 @@
 
 import { gradEnabled } from "../core/autograd.ts";
 import { bytesOf } from "../core/dtype.ts";
-import { contiguous, copy, materialize } from "../core/fuse.ts";
+import { copy, materialize } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
-import type { AttentionSpec } from "../core/sequence_kernels.ts";
+import type {
+  AttentionGradLayout,
+  AttentionSpec,
+} from "../core/sequence_kernels.ts";
+import { contiguousStrides, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import { Value } from "../core/value.ts";
 import { add, mul } from "./arithmetic.ts";
@@ -18,6 +22,7 @@ import { releaseAll } from "./recurrent_steps.ts";
 import { t } from "./samples.ts";
 import { softmax } from "./softmax.ts";
 import { throughDefinition } from "./through_definition.ts";
+import { copyInto } from "./views.ts";
 
 /** Attributes of {@linkcode flashAttention}. */
 export interface FlashAttrs {
@@ -75,48 +80,87 @@ function withScores(
 /** Bytes that addresses of rows must be multiples of. */
 const alignment = 16;
 
-/** The value as kernels can read it where it lies: rows without gaps that start at multiples of 16 bytes; otherwise a copy. */
-function readable(value: Value): Value {
-  materialize(value);
-  const { strides, offset, dtype } = value;
-  const unit = alignment / bytesOf(dtype);
-  const fits = strides[3] === 1 && offset % unit === 0 &&
-    strides.slice(0, 3).every((n) => n > 0 && n % unit === 0);
-  return fits ? value.retain() : copy(value);
+function unitOf({ dtype }: Value): number {
+  return alignment / bytesOf(dtype);
 }
 
-/** Memory for [batch, heads, time, width] in the order in which `like` lies: by heads or by time. */
-function resultLike(like: Value, width: number): Value {
-  const [batch, heads, time] = like.shape;
-  const { device, dtype, strides } = like;
-  if (strides[1] >= strides[2]) {
-    return Value.empty(device, dtype, [batch, heads, time, width]);
-  }
-  const whole = Value.empty(device, dtype, [batch, time, heads, width]);
-  const steps = [time * heads * width, width, heads * width, 1];
-  const view = whole.view([batch, heads, time, width], steps, 0);
+/** Whether kernels can read the value where it lies: rows without gaps that start at multiples of 16 bytes. */
+function fits(value: Value): boolean {
+  const { shape, strides, offset } = value;
+  const unit = unitOf(value);
+  return offset % unit === 0 &&
+    strides.every((n, d) =>
+      d === 3 ? n === 1 : shape[d] === 1 || n > 0 && n % unit === 0
+    );
+}
+
+/** The value as kernels can read it: itself, or a copy. */
+function readable(value: Value): Value {
+  materialize(value);
+  return fits(value) ? value.retain() : copy(value);
+}
+
+/** The same, row-major. */
+function rowMajor(value: Value): Value {
+  materialize(value);
+  const lies = value.contiguous && value.offset % unitOf(value) === 0;
+  return lies ? value.retain() : copy(value);
+}
+
+/** Steps of the value as kernels will read it. */
+function stepsOf(value: Value): readonly number[] {
+  materialize(value);
+  return fits(value) ? value.strides : contiguousStrides(value.shape);
+}
+
+/** Steps of [batch, heads, time, width] in the order of others: by heads or by time. */
+function orderedLike(
+  steps: readonly number[],
+  [, heads, time]: Shape,
+  width: number,
+): number[] {
+  return steps[1] >= steps[2]
+    ? [heads * time * width, time * width, width, 1]
+    : [heads * time * width, width, heads * width, 1];
+}
+
+/** How the operands of a case lie once kernels can read them. */
+export function attentionLayout(
+  [q, k, v]: readonly Tensor[],
+): AttentionGradLayout {
+  const steps = [q, k, v].map((x) => stepsOf(x.value));
+  const like = (i: number, width: number) =>
+    orderedLike(steps[i], [q, k, v][i].shape, width);
+  const o = like(0, v.shape[3]);
+  return {
+    q: steps[0],
+    k: steps[1],
+    v: steps[2],
+    o,
+    d: o,
+    dq: like(0, q.shape[3]),
+    dk: like(1, k.shape[3]),
+    dv: like(2, v.shape[3]),
+  };
+}
+
+/** Memory for a result that lies so. */
+function lying(
+  { device, dtype }: Tensor,
+  shape: Shape,
+  steps: readonly number[],
+): Value {
+  const whole = Value.empty(device, dtype, shape);
+  const view = whole.view(shape, steps, 0);
   whole.release();
   return view;
 }
 
-/** Runs a kernel on operands where they lie, and on copies where it does not take that. */
-function run(
-  values: readonly (Value | undefined)[],
-  kernel: (values: readonly (Value | undefined)[]) => boolean,
-): void {
-  const placed = values.map((v) => v && readable(v));
-  const took = kernel(placed);
-  releaseAll(placed);
-  if (took) return;
-  const dense = values.map((v) => v && contiguous(v));
-  if (!kernel(dense)) {
-    throw new Error(
-      `Cannot attend with operands of shapes ${
-        values.map((v) => v && `[${v.shape}]`).join(", ")
-      }: the device took the case and then refused it`,
-    );
-  }
-  releaseAll(dense);
+/** What a device gets that took a case before and refuses it now. */
+function refused({ shape }: Tensor): Error {
+  return new Error(
+    `Cannot attend with queries of shape [${shape}]: the device took the case and then refused it`,
+  );
 }
 
 /** Signature of {@linkcode flashAttention}. */
@@ -147,24 +191,26 @@ export const flashAttention: FlashAttention = operator<
     const [q, k, v, bias, kept] = inputs;
     const kernels = q.device.kernels.attention;
     const spec = attentionSpec(inputs, attrs);
-    if (!kernels?.takes(spec)) return [withScores(inputs, attrs)];
-    materialize(q.value);
-    const o = resultLike(q.value, spec.width);
-    const { batch, heads, queries } = spec;
+    const layout = kernels && attentionLayout(inputs);
+    if (layout === undefined || !kernels!.takes(spec, layout)) {
+      return [withScores(inputs, attrs)];
+    }
+    const { batch, heads, queries, width } = spec;
+    const o = lying(q, [batch, heads, queries, width], layout.o);
     const stats = Value.empty(q.device, "f32", [batch, heads, queries, 1]);
-    run(
-      [q, k, v, bias, kept].map((x) => x?.value),
-      ([q, k, v, bias, kept]) =>
-        kernels.forward(spec, {
-          q: q!,
-          k: k!,
-          v: v!,
-          bias,
-          kept,
-          o,
-          stats,
-        }),
-    );
+    const placed = [q, k, v].map((x) => readable(x.value));
+    const extras = [bias, kept].map((x) => x && rowMajor(x.value));
+    const took = kernels!.forward(spec, {
+      q: placed[0],
+      k: placed[1],
+      v: placed[2],
+      bias: extras[0],
+      kept: extras[1],
+      o,
+      stats,
+    });
+    if (!took) throw refused(q);
+    releaseAll([...placed, ...extras]);
     return [new Tensor(o), new Tensor(stats)];
   },
   // with weights p: dv = pᵀ·g, ds = p·(g·vᵀ − Σ g·o), dq = ds·k·scale, dk = dsᵀ·q·scale
@@ -180,23 +226,32 @@ export const flashAttention: FlashAttention = operator<
     }
     const kernels = q.device.kernels.attention!;
     const spec = attentionSpec(inputs, attrs);
-    for (const x of [q, k, v]) materialize(x.value);
-    const dq = resultLike(q.value, spec.depth);
-    const dk = resultLike(k.value, spec.depth);
-    const dv = resultLike(v.value, spec.width);
-    run(
-      [q, k, v, bias, kept, o, grad].map((x) => x?.value),
-      ([q, k, v, bias, kept, o, d]) =>
-        kernels.backward(spec, {
-          q: q!,
-          k: k!,
-          v: v!,
-          bias,
-          kept,
-          o: o!,
-          stats: stats.value,
-        }, { d: d!, dq, dk, dv }),
-    );
+    const layout = attentionLayout(inputs);
+    const dq = lying(q, q.shape, layout.dq);
+    const dk = lying(k, k.shape, layout.dk);
+    const dv = lying(v, v.shape, layout.dv);
+    const placed = [q, k, v].map((x) => readable(x.value));
+    const extras = [bias, kept].map((x) => x && rowMajor(x.value));
+    const operands = {
+      q: placed[0],
+      k: placed[1],
+      v: placed[2],
+      bias: extras[0],
+      kept: extras[1],
+      o: o.value,
+      stats: stats.value,
+    };
+    const back = (d: Value) =>
+      kernels.backward(spec, operands, { d, dq, dk, dv });
+    const arriving = readable(grad.value);
+    if (!back(arriving)) {
+      // A gradient that lies like the result is what the device was asked about.
+      const like = lying(o, o.shape, layout.d);
+      copyInto(like, arriving);
+      if (!back(like)) throw refused(q);
+      like.release();
+    }
+    releaseAll([...placed, ...extras, arriving]);
     return [new Tensor(dq), new Tensor(dk), new Tensor(dv)];
   },
   samples: [

@@ -9,6 +9,8 @@ import { closeDevice, setDefaultDevice } from "../core/device.ts";
 import { type DType, hostArray, setElement } from "../core/dtype.ts";
 import { manualSeed, Philox } from "../core/random.ts";
 import { operators } from "../core/op.ts";
+import type { AttentionSpec } from "../core/sequence_kernels.ts";
+import { contiguousStrides } from "../core/shape.ts";
 import { fromHost } from "../core/tensor.ts";
 import { mul } from "../ops/arithmetic.ts";
 import {
@@ -17,7 +19,8 @@ import {
 } from "../ops/attention.ts";
 import { cast, reshape, sum } from "../ops/foundation.ts";
 import { unbind } from "../ops/joining.ts";
-import { permute } from "../ops/shape.ts";
+import { permute, transpose } from "../ops/shape.ts";
+import { narrow } from "../ops/slicing.ts";
 import { cudaHost } from "./cuda_host/mod.ts";
 import { checkOperator } from "./operator_harness.ts";
 
@@ -216,6 +219,33 @@ onCuda(
   },
 );
 
+onCuda("masks, operands and gradients may lie anyhow", () => {
+  const attend = (device: string) =>
+    scope(() => {
+      const turned = (seed: number, shape: number[]) => {
+        const x = tensor(seed, shape, "bf16", device);
+        x.requiresGrad = true;
+        return x;
+      };
+      // Heads after positions, positions after widths, rows that start anywhere.
+      const q = turned(1, [2, 5, 3, 8]), k = turned(2, [2, 3, 8, 7]);
+      const v = turned(3, [2, 3, 7, 11]);
+      const mask = tensor(4, [7, 5], "f32", device);
+      const o = scaledDotProductAttention(
+        transpose(q, 1, 2),
+        transpose(k, 2, 3),
+        narrow(v, 3, 1, 8),
+        { mask: transpose(mask, 0, 1) },
+      );
+      const weight = tensor(5, [2, 3, 8, 5], "bf16", device);
+      const total = sum(mul(transpose(o, 2, 3), weight));
+      return [o, ...gradients(total, [q, k, v])].map((x) =>
+        Float64Array.from(cast(x!, "f32").data() as Float32Array)
+      );
+    });
+  assertClose(attend("cuda"), attend("cpu"), "bf16", "strided");
+});
+
 onCuda("what the library does not take is left to the definition", () => {
   const device = getDevice("cuda");
   const spec = {
@@ -234,10 +264,17 @@ onCuda("what the library does not take is left to the definition", () => {
     training: true,
   } as const;
   const { attention } = device.kernels;
-  assert(attention!.takes(spec));
-  assert(!attention!.takes({ ...spec, dtype: "f32" }));
-  assert(!attention!.takes({ ...spec, depth: 12 }));
-  assert(!attention!.takes({ ...spec, width: 264 }));
+  const takes = (difference: Partial<AttentionSpec>) => {
+    const changed = { ...spec, ...difference };
+    const q = contiguousStrides([1, 2, 4, changed.depth]);
+    const v = contiguousStrides([1, 2, 4, changed.width]);
+    const layout = { q, k: q, v, o: v, d: v, dq: q, dk: q, dv: v };
+    return attention!.takes(changed, layout);
+  };
+  assert(takes({}));
+  assert(!takes({ dtype: "f32" }));
+  assert(!takes({ depth: 12 }));
+  assert(!takes({ width: 264 }));
 });
 
 onCuda("a case is planned once", (machine) => {

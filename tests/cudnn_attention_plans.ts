@@ -4,11 +4,13 @@
  * cuDNN compiles; cudnn_attention_real_test.ts starts it and reads its lines.
  */
 
-import type { AttentionSpec } from "../core/sequence_kernels.ts";
+import type {
+  AttentionGradLayout,
+  AttentionSpec,
+} from "../core/sequence_kernels.ts";
 import { contiguousStrides } from "../core/shape.ts";
 import {
   attentionGradGraph,
-  type AttentionGradLayout,
   attentionGraph,
 } from "../devices/cuda/dnn/attention_graph.ts";
 import { type Graph, graphType } from "../devices/cuda/dnn/graph.ts";

@@ -7,19 +7,15 @@
 import type { Strided } from "../../../core/device.ts";
 import type {
   AttentionGradients,
+  AttentionGradLayout,
   AttentionKernels,
+  AttentionLayout,
   AttentionOperands,
   AttentionSpec,
 } from "../../../core/sequence_kernels.ts";
-import { contiguousStrides } from "../../../core/shape.ts";
 import { openCudnn } from "../../../ffi/cudnn.ts";
 import { addressOf, type CudaContext } from "../context.ts";
-import {
-  attentionGradGraph,
-  type AttentionGradLayout,
-  attentionGraph,
-  type AttentionLayout,
-} from "./attention_graph.ts";
+import { attentionGradGraph, attentionGraph } from "./attention_graph.ts";
 import { type Dnn, dnnOf } from "./dnn.ts";
 import { graphType } from "./graph.ts";
 import type { Plan } from "./plan.ts";
@@ -61,10 +57,9 @@ class Attention implements AttentionKernels {
     this.#context = context;
   }
 
-  takes(spec: AttentionSpec): boolean {
+  takes(spec: AttentionSpec, layout: AttentionGradLayout): boolean {
     const dnn = this.#library(spec);
     if (dnn === undefined) return false;
-    const layout = contiguousLayout(spec);
     return this.#forwardPlan(dnn, spec, layout) !== undefined &&
       (!spec.training ||
         this.#backwardPlan(dnn, spec, layout) !== undefined);
@@ -185,16 +180,6 @@ class Attention implements AttentionKernels {
     }
     return found;
   }
-}
-
-/** All operands row-major. */
-function contiguousLayout(spec: AttentionSpec): AttentionGradLayout {
-  const { batch, heads, groups, queries, keys, depth, width } = spec;
-  const q = contiguousStrides([batch, heads, queries, depth]);
-  const k = contiguousStrides([batch, groups, keys, depth]);
-  const v = contiguousStrides([batch, groups, keys, width]);
-  const o = contiguousStrides([batch, heads, queries, width]);
-  return { q, k, v, o, d: o, dq: q, dk: k, dv: v };
 }
 
 /** Numbers that tell a case from all others; the scale and the share are read at run time. */

@@ -5,7 +5,11 @@
  * @module
  */
 
-import type { AttentionSpec } from "../../../core/sequence_kernels.ts";
+import type {
+  AttentionGradLayout,
+  AttentionLayout,
+  AttentionSpec,
+} from "../../../core/sequence_kernels.ts";
 import {
   DataType,
   PointwiseMode as P,
@@ -15,30 +19,6 @@ import { Graph, type GraphTensor, type GraphType } from "./graph.ts";
 
 /** Steps of a tensor [batch, heads, time, width], in elements. */
 export type Steps = readonly number[];
-
-/** Where the operands of a forward pass lie. */
-export interface AttentionLayout {
-  /** Queries. */
-  readonly q: Steps;
-  /** Keys. */
-  readonly k: Steps;
-  /** Values. */
-  readonly v: Steps;
-  /** Results. */
-  readonly o: Steps;
-}
-
-/** Where the operands of a backward pass lie. */
-export interface AttentionGradLayout extends AttentionLayout {
-  /** Gradient of the results. */
-  readonly d: Steps;
-  /** Gradient of the queries. */
-  readonly dq: Steps;
-  /** Gradient of the keys. */
-  readonly dk: Steps;
-  /** Gradient of the values. */
-  readonly dv: Steps;
-}
 
 /** Extents and steps with the last two axes exchanged. */
 function exchanged(list: Steps): number[] {
