@@ -5,11 +5,11 @@
  * @module
  */
 
+export type { PerRank } from "./checks.ts";
 export { CollectiveError } from "./errors.ts";
 export { processGroup } from "./groups.ts";
 export {
   type GroupOptions,
-  type PerRank,
   type PlaceOptions,
   ProcessGroup,
   type ReduceOptions,

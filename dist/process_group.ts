@@ -4,32 +4,25 @@
  * @module
  */
 
-import type {
-  CollectiveCall,
-  CollectiveKind,
-  Communicator,
-  Mark,
-  ReduceOp,
-} from "../core/collectives.ts";
+import type { Communicator, Mark, ReduceOp } from "../core/collectives.ts";
 import type { Device } from "../core/device.ts";
-import { type DType, isFloat } from "../core/dtype.ts";
-import {
-  DTypeError,
-  IndexError,
-  ShapeError,
-  shapeText,
-} from "../core/errors.ts";
-import { contiguous, materialize } from "../core/fuse.ts";
-import { sameShape, type Shape, sizeOf } from "../core/shape.ts";
+import type { DType } from "../core/dtype.ts";
+import { type Shape, sizeOf } from "../core/shape.ts";
 import { Scope } from "../core/scope.ts";
 import { Tensor } from "../core/tensor.ts";
-import { exclusive } from "../core/update.ts";
 import { freeingOnError, Value } from "../core/value.ts";
+import {
+  checkedTensors,
+  checkOp,
+  checkRank,
+  impliedRank,
+  localDevice,
+  type PerRank,
+  splitShape,
+} from "./checks.ts";
 import { CollectiveError } from "./errors.ts";
+import { type Calls, callsOf, type Plan, receiveCall } from "./plan.ts";
 import { Departure, type Overseer, Work } from "./work.ts";
-
-/** One tensor for each rank of this process, in the order of `ranks`; without an array where there is one. */
-export type PerRank = Tensor | readonly Tensor[];
 
 /** Options of collectives that may overwrite their operands. */
 export interface PlaceOptions {
@@ -58,35 +51,8 @@ export interface GroupOptions {
   timeout?: number;
 }
 
-/** What a collective takes and gives. */
-interface Plan {
-  readonly kind: CollectiveKind;
-  readonly ranks: readonly number[];
-  readonly tensors: readonly Tensor[];
-  readonly op?: ReduceOp;
-  readonly peer?: number;
-  readonly inPlace?: boolean;
-  /** Shape of the result of a rank; undefined where it gets none. */
-  readonly shape?: (rank: number) => Shape | undefined;
-  /** Elements, as `CollectiveCall` counts them. */
-  readonly count: number;
-}
-
-/** A tensor that is to have another value: its own is used by somebody else too. */
-interface Overwritten {
-  readonly tensor: Tensor;
-  readonly value: Value;
-}
-
-/** A call with its result, before it is started. */
-interface Prepared {
-  readonly calls: readonly CollectiveCall[];
-  /** Values that are read and written, retained. */
-  readonly held: readonly Value[];
-  readonly overwritten: readonly Overwritten[];
-  /** Whether memory is used that was not there before the call. */
-  readonly fresh: boolean;
-  readonly what: string;
+/** Calls that are about to be started. */
+interface Prepared extends Calls {
   readonly work: Work<unknown>;
 }
 
@@ -157,12 +123,11 @@ export class ProcessGroup implements Disposable, Overseer {
     options: ReduceOptions & PlaceOptions = {},
   ): Work<Tensor[]> {
     const { op = "sum", inPlace } = options;
-    const tensors = this.#perRank("allReduce", xs);
+    const tensors = checkedTensors(this, "allReduce", xs);
     checkOp("allReduce", op, tensors[0].dtype);
     const { shape, size: count } = tensors[0];
-    return this.#start({
+    return this.#together({
       kind: "allReduce",
-      ranks: this.ranks,
       tensors,
       op,
       inPlace,
@@ -177,12 +142,11 @@ export class ProcessGroup implements Disposable, Overseer {
     options: RootOptions & PlaceOptions = {},
   ): Work<Tensor[]> {
     const { root: peer = 0, inPlace } = options;
-    const tensors = this.#perRank("broadcast", xs);
-    this.#checkRank("broadcast", "the root", peer);
+    const tensors = checkedTensors(this, "broadcast", xs);
+    checkRank(this, "broadcast", "the root", peer);
     const { shape, size: count } = tensors[0];
-    return this.#start({
+    return this.#together({
       kind: "broadcast",
-      ranks: this.ranks,
       tensors,
       peer,
       inPlace,
@@ -197,13 +161,12 @@ export class ProcessGroup implements Disposable, Overseer {
     options: RootOptions & ReduceOptions = {},
   ): Work<(Tensor | undefined)[]> {
     const { root: peer = 0, op = "sum" } = options;
-    const tensors = this.#perRank("reduce", xs);
+    const tensors = checkedTensors(this, "reduce", xs);
     checkOp("reduce", op, tensors[0].dtype);
-    this.#checkRank("reduce", "the root", peer);
+    checkRank(this, "reduce", "the root", peer);
     const { shape, size: count } = tensors[0];
-    return this.#start({
+    return this.#together({
       kind: "reduce",
-      ranks: this.ranks,
       tensors,
       op,
       peer,
@@ -214,11 +177,10 @@ export class ProcessGroup implements Disposable, Overseer {
 
   /** Gives every rank the tensors of all, one behind the other along the first axis. */
   allGather(xs: PerRank): Work<Tensor[]> {
-    const tensors = this.#perRank("allGather", xs);
+    const tensors = checkedTensors(this, "allGather", xs);
     const [first = 1, ...rest] = tensors[0].shape;
-    return this.#start({
+    return this.#together({
       kind: "allGather",
-      ranks: this.ranks,
       tensors,
       shape: () => [this.worldSize * first, ...rest],
       count: tensors[0].size,
@@ -232,12 +194,11 @@ export class ProcessGroup implements Disposable, Overseer {
    */
   reduceScatter(xs: PerRank, options: ReduceOptions = {}): Work<Tensor[]> {
     const { op = "sum" } = options;
-    const tensors = this.#perRank("reduceScatter", xs);
+    const tensors = checkedTensors(this, "reduceScatter", xs);
     checkOp("reduceScatter", op, tensors[0].dtype);
-    const shape = this.#split("reduceScatter", tensors[0].shape);
-    return this.#start({
+    const shape = splitShape(this, "reduceScatter", tensors[0].shape);
+    return this.#together({
       kind: "reduceScatter",
-      ranks: this.ranks,
       tensors,
       op,
       shape: () => shape,
@@ -251,14 +212,13 @@ export class ProcessGroup implements Disposable, Overseer {
    * @throws {ShapeError} when the axis is no multiple of the number of ranks.
    */
   allToAll(xs: PerRank): Work<Tensor[]> {
-    const tensors = this.#perRank("allToAll", xs);
+    const tensors = checkedTensors(this, "allToAll", xs);
     const { shape } = tensors[0];
-    return this.#start({
+    return this.#together({
       kind: "allToAll",
-      ranks: this.ranks,
       tensors,
       shape: () => shape,
-      count: sizeOf(this.#split("allToAll", shape)),
+      count: sizeOf(splitShape(this, "allToAll", shape)),
     });
   }
 
@@ -267,16 +227,23 @@ export class ProcessGroup implements Disposable, Overseer {
     x: Tensor,
     options: { to: number; rank?: number },
   ): Work<void> {
-    this.#checkRank("send", "the receiver", options.to);
-    const rank = options.rank ?? this.#rankOf("send", x.device);
-    this.#local("send", rank, x);
-    return this.#start({
-      kind: "send",
-      ranks: [rank],
-      tensors: [x],
-      peer: options.to,
-      count: x.size,
-    });
+    const { to: peer, rank = impliedRank(this, "send", x.device) } = options;
+    checkRank(this, "send", "the receiver", peer);
+    localDevice(this, "send", rank, x);
+    const { size: count } = x;
+    const { worldSize } = this;
+    return this.#start(
+      () =>
+        callsOf({
+          kind: "send",
+          ranks: [rank],
+          worldSize,
+          tensors: [x],
+          peer,
+          count,
+        }),
+      () => undefined,
+    );
   }
 
   /** Receives a tensor of a shape and dtype (f32 when omitted) from another rank. */
@@ -285,33 +252,13 @@ export class ProcessGroup implements Disposable, Overseer {
     options: { from: number; rank?: number; dtype?: DType },
   ): Work<Tensor> {
     const { from, dtype = "f32" } = options;
-    this.#checkRank("recv", "the sender", from);
-    const rank = options.rank ?? this.#rankOf("recv", undefined);
-    const device = this.#local("recv", rank);
-    return freeingOnError(() => {
-      using own = new Scope();
-      const value = Value.empty(device, dtype, shape);
-      const result = new Tensor(value.retain());
-      const call: CollectiveCall = {
-        kind: "recv",
-        rank,
-        dtype,
-        count: value.size,
-        peer: from,
-        recv: { storage: value.storage, offset: 0 },
-      };
-      const what = `recv of ${dtype} ${shapeText(shape)} from rank ${from}`;
-      const plan = {
-        calls: [call],
-        held: [value],
-        overwritten: [],
-        fresh: true,
-        what,
-      };
-      const work = this.#prepare(plan, result);
-      own.keep(result);
-      return work;
-    });
+    checkRank(this, "recv", "the sender", from);
+    const rank = options.rank ?? impliedRank(this, "recv", undefined);
+    const device = localDevice(this, "recv", rank);
+    return this.#start(
+      () => receiveCall({ rank, from, device, shape, dtype }),
+      ({ results }) => results[0]!,
+    );
   }
 
   /**
@@ -453,176 +400,27 @@ export class ProcessGroup implements Disposable, Overseer {
     this.check();
   }
 
-  /** Makes calls of a plan and starts them. */
-  #start<T>(plan: Plan): Work<T> {
+  /** Starts what `make` prepares; when that fails, nothing of it stays. */
+  #start<T>(make: () => Calls, resultOf: (calls: Calls) => T): Work<T> {
     return freeingOnError(() => {
       using own = new Scope();
-      const { kind, tensors, ranks, op, peer, count } = plan;
-      const held: Value[] = [];
-      const overwritten: Overwritten[] = [];
-      const results: (Tensor | undefined)[] = [];
-      let fresh = false;
-      for (const tensor of tensors) materialize(tensor.value);
-      const asTheyLie = this.#alike(plan);
-      const calls = tensors.map((tensor, i): CollectiveCall => {
-        const { dtype, device, value } = tensor;
-        // Before anything here holds the value too.
-        const free = plan.inPlace === true && exclusive(value) &&
-          (asTheyLie || value.contiguous);
-        const send = asTheyLie ? value.retain() : contiguous(value);
-        held.push(send);
-        fresh ||= send !== tensor.value;
-        const shape = plan.shape?.(ranks[i]);
-        let recv: Value | undefined;
-        let result: Tensor | undefined;
-        if (free) {
-          recv = send;
-          result = tensor;
-        } else if (shape !== undefined) {
-          const strides = asTheyLie ? value.strides : undefined;
-          recv = Value.empty(device, dtype, shape, strides);
-          held.push(recv);
-          fresh = true;
-          result = plan.inPlace ? tensor : new Tensor(recv.retain());
-          if (plan.inPlace) overwritten.push({ tensor, value: recv });
-        }
-        results.push(result);
-        return {
-          kind,
-          rank: ranks[i],
-          dtype,
-          count,
-          op,
-          peer,
-          send: { storage: send.storage, offset: send.offset },
-          recv: recv && { storage: recv.storage, offset: recv.offset },
-        };
-      });
-      const [{ dtype, shape }] = tensors;
-      const what = `${kind} of ${dtype} ${shapeText(shape)}`;
-      const work = this.#prepare(
-        { calls, held, overwritten, fresh, what },
-        results as T,
-      );
-      own.keep(results);
+      const calls = make();
+      const result = resultOf(calls);
+      const work = new Work(this, result);
+      const prepared = { ...calls, work };
+      if (this.#grouped === undefined) this.#launch([prepared]);
+      else this.#grouped.push(prepared);
+      own.keep(calls.results);
       return work;
     });
   }
 
-  /**
-   * Whether the tensors are images whose channels lie last on every rank, and
-   * may stay so: element i of one then meets element i of the others.
-   */
-  #alike({ kind, tensors }: Plan): boolean {
-    const meets = kind === "allReduce" || kind === "broadcast" ||
-      kind === "reduce";
-    return meets && this.ranks.length === this.worldSize &&
-      tensors.every(({ value }) => value.channelsLast);
-  }
-
-  #prepare<T>(plan: Omit<Prepared, "work">, result: T): Work<T> {
-    const work = new Work(this, result);
-    const prepared = { ...plan, work };
-    if (this.#grouped === undefined) this.#launch([prepared]);
-    else this.#grouped.push(prepared);
-    return work;
-  }
-
-  /** The tensors of the local ranks, checked. */
-  #perRank(kind: CollectiveKind, xs: PerRank): readonly Tensor[] {
-    const tensors: readonly Tensor[] = xs instanceof Tensor ? [xs] : xs;
-    if (tensors.length !== this.ranks.length) {
-      throw new TypeError(
-        `Cannot ${kind} ${tensors.length} tensors: this process drives ${this.ranks.length} ranks, and each takes part with one`,
-      );
-    }
-    const [first] = tensors;
-    tensors.forEach((tensor, i) => {
-      this.#local(kind, this.ranks[i], tensor);
-      if (
-        tensor.dtype === first.dtype && sameShape(tensor.shape, first.shape)
-      ) return;
-      throw new ShapeError(
-        `Cannot ${kind} tensors that differ: rank ${
-          this.ranks[0]
-        } has ${first.dtype} ${shapeText(first.shape)} and rank ${
-          this.ranks[i]
-        } ${tensor.dtype} ${shapeText(tensor.shape)}`,
-      );
-    });
-    return tensors;
-  }
-
-  /** The device of a local rank, on which the tensor must be. */
-  #local(kind: CollectiveKind, rank: number, tensor?: Tensor): Device {
-    const i = this.ranks.indexOf(rank);
-    if (i < 0) {
-      throw new IndexError(
-        `Cannot ${kind} as rank ${rank}: this process drives ${
-          this.ranks.join(", ")
-        }`,
-      );
-    }
-    const device = this.devices[i];
-    if (tensor !== undefined && tensor.device !== device) {
-      throw new TypeError(
-        `Cannot ${kind} a tensor on ${tensor.device.name} as rank ${rank}, whose device is ${device.name}: bring it there with .to("${device.name}")`,
-      );
-    }
-    return device;
-  }
-
-  #rankOf(kind: CollectiveKind, device: Device | undefined): number {
-    if (this.ranks.length === 1) return this.rank;
-    const found = this.ranks.filter((_, i) => this.devices[i] === device);
-    if (found.length === 1) return found[0];
-    throw new TypeError(
-      `Cannot ${kind} without { rank }: this process drives ranks ${
-        this.ranks.join(", ")
-      }`,
-    );
-  }
-
-  #checkRank(kind: CollectiveKind, role: string, rank: number): void {
-    if (Number.isInteger(rank) && rank >= 0 && rank < this.worldSize) return;
-    throw new IndexError(
-      `Cannot ${kind} with rank ${rank} as ${role}: ranks go from 0 to ${
-        this.worldSize - 1
-      }`,
-    );
-  }
-
-  #split(kind: CollectiveKind, [first, ...rest]: Shape): Shape {
-    if (first !== undefined && first % this.worldSize === 0) {
-      return [first / this.worldSize, ...rest];
-    }
-    throw new ShapeError(
-      `Cannot ${kind} a tensor of shape ${
-        shapeText(first === undefined ? [] : [first, ...rest])
-      } among ${this.worldSize} ranks: its first axis must be a multiple of their number`,
-    );
-  }
-}
-
-const reduceOps: Readonly<Record<ReduceOp, true>> = {
-  sum: true,
-  prod: true,
-  min: true,
-  max: true,
-  avg: true,
-};
-
-function checkOp(kind: CollectiveKind, op: ReduceOp, dtype: DType): void {
-  if (!Object.hasOwn(reduceOps, op)) {
-    throw new TypeError(
-      `Cannot ${kind} with "${op}": there is ${
-        Object.keys(reduceOps).join(", ")
-      }`,
-    );
-  }
-  if (op === "avg" && !isFloat(dtype)) {
-    throw new DTypeError(
-      `Cannot ${kind} tensors of dtype ${dtype} with "avg": means of whole numbers are not whole; convert them with .cast("f32")`,
+  /** Starts a collective of all ranks. */
+  #together<T = Tensor[]>(plan: Omit<Plan, "ranks" | "worldSize">): Work<T> {
+    const { ranks, worldSize } = this;
+    return this.#start(
+      () => callsOf({ ...plan, ranks, worldSize }),
+      ({ results }) => results as T,
     );
   }
 }
