@@ -254,6 +254,14 @@ export function softmaxProgram(dtype: "f32" | "f64" | "f16" | "bf16"): Program {
   }]);
 }
 
+/** Elements times their numbers. */
+function numberedProgram(dtype: "f32" | "bf16"): Program {
+  const value = k.mul(k.input(0, "f32"), k.cast(k.linear(), "f32"));
+  return program([dtype], [], [], [
+    { dtype, per: "element", value: k.roundTo(value, dtype) },
+  ]);
+}
+
 /** A layer norm with weight and bias per element of the row, and the statistics. */
 export function normProgram(dtype: "f32" | "f64" | "f16" | "bf16"): Program {
   const type = k.computeType(dtype);
@@ -356,6 +364,33 @@ function launchElementwise(context: CudaContext, p: Program): void {
 /** Compiles the collection on a recorder. */
 export function collectKernels(): KernelSource[] {
   const context = new Recorder();
+  const before = bounds.small;
+  collectSmall(context);
+  bounds.small = 0;
+  try {
+    collectLarge(context);
+  } finally {
+    bounds.small = before;
+  }
+  const distinct = new Map(context.sources.map((s) => [s.source, s]));
+  return [...distinct.values()];
+}
+
+/** The shapes that few elements have. */
+function collectSmall(context: CudaContext): void {
+  for (const dtype of ["f32", "bf16"] as const) {
+    launchShapes(context, normProgram(dtype), rowShapes.slice(0, 6));
+    launchShapes(
+      context,
+      reduceProgram("argmax", dtype),
+      rowShapes.slice(0, 6),
+    );
+    launchElementwise(context, numberedProgram(dtype));
+  }
+}
+
+/** The shapes that many elements have. */
+function collectLarge(context: CudaContext): void {
   for (const type of scalarTypes) {
     for (const p of operationPrograms(type)) launch(context, dense(p, [4096]));
   }
@@ -476,8 +511,6 @@ export function collectKernels(): KernelSource[] {
     }
   }
   collectWide(context);
-  const distinct = new Map(context.sources.map((s) => [s.source, s]));
-  return [...distinct.values()];
 }
 
 /** The variants with 64-bit indices. */
@@ -489,15 +522,7 @@ function collectWide(context: CudaContext): void {
       launchShapes(context, softmaxProgram(dtype));
       launchShapes(context, normProgram(dtype));
       launchShapes(context, reduceProgram("argmax", dtype));
-      const x = k.input(0, "f32");
-      launchElementwise(
-        context,
-        program([dtype], [], [], [{
-          dtype,
-          per: "element",
-          value: k.roundTo(k.mul(x, k.cast(k.linear(), "f32")), dtype),
-        }]),
-      );
+      launchElementwise(context, numberedProgram(dtype));
     }
   } finally {
     bounds.narrow = before;

@@ -16,17 +16,34 @@ import {
   placedOf,
   stridesOf,
 } from "./launch_operands.ts";
-import { fillCount, fillOperands, fillWalk } from "./launch_params.ts";
-import { bounds, elementBlocks, elementVariant } from "./launch_shape.ts";
+import {
+  fillCount,
+  fillFlat,
+  fillOperands,
+  fillWalk,
+} from "./launch_params.ts";
+import {
+  bounds,
+  elementBlocks,
+  elementVariant,
+  smallElements,
+} from "./launch_shape.ts";
+
+/** Names the kernel for few elements over one axis. */
+const smallCode = 1;
 
 /** Elementwise over one axis, all operands contiguous or single elements: the common case, without a look at anything else. */
 function launchFlat(context: CudaContext, facts: Facts, l: Launch): boolean {
   const [size] = l.sizes;
   if (size === 0) return true;
   if (size > bounds.narrow || facts.loads.length > 0) return false;
+  if (size <= bounds.small) {
+    launchSmall(context, facts, l);
+    return true;
+  }
   const { inputs, outputs } = l;
   const { lanes } = facts;
-  let code = 1, vector = lanes > 1;
+  let code = 2, vector = lanes > 1;
   for (let i = 0; i < inputs.length; i++) {
     const [stride] = inputs[i].strides;
     if (stride !== 0 && stride !== 1) return false;
@@ -60,6 +77,22 @@ function launchFlat(context: CudaContext, facts: Facts, l: Launch): boolean {
   const blocks = elementBlocks(count, context.multiprocessors);
   context.launch(kernel.fn, blocks, 1, 1, kernel.threads, 0, params);
   return true;
+}
+
+/** Few elements over one axis, whatever the strides: always the same kernel. */
+function launchSmall(context: CudaContext, facts: Facts, l: Launch): void {
+  let kernel = facts.kernels.get(smallCode);
+  if (kernel === undefined) {
+    kernel = compileVariant(context, l.program, smallElements(facts, 1));
+    facts.kernels.set(smallCode, kernel);
+  }
+  const { params: layout } = kernel;
+  const params = fillOperands(layout, l);
+  fillFlat(layout, l);
+  const [size] = l.sizes;
+  fillCount(layout, "count", size);
+  const blocks = Math.ceil(size / kernel.threads);
+  context.launch(kernel.fn, blocks, 1, 1, kernel.threads, 0, params);
 }
 
 function isAligned(

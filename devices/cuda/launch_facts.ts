@@ -33,6 +33,8 @@ export interface Kernel {
 export interface Facts {
   /** Whether there is a reduction or an output per row. */
   readonly perRow: boolean;
+  /** Number of inputs and outputs. */
+  readonly operands: number;
   /** Inputs that are read at their own position. */
   readonly streams: readonly number[];
   /** Inputs that are loaded from at computed offsets. */
@@ -86,6 +88,7 @@ function study(p: Program): Facts {
   while (lanes > 4 && lanes * nodes > unrolledNodes) lanes /= 2;
   return {
     perRow: p.stages.length > 0 || p.outputs.some((o) => o.per === "row"),
+    operands: p.inputs.length + p.outputs.length,
     streams,
     loads: loadsOf(exprs),
     lanes,

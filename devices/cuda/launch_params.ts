@@ -93,6 +93,16 @@ export function fillWalk(layout: ParamLayout, walk: Walk): void {
   }
 }
 
+/** Strides along the only axis. */
+export function fillFlat(layout: ParamLayout, l: Launch): void {
+  const inputs = l.inputs.length;
+  for (let i = 0; i < layout.strides.length; i++) {
+    const { word, of } = layout.strides[i];
+    words[word] = (of < inputs ? l.inputs[of] : l.outputs[of - inputs])
+      .strides[0];
+  }
+}
+
 /** A count, where the kernel asks for it. */
 export function fillCount(
   layout: ParamLayout,

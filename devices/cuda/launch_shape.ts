@@ -36,7 +36,14 @@ export interface Placed {
 export const bounds: {
   /** Counts and offsets up to which indices are 32 bits wide. */
   narrow: number;
-} = { narrow: 2 ** 31 - 1 };
+  /** Elements up to which a launch takes longer than its work: the simplest shape will do, so that programs have few kernels. */
+  small: number;
+} = { narrow: 2 ** 31 - 1, small: 8192 };
+
+/** Whether a walk has so few elements that its shape makes no difference. */
+function isSmall({ sizes }: Walk): boolean {
+  return product(sizes, 0, sizes.length) <= bounds.small;
+}
 
 /** Whether counts or offsets need 64 bits. */
 export function needsWide(walk: Walk): boolean {
@@ -74,6 +81,7 @@ export function elementVariant(
 ): ElementVariant {
   const { sizes, strides } = walk;
   const rank = sizes.length, last = rank - 1;
+  if (isSmall(walk) && !needsWide(walk)) return smallElements(facts, rank);
   const steps = strides.map((own): Step =>
     own.every((s) => s === 0)
       ? "fixed"
@@ -103,6 +111,22 @@ export function elementVariant(
   };
 }
 
+const smallVariants = new WeakMap<Facts, ElementVariant[]>();
+
+/** The shape of an elementwise kernel that is right for all strides. */
+export function smallElements(facts: Facts, rank: number): ElementVariant {
+  let variants = smallVariants.get(facts);
+  if (variants === undefined) smallVariants.set(facts, variants = []);
+  return variants[rank] ??= {
+    kind: "elements",
+    rank,
+    steps: new Array(facts.operands).fill("any"),
+    lanes: 1,
+    ragged: false,
+    wide: false,
+  };
+}
+
 /** Blocks that walk `count` vectors of an elementwise kernel. */
 export function elementBlocks(count: number, multiprocessors: number): number {
   return Math.min(
@@ -128,6 +152,22 @@ export function rowVariant(
 ): RowVariant {
   const { sizes, outerRank, strides } = walk;
   const last = sizes.length - 1;
+  if (pieces === undefined && isSmall(walk) && !needsWide(walk)) {
+    return {
+      kind: "rows",
+      outerRank,
+      innerRank: sizes.length - outerRank,
+      steps: strides.map(() => "any"),
+      lanes: 1,
+      ragged: false,
+      wide: false,
+      order: "row",
+      team: 32,
+      block: 128,
+      chunks: 0,
+      pieces: false,
+    };
+  }
   const length = pieces?.length ?? product(sizes, outerRank, sizes.length);
   // A walk whose only outer axis counts pieces has no columns.
   const order = outerRank > (pieces === undefined ? 0 : 1) &&
