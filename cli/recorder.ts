@@ -53,8 +53,8 @@ export class Recorder implements Device {
   }
 
   /** Takes memory. */
-  allocate(bytes: number): Storage {
-    return this.#device.allocate(bytes);
+  allocate(bytes: number, written?: boolean): Storage {
+    return this.#device.allocate(bytes, written);
   }
 
   /** Returns memory. */

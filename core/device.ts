@@ -402,8 +402,14 @@ export interface Device {
   readonly kernels: DeviceKernels;
   /** Exchange of data among devices of this kind, where there is a library for it. */
   readonly collectives?: Collectives;
-  /** Reserves memory; contents are undefined. Throws an `OutOfMemoryError` when there is none left. */
-  allocate(bytes: number): Storage;
+  /**
+   * Reserves memory; contents are undefined. Throws an `OutOfMemoryError` when
+   * there is none left.
+   *
+   * @param bytes How many.
+   * @param written Whether the host is about to write all of it; then memory that no queued work uses serves best.
+   */
+  allocate(bytes: number, written?: boolean): Storage;
   /** Returns memory. Called by {@linkcode Storage.release}. */
   free(storage: Storage): void;
   /** Copies host bytes to the device. */

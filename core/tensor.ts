@@ -299,7 +299,7 @@ export function fromHost(
   const device = options.device === undefined
     ? defaultDevice()
     : getDevice(options.device);
-  const value = Value.empty(device, dtype, shape);
+  const value = Value.empty(device, dtype, shape, undefined, true);
   const bytes = size * bytesOf(dtype);
   try {
     if (size > 0) {

@@ -64,10 +64,16 @@ export interface FailedAllocation {
 /** Words the error for a request that a device could not serve; `core/memory.ts` provides it. */
 export const allocation: { failed?: (failure: FailedAllocation) => Error } = {};
 
-function allocate(device: Device, dtype: DType, shape: Shape, size: number) {
+function allocate(
+  device: Device,
+  dtype: DType,
+  shape: Shape,
+  size: number,
+  written?: boolean,
+) {
   const bytes = size * bytesOf(dtype);
   try {
-    return device.allocate(bytes);
+    return device.allocate(bytes, written);
   } catch (cause) {
     if (!(cause instanceof OutOfMemoryError)) throw cause;
     throw allocation.failed?.({ device, dtype, shape, bytes, cause }) ?? cause;
@@ -134,15 +140,24 @@ export class Value implements Strided {
     if (journals > 0) note(this, 0);
   }
 
-  /** Uninitialised memory: contiguous, or dense in another order of the axes. */
+  /**
+   * Uninitialised memory.
+   *
+   * @param device Where.
+   * @param dtype Element type.
+   * @param shape Extents.
+   * @param strides Contiguous when omitted, or dense in another order of the axes.
+   * @param written Whether the host is about to write all of it.
+   */
   static empty(
     device: Device,
     dtype: DType,
     shape: Shape,
     strides: readonly number[] = contiguousStrides(shape),
+    written?: boolean,
   ): Value {
     const size = sizeOf(shape);
-    const storage = allocate(device, dtype, shape, size);
+    const storage = allocate(device, dtype, shape, size, written);
     const value = new Value(
       device,
       dtype,

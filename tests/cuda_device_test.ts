@@ -286,6 +286,41 @@ test("uploads overlap with compute under way", (host) => {
   });
 });
 
+test("batches take turns, so that each upload overlaps with the step before", (host) => {
+  const n = MiB;
+  const step = (first: number, waits: boolean) =>
+    scope(() => {
+      const batch = tensorOf(ramp(n, first));
+      const { copyStream } = cuda().gpu;
+      const waited = timed(() => cudart().cudaStreamSynchronize(copyStream));
+      if (waits) assert(waited < 100, `an upload waited ${waited} ms`);
+      const loss = batch.sum();
+      loss.item();
+      batch.mul(2).materialize(); // the backward pass, which nobody waits for
+    });
+  for (let i = 0; i < 4; i++) step(i, false);
+  host.delay(cuda().gpu.stream, 120);
+  for (let i = 0; i < 3; i++) step(i, true);
+  host.delay(cuda().gpu.stream, 0);
+});
+
+test("overwriting a tensor in use keeps the order, large or small", (host) => {
+  scope(() => {
+    for (const n of [100, MiB]) {
+      const x = tensorOf(ramp(n));
+      x.add(1).materialize();
+      const { storage } = x.value;
+      host.delay(cuda().gpu.stream, 30);
+      const before = x.add(1).materialize();
+      cuda().write(storage, 0, new Uint8Array(ramp(n, 9).buffer));
+      const after = x.add(1);
+      assertEquals(before.data(), ramp(n).map((v) => v + 1));
+      assertEquals(after.data(), ramp(n, 9).map((v) => v + 1));
+      host.delay(cuda().gpu.stream, 0);
+    }
+  });
+});
+
 // ---- memory ----
 
 test("small tensors cost no allocation call once a segment is there", (host) => {

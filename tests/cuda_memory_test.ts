@@ -172,6 +172,31 @@ Deno.test("a block knows when its former owner let go", () => {
   assertEquals(cache.take(1000)!.idleSince, 8);
 });
 
+Deno.test("a block for another stream: one that nothing uses any more, or one more", () => {
+  const work = { count: 0 };
+  const source = new Source();
+  const cache = cacheOf(source, work);
+  const size = 5 * MiB;
+  const [a, b] = [cache.take(size)!.pointer, cache.take(size)!.pointer];
+  work.count = 10;
+  cache.give(a, size);
+  // Work up to 5 has ended, and a may be used by later work: another one.
+  const c = cache.take(size, 5)!.pointer;
+  assert(c !== a && c !== b);
+  work.count = 20;
+  cache.give(b, size);
+  // Work has ended up to the use of a: that one, though b was freed last.
+  assertEquals(cache.take(size, 10)!.pointer, a);
+  cache.give(a, size);
+  const d = cache.take(size, 5)!.pointer;
+  assert(![a, b, c].includes(d));
+  // Not one more each time: the one that is ready first.
+  assertEquals(cache.take(size, 5)!.pointer, b);
+  // Without more memory a block that may be used is better than none.
+  source.limit = 0;
+  assertEquals(cache.take(size, 5)!.pointer, a);
+});
+
 Deno.test("exact: each block is one of the source's, of its very size", () => {
   const source = new Source();
   const cache = cacheOf(source, undefined, true);

@@ -94,9 +94,9 @@ export class CudaDevice implements Device {
   }
 
   /** Reserves memory; its contents are whatever was there. */
-  allocate(bytes: number): Storage {
+  allocate(bytes: number, written = false): Storage {
     const { gpu } = this;
-    const { pointer, idleSince } = gpu.take(bytes);
+    const { pointer, idleSince } = gpu.take(bytes, written);
     this.#live += bytes;
     if (this.#live > this.#peak) this.#peak = this.#live;
     this.#blocks++;

@@ -293,11 +293,17 @@ export class Gpu implements CudaContext {
     this.faults.good();
   }
 
-  /** Takes a block. */
-  take(bytes: number): Taken {
+  /**
+   * Takes a block.
+   *
+   * @param bytes Its size.
+   * @param written Whether the copy stream will write it at once.
+   */
+  take(bytes: number, written = false): Taken {
     this.activate();
     const { source } = this;
-    const taken = source.take(bytes) ?? this.#takeAtLast(bytes);
+    const taken = source.take(bytes, written ? this.faults.ended : undefined) ??
+      this.#takeAtLast(bytes);
     if (source !== this.blocks) this.#strays.set(taken.pointer, source);
     return taken;
   }

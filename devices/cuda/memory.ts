@@ -37,6 +37,9 @@ const idleShare = 0.5;
 /** Idle large blocks up to this many bytes are always kept. */
 const idleFloor = 256 << 20;
 
+/** Blocks of one size that are added so that uploads need not wait. */
+const mostSpares = 2;
+
 /** Distance of sizes around `bytes`: 4 per power of two for small blocks, 16 for large ones. */
 function stepOf(bytes: number): number {
   const power = 2 ** Math.floor(Math.log2(Math.max(1, bytes - 1)));
@@ -54,6 +57,8 @@ export function roundedBytes(bytes: number): number {
 class Idle {
   readonly pointers: bigint[] = [];
   readonly since: number[] = [];
+  /** Blocks that were added though there were idle ones, which work might still use. */
+  spares = 0;
 }
 
 /** A piece of memory that small blocks are cut from. */
@@ -99,21 +104,42 @@ export class BlockCache {
     return this.#reserved;
   }
 
-  /** A block of at least `bytes` bytes; undefined when there is no memory left. */
-  take(bytes: number): Taken | undefined {
+  /**
+   * A block of at least `bytes` bytes; undefined when there is no memory left.
+   *
+   * @param bytes How many.
+   * @param ended For a block that another stream will write: how much work has ended. Rather than one that queued work may still use it is one that has been idle for longer, or another one.
+   */
+  take(bytes: number, ended?: number): Taken | undefined {
     if (this.#exact) return this.#reserve(Math.max(1, bytes));
     const size = roundedBytes(bytes);
     const idle = this.#idle.get(size);
     if (idle === undefined || idle.pointers.length === 0) {
       return size > smallBytes ? this.#takeLarge(size) : this.#cut(size);
     }
-    const pointer = idle.pointers.pop()!;
-    const idleSince = idle.since.pop()!;
+    if (ended !== undefined && this.#wantsAnother(size, idle, ended)) {
+      idle.spares++;
+      const another = this.#takeLarge(size);
+      if (another !== undefined) return another;
+    }
+    // The last one that was freed may lie in caches; the first one is ready soonest.
+    const pointer = ended === undefined
+      ? idle.pointers.pop()!
+      : idle.pointers.shift()!;
+    const idleSince = ended === undefined
+      ? idle.since.pop()!
+      : idle.since.shift()!;
     if (size > smallBytes) {
       this.#idleLarge -= size;
       this.#use(pointer, size);
     }
     return { pointer, idleSince };
+  }
+
+  /** Whether all idle blocks of a large size may still be used: with one more they can take turns. */
+  #wantsAnother(size: number, idle: Idle, ended: number): boolean {
+    return size > smallBytes && idle.since[0] > ended &&
+      idle.spares < mostSpares;
   }
 
   /** Takes a block back; it may be handed out again at once. */

@@ -20,6 +20,8 @@ const slotBytes = 4 << 20;
 const slotLimit = 8;
 /** Uploads of at least this size go over the copy stream. */
 const overlapBytes = 64 << 10;
+/** Overwriting so many bytes goes over the copy stream too, to a place beside them first. */
+const indirectBytes = 1 << 20;
 /** Points of the compute stream that are remembered. */
 const markLimit = 8;
 
@@ -66,16 +68,41 @@ export class Staging {
   upload(storage: CudaStorage, offset: number, bytes: Uint8Array): void {
     const gpu = this.#gpu;
     const fresh = storage.allocatedAt === gpu.faults.count;
-    const overlapped = fresh && bytes.length >= overlapBytes;
     gpu.called("upload");
     storage.upload?.join();
-    if (overlapped) this.#orderCopies(storage.idleSince);
-    this.#copyIn(
-      storage.pointer + BigInt(offset),
-      bytes,
-      overlapped ? gpu.copyStream : gpu.stream,
-    );
-    if (overlapped) storage.upload = this.#pending(storage);
+    const target = storage.pointer + BigInt(offset);
+    if (fresh && bytes.length >= overlapBytes) {
+      this.#orderCopies(storage.idleSince);
+      this.#copyIn(target, bytes, gpu.copyStream);
+      storage.upload = this.#pending(storage);
+    } else if (bytes.length >= indirectBytes) {
+      this.#copyBeside(target, bytes);
+    } else this.#copyIn(target, bytes, gpu.stream);
+  }
+
+  /** Overwrites a block that compute may still use: the bytes arrive beside it first. */
+  #copyBeside(target: bigint, bytes: Uint8Array): void {
+    const gpu = this.#gpu;
+    const { pointer, idleSince } = gpu.take(bytes.length, true);
+    try {
+      this.#orderCopies(idleSince);
+      this.#copyIn(pointer, bytes, gpu.copyStream);
+      gpu.order(gpu.copyStream, gpu.stream);
+      gpu.called("copy");
+      check(
+        cudart().cudaMemcpyAsync(
+          target,
+          pointer,
+          BigInt(bytes.length),
+          memcpyKind.DeviceToDevice,
+          gpu.stream,
+        ),
+        "cudaMemcpyAsync",
+        `${bytes.length} bytes within the device`,
+      );
+    } finally {
+      gpu.give(pointer, bytes.length);
+    }
   }
 
   /** Has the copy stream wait for the last work of a block's former owner, if it may still run. */
