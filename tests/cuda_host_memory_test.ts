@@ -125,12 +125,12 @@ test("a write after the free is found when the memory is used again", (raw) => {
   const { rt, host } = raw;
   const s = raw.stream(), other = raw.stream(), p = raw.allocate(64, s);
   const { handle } = raw.kernel(store);
-  host.delay(other, 100);
+  host.hang("cuLaunchKernel");
   ok(raw.launch(handle, other, [p, 3]));
   ok(rt.cudaFreeAsync(p, s)); // does not wait for the other stream
   ok(rt.cudaStreamSynchronize(s));
+  host.release();
   ok(rt.cudaStreamSynchronize(other));
-  host.delay(other, 0);
   // Fills the quarantine, so that its oldest block is looked at.
   for (let i = 0; i < 70; i++) {
     ok(rt.cudaFreeAsync(raw.allocate(1 << 20, s), s));
@@ -183,15 +183,19 @@ test("a pool keeps memory up to its threshold", (raw) => {
 test("pageable memory may be used again at once, pinned memory not", (raw) => {
   const { rt, host } = raw;
   const s = raw.stream(), p = raw.allocate(4, s);
-  host.delay(s, 30);
+  ok(rt.cudaStreamSynchronize(s));
+  host.hang("cudaMemcpyAsync");
   const pageable = Float32Array.of(1);
   ok(rt.cudaMemcpyAsync(p, at(pageable), 4n, kind.up, s));
   pageable[0] = 2;
+  host.release();
   assertEquals(raw.read(p, 1, s), [1]);
   const { address, values } = raw.pinned(1);
   values[0] = 1;
+  host.hang("cudaMemcpyAsync");
   ok(rt.cudaMemcpyAsync(p, address, 4n, kind.up, s));
   values[0] = 2; // too early
+  host.release();
   assertEquals(raw.read(p, 1, s), [2]);
   ok(rt.cudaFreeHost(address));
   assertEquals(rt.cudaFreeHost(address), 1);

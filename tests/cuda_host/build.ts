@@ -96,7 +96,9 @@ export interface Built {
   readonly core: string;
   /** Each stand-in with its path. */
   readonly libraries: readonly (Library & { readonly path: string })[];
-  /** Whether NVIDIA's own headers were used. */
+  /** Folder of the kernels that the stand-in of NVRTC compiles. */
+  readonly kernels: string;
+  /** Where NVIDIA's own headers lie that were used; undefined when it was Decaf's declarations. */
   readonly headers: string | undefined;
 }
 
@@ -166,6 +168,12 @@ async function buildAll(version: string): Promise<Built> {
     Deno.readTextFileSync(pathOf(name))
   );
   const machineKey = await hashOf([machine.key, ...kernels]);
+  // Compiled kernels depend on these alone, and outlive changes of the machine.
+  const kernelKey = await hashOf([
+    version,
+    ...kernels,
+    Deno.readTextFileSync(pathOf("nvrtc_build.cc")), // the flags
+  ]);
   const home = `${root}/${machineKey}`;
   const coreFile = `${home}/${machine.file}`;
   const wanted = [];
@@ -205,6 +213,7 @@ async function buildAll(version: string): Promise<Built> {
     core: coreFile,
     libraries: wanted.map(({ parts: _, ...library }) => library),
     headers: nvidia.from,
+    kernels: `${root}/kernels-${kernelKey}`,
   };
 }
 

@@ -94,6 +94,7 @@ CONTROL void decafhost_reset() {
   for (int i = 0; i < MAX_DEVICES; i++) limit_memory(i, 0);
   set_device_count(1);
   set_current_device(0);
+  begin_epoch();
   log_clear();
   violations_clear();
 }

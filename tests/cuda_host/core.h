@@ -287,5 +287,8 @@ bool context_retained(int device);
 void retain_context(int device);
 void release_context(int device);
 void set_device_count(int count);
+// How often the machine was reset.
+uint64_t epoch();
+void begin_epoch();
 
 } // namespace host

@@ -7,10 +7,10 @@
 #define API extern "C" __attribute__((visibility("default")))
 
 namespace cudart {
-extern thread_local int last_error;
+// Notes a status as the thread's last error, and hands it back.
+cudaError_t failed(int status);
 inline cudaError_t finish(int status) {
-  if (status != 0) last_error = status;
-  return static_cast<cudaError_t>(status);
+  return status == 0 ? cudaSuccess : failed(status);
 }
 inline int check_ordinal(int device) {
   return device >= 0 && device < host::device_count() ? 0

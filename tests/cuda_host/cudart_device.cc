@@ -9,22 +9,33 @@
 using namespace host;
 using cudart::finish;
 
-namespace cudart {
-thread_local int last_error = 0;
+namespace {
+// The last error of a thread; a reset of the machine forgets it.
+struct LastError {
+  int status;
+  uint64_t epoch;
+};
+thread_local LastError last_error = {0, 0};
+
+int read_last_error() {
+  if (int lost = device_lost(current_device())) return lost;
+  return last_error.epoch == epoch() ? last_error.status : 0;
+}
+} // namespace
+
+cudaError_t cudart::failed(int status) {
+  last_error = {status, epoch()};
+  return static_cast<cudaError_t>(status);
 }
 
 API cudaError_t cudaGetLastError() {
-  if (int lost = device_lost(current_device()))
-    return static_cast<cudaError_t>(lost);
-  int error = cudart::last_error;
-  cudart::last_error = 0;
+  int error = read_last_error();
+  last_error.status = 0;
   return static_cast<cudaError_t>(error);
 }
 
 API cudaError_t cudaPeekAtLastError() {
-  if (int lost = device_lost(current_device()))
-    return static_cast<cudaError_t>(lost);
-  return static_cast<cudaError_t>(cudart::last_error);
+  return static_cast<cudaError_t>(read_last_error());
 }
 
 API const char *cudaGetErrorName(cudaError_t error) {
@@ -92,7 +103,7 @@ API cudaError_t cudaDeviceReset() {
   device_wait(device);
   drop_device_memory(device);
   revive_device(device);
-  cudart::last_error = 0;
+  last_error.status = 0;
   return cudaSuccess;
 }
 

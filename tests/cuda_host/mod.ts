@@ -231,9 +231,9 @@ async function open(): Promise<CudaHost | { readonly absent: string }> {
     Deno.env.set(variable, path);
   }
   Deno.env.set("DECAF_CUDA_HOST_CXX", compiler);
+  Deno.env.set("DECAF_CUDA_HOST_KERNELS", built.kernels);
   // Kernels for the stand-ins and kernels for GPUs stay apart.
-  const folder = built.core.slice(0, built.core.lastIndexOf("/"));
-  Deno.env.set("DECAF_CACHE", `${folder}/decaf`);
+  Deno.env.set("DECAF_CACHE", `${built.kernels}/decaf`);
   const { symbols: functions } = Deno.dlopen(built.core, symbols);
   functions.decafhost_reset();
   return new CudaHost(functions, paths, built.headers);

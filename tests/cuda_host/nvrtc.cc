@@ -1,25 +1,15 @@
-// NVRTC: CUDA C built by g++ against simt.h into a small shared library, which
-// is kept by a hash of its source; the machine code that a program gets is a
-// note that names this file.
+// NVRTC. The machine code that a program gets is a note that names the file of
+// a small shared library (nvrtc_build.cc).
 #include "core.h"
-#include "nvrtc_source.h"
+#include "nvrtc_build.h"
 
 #include <nvrtc.h>
 
-#include <cerrno>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fcntl.h>
-#include <spawn.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #define API extern "C" __attribute__((visibility("default")))
 #define BEGIN() HOST_ENTER("nvrtc", nvrtcResult)
-
-extern char **environ;
 
 using namespace host;
 
@@ -96,100 +86,6 @@ std::string parse(int count, const char *const *options, Options &out) {
   return "";
 }
 
-bool exists(const std::string &path) {
-  struct stat info;
-  return stat(path.c_str(), &info) == 0;
-}
-
-std::string read_all(const std::string &path) {
-  std::string text;
-  if (FILE *file = fopen(path.c_str(), "rb")) {
-    char part[4096];
-    size_t n;
-    while ((n = fread(part, 1, sizeof part, file)) > 0) text.append(part, n);
-    fclose(file);
-  }
-  return text;
-}
-
-bool write_all(const std::string &path, const std::string &text) {
-  FILE *file = fopen(path.c_str(), "wb");
-  if (file == nullptr) return false;
-  bool good = fwrite(text.data(), 1, text.size(), file) == text.size();
-  return fclose(file) == 0 && good;
-}
-
-// Exit status of the compiler; what it says goes into a file.
-int run(const std::vector<std::string> &words, const std::string &log) {
-  std::vector<char *> arguments;
-  for (auto &word : words) arguments.push_back(const_cast<char *>(word.c_str()));
-  arguments.push_back(nullptr);
-  std::vector<char *> environment;
-  for (char **e = environ; *e != nullptr; e++)
-    if (strncmp(*e, "LC_", 3) != 0 && strncmp(*e, "LANG", 4) != 0)
-      environment.push_back(*e);
-  environment.push_back(const_cast<char *>("LC_ALL=C"));
-  environment.push_back(nullptr);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_addopen(&actions, 1, log.c_str(),
-                                   O_WRONLY | O_CREAT | O_TRUNC, 0644);
-  posix_spawn_file_actions_adddup2(&actions, 1, 2);
-  pid_t child;
-  int status = posix_spawnp(&child, arguments[0], &actions, nullptr,
-                            arguments.data(), environment.data());
-  posix_spawn_file_actions_destroy(&actions);
-  if (status != 0) return -1;
-  while (waitpid(child, &status, 0) < 0)
-    if (errno != EINTR) return -1;
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-// Builds the library of the source unless another program, or another process,
-// has built it; its path, or empty and the log.
-std::string build(const std::string &text,
-                  const std::vector<std::string> &defines, std::string *log) {
-  std::string key = text;
-  for (auto &define : defines) key += '\n' + define;
-  char name[40];
-  snprintf(name, sizeof name, "%016llx%016llx",
-           (unsigned long long)hash64(key.data(), key.size(), 1),
-           (unsigned long long)hash64(key.data(), key.size(), 2));
-  std::string folder = home() + "/kernels", file = folder + "/" + name + ".so";
-  if (exists(file)) return file;
-  mkdir(folder.c_str(), 0755);
-  static std::atomic<int> next{0};
-  std::string stem = folder + "/" + name + "." + std::to_string(getpid()) + "." +
-                     std::to_string(next++);
-  if (!write_all(stem + ".cc", text)) {
-    *log = "cannot write " + stem + ".cc";
-    return "";
-  }
-  const char *compiler = getenv("DECAF_CUDA_HOST_CXX");
-  std::vector<std::string> words = {
-      compiler ? compiler : "g++", "-std=gnu++2a", "-O1", "-w", "-shared",
-      "-fPIC", "-nostdlib", "-nostdinc", "-fno-exceptions", "-fno-rtti",
-      "-fno-strict-aliasing", "-fno-math-errno", "-fno-stack-protector",
-      "-ffp-contract=off", "-fvisibility=hidden", "-fmax-errors=20",
-      "-fdiagnostics-color=never", "-fno-diagnostics-show-caret",
-      "-include", home() + "/simt.h"};
-  words.insert(words.end(), defines.begin(), defines.end());
-  words.insert(words.end(), {"-o", stem + ".so", stem + ".cc",
-                             home() + "/libdecafhost.so"});
-  int status = run(words, stem + ".log");
-  *log = read_all(stem + ".log");
-  unlink((stem + ".log").c_str());
-  unlink((stem + ".cc").c_str());
-  if (status != 0) {
-    unlink((stem + ".so").c_str());
-    if (log->empty()) *log = "cannot run " + words[0];
-    return "";
-  }
-  rename((stem + ".so").c_str(), file.c_str());
-  return file;
-}
-
 } // namespace
 
 API const char *nvrtcGetErrorString(nvrtcResult result) {
@@ -262,7 +158,7 @@ API nvrtcResult nvrtcCompileProgram(nvrtcProgram handle, int count,
   chosen.defines.push_back("-D__CUDA_ARCH__=" +
                            std::to_string(chosen.arch * 10));
   std::string text = kernel_library(program->source, program->name);
-  std::string file = build(text, chosen.defines, &program->log);
+  std::string file = build_kernels(text, chosen.defines, &program->log);
   program->compiled = !file.empty();
   if (file.empty()) return NVRTC_ERROR_COMPILATION;
   if (chosen.machine) program->code = image_make(file, chosen.arch);

@@ -1,4 +1,4 @@
-#include "nvrtc_source.h"
+#include "nvrtc_build.h"
 
 #include <cctype>
 #include <cstdlib>
@@ -73,7 +73,29 @@ std::string blanked(const std::string &s) {
 struct Entry {
   std::string name;
   int max_threads;
+  std::vector<std::string> types; // of its parameters
 };
+
+// Types of a parameter list: each parameter without its name.
+std::vector<std::string> types_of(const std::string &list) {
+  std::vector<std::string> types;
+  for (size_t begin = 0; begin <= list.size();) {
+    int depth = 0;
+    size_t end = begin;
+    for (; end < list.size() && (depth > 0 || list[end] != ','); end++)
+      depth += list[end] == '<' || list[end] == '(' ? 1
+               : list[end] == '>' || list[end] == ')' ? -1
+                                                       : 0;
+    size_t last = end;
+    while (last > begin && !word_char(list[last - 1])) last--;
+    while (last > begin && word_char(list[last - 1])) last--;
+    std::string type = list.substr(begin, last - begin);
+    if (type.find_first_not_of(" \t\n") != std::string::npos)
+      types.push_back(type);
+    begin = end + 1;
+  }
+  return types;
+}
 
 std::vector<Entry> entries(const std::string &s) {
   std::vector<Entry> found;
@@ -96,8 +118,11 @@ std::vector<Entry> entries(const std::string &s) {
       }
     }
     if (i < s.size() && s[i] == '(' && !last.empty() &&
-        names.insert(last).second)
-      found.push_back({last, threads > 0 ? threads : 1024});
+        names.insert(last).second) {
+      size_t close = skip_bracket(s, i) - 1;
+      found.push_back({last, threads > 0 ? threads : 1024,
+                       types_of(s.substr(i + 1, close - i - 1))});
+    }
   }
   return found;
 }
@@ -155,24 +180,57 @@ bool threads_meet(const std::string &s) {
   return false;
 }
 
+// What the runner calls: all threads of a block in a loop, or one thread where
+// threads wait for each other.
+std::string caller(const Entry &entry, bool meet) {
+  std::string call = entry.name + "(";
+  for (size_t i = 0; i < entry.types.size(); i++)
+    call += (i == 0 ? "*(" : ", *(") + entry.types[i] + " *)args[" +
+            std::to_string(i) + "]";
+  call += ");\n";
+  std::string out = "static void decaf_run_" + entry.name + "(void **args) {\n";
+  if (!meet)
+    out += "DecafIndex n = decaf_simt.block_dim;\n"
+           "for (unsigned z = 0; z < n.z; z++)\n"
+           "for (unsigned y = 0; y < n.y; y++)\n"
+           "for (unsigned x = 0; x < n.x; x++) {\n"
+           "decaf_simt.thread = {x, y, z};\n";
+  out += call + (meet ? "}\n" : "}\n}\n");
+  for (auto *what : {"sizeof", "alignof"}) {
+    out += std::string("static const unsigned decaf_") + what + "_" +
+           entry.name + "[] = {";
+    for (auto &type : entry.types)
+      out += std::string(what) + "(" + type + "), ";
+    out += "0};\n";
+  }
+  return out;
+}
+
 } // namespace
 
 std::string kernel_library(const std::string &source, const std::string &name) {
   std::string bare = blanked(source);
-  std::string out = "namespace {\n#line 1 \"" + name + "\"\n";
+  std::string out = needs_of(bare);
+  out += "#include \"simt.h\"\nnamespace {\n#line 1 \"" + name + "\"\n";
   out += dynamic_shared(source, bare);
-  out += "\n#line 1 \"end of " + name + "\"\n}\n";
+  out += "\n#line 1 \"end of " + name + "\"\n";
   auto list = entries(bare);
-  const char *meet = threads_meet(bare) ? "1" : "0";
-  out += "extern \"C\" __attribute__((visibility(\"default\"))) const DecafKernel "
-         "*decaf_kernels(int *count) {\n";
-  out += "static const DecafKernel list[] = {\n";
-  for (auto &entry : list)
-    out += "DECAF_ENTRY(" + entry.name + ", " +
-           std::to_string(entry.max_threads) + ", " + meet + "),\n";
+  bool meet = threads_meet(bare);
+  for (auto &entry : list) out += caller(entry, meet);
+  out += "}\nextern \"C\" {\n"
+         "__attribute__((visibility(\"default\"))) const DecafKernel "
+         "*decaf_kernels(int *count) {\n"
+         "static const DecafKernel list[] = {\n";
+  for (auto &entry : list) {
+    auto &n = entry.name;
+    std::string run = "decaf_run_" + n;
+    out += "{\"" + n + "\", " + (meet ? "0, " + run : run + ", 0") + ", " +
+           std::to_string(entry.types.size()) + ", decaf_sizeof_" + n +
+           ", decaf_alignof_" + n + ", " + std::to_string(entry.max_threads) +
+           ", " + (meet ? "1" : "0") + "},\n";
+  }
   out += "{}};\n*count = " + std::to_string(list.size()) +
-         ";\nreturn list;\n}\n";
-  out += "extern \"C\" {\n"
+         ";\nreturn list;\n}\n"
          "extern char __start_decaf_shared[] "
          "__attribute__((weak, visibility(\"hidden\")));\n"
          "extern char __stop_decaf_shared[] "

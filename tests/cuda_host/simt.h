@@ -1,5 +1,6 @@
-// CUDA C as far as Decaf's kernels use it, for g++. No system header, so that
-// one kernel compiles in some 30 ms.
+// CUDA C as far as Decaf's kernels use it, for g++. No system header, and of
+// what is here only the parts that a kernel uses (nvrtc_needs.cc names them in
+// macros before it includes this), so that one kernel compiles in some 20 ms.
 #pragma once
 #include "simt_state.h"
 
@@ -54,17 +55,40 @@ typedef unsigned short decaf_ushort;
 typedef unsigned long decaf_ulong;
 typedef long long decaf_longlong;
 typedef unsigned long long decaf_ulonglong;
+#ifdef DECAF_NEEDS_char
 DECAF_VECTORS(signed char, char, 2, 4)
+#endif
+#ifdef DECAF_NEEDS_uchar
 DECAF_VECTORS(decaf_uchar, uchar, 2, 4)
+#endif
+#ifdef DECAF_NEEDS_short
 DECAF_VECTORS(short, short, 4, 8)
+#endif
+#ifdef DECAF_NEEDS_ushort
 DECAF_VECTORS(decaf_ushort, ushort, 4, 8)
+#endif
+#ifdef DECAF_NEEDS_int
 DECAF_VECTORS(int, int, 8, 16)
+#endif
+#ifdef DECAF_NEEDS_long
 DECAF_VECTORS(long, long, 16, 16)
+#endif
+#ifdef DECAF_NEEDS_ulong
 DECAF_VECTORS(decaf_ulong, ulong, 16, 16)
+#endif
+#ifdef DECAF_NEEDS_longlong
 DECAF_VECTORS(decaf_longlong, longlong, 16, 16)
+#endif
+#ifdef DECAF_NEEDS_ulonglong
 DECAF_VECTORS(decaf_ulonglong, ulonglong, 16, 16)
+#endif
+#ifdef DECAF_NEEDS_float
 DECAF_VECTORS(float, float, 8, 16)
+#endif
+#ifdef DECAF_NEEDS_double
 DECAF_VECTORS(double, double, 16, 16)
+#endif
+#ifdef DECAF_NEEDS_uint
 struct uint1 {
   unsigned x;
 };
@@ -82,8 +106,10 @@ static inline uint3 make_uint3(unsigned x, unsigned y, unsigned z) {
 static inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) {
   return {x, y, z, w};
 }
+#endif
 
 // ---- bits
+#ifdef DECAF_NEEDS_bits
 template <class To, class From> static inline To decaf_bits(From from) {
   static_assert(sizeof(To) == sizeof(From), "same size");
   To to;
@@ -112,6 +138,8 @@ static inline double __hiloint2double(int hi, int lo) {
   return decaf_bits<double>((unsigned long long)(unsigned)hi << 32 |
                             (unsigned)lo);
 }
+#endif
+#ifdef DECAF_NEEDS_count
 static inline int __popc(unsigned x) { return __builtin_popcount(x); }
 static inline int __popcll(unsigned long long x) {
   return __builtin_popcountll(x);
@@ -154,18 +182,23 @@ static inline unsigned long long __umul64hi(unsigned long long a,
   return (unsigned long long)((unsigned __int128)a * b >> 64);
 }
 
+#endif
+
 // ---- memory
+#ifdef DECAF_NEEDS_load
 template <class T> static inline T __ldg(const T *p) { return *p; }
 template <class T> static inline T __ldcs(const T *p) { return *p; }
 template <class T> static inline T __ldcg(const T *p) { return *p; }
 template <class T> static inline T __ldca(const T *p) { return *p; }
 template <class T> static inline void __stcs(T *p, T v) { *p = v; }
 template <class T> static inline void __stcg(T *p, T v) { *p = v; }
+#endif
 static inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 static inline void __threadfence_block() { __threadfence(); }
 static inline void __threadfence_system() { __threadfence(); }
 
 // The combinations that the hardware has.
+#ifdef DECAF_NEEDS_atomic
 #define DECAF_ATOMIC(T)                                                        \
   static inline T atomicExch(T *p, T v) {                                      \
     T old;                                                                     \
@@ -218,6 +251,7 @@ DECAF_ATOMIC_BITS(int)
 DECAF_ATOMIC_BITS(unsigned)
 DECAF_ATOMIC_BITS(long long)
 DECAF_ATOMIC_BITS(unsigned long long)
+#endif
 
 // ---- barriers and warps; the line tells apart who waits where
 #define __syncthreads() decaf_sync(__LINE__)
@@ -225,6 +259,7 @@ DECAF_ATOMIC_BITS(unsigned long long)
 #define __syncthreads_or(p) (decaf_sync_count(__LINE__, (p) != 0) > 0)
 #define __syncthreads_and(p)                                                   \
   (decaf_sync_count(__LINE__, (p) == 0) == 0)
+#ifdef DECAF_NEEDS_warp
 template <class T>
 static inline T decaf_lane(unsigned mask, T v, int kind, int lane, int width,
                            int line) {
@@ -236,7 +271,6 @@ static inline T decaf_lane(unsigned mask, T v, int kind, int lane, int width,
   __builtin_memcpy(&v, &bits, sizeof v);
   return v;
 }
-#define DECAF_WIDTH(a, b, width, ...) width
 template <class T>
 static inline T decaf_shuffle(int line, int kind, unsigned mask, T v, int lane,
                               int width = 32) {
@@ -279,16 +313,11 @@ static inline unsigned decaf_match(int line, unsigned mask, T v) {
 }
 #define __match_any_sync(m, v) decaf_match(__LINE__, m, v)
 static inline unsigned __activemask() { return 0xffffffffu; }
+#endif
 
 #include "simt_math.h"
 
 // ---- what the runner calls
-template <class T> struct DecafBare {
-  typedef T type;
-};
-template <class T> struct DecafBare<const T> {
-  typedef T type;
-};
 struct DecafKernel {
   const char *name;
   void (*run_block)(void **);
@@ -299,39 +328,3 @@ struct DecafKernel {
   int max_threads;
   int barriers;
 };
-template <int... I> struct DecafNumbers {};
-template <int N, int... I>
-struct DecafCount : DecafCount<N - 1, N - 1, I...> {};
-template <int... I> struct DecafCount<0, I...> {
-  typedef DecafNumbers<I...> type;
-};
-template <class F, F *f> struct DecafEntry;
-template <class... A, void (*f)(A...)> struct DecafEntry<void(A...), f> {
-  static constexpr unsigned sizes[sizeof...(A) + 1] = {sizeof(A)..., 0};
-  static constexpr unsigned alignments[sizeof...(A) + 1] = {alignof(A)..., 0};
-  template <int... I>
-  static inline __attribute__((always_inline)) void call(void **args,
-                                                         DecafNumbers<I...>) {
-    f(*(typename DecafBare<A>::type *)args[I]...);
-  }
-  typedef typename DecafCount<sizeof...(A)>::type Numbers;
-  static void thread(void **args) { call(args, Numbers()); }
-  static void block(void **args) {
-    DecafIndex n = decaf_simt.block_dim;
-    for (unsigned z = 0; z < n.z; z++)
-      for (unsigned y = 0; y < n.y; y++)
-        for (unsigned x = 0; x < n.x; x++) {
-          decaf_simt.thread = {x, y, z};
-          call(args, Numbers());
-        }
-  }
-};
-#define DECAF_ENTRY(f, max_threads, barriers)                                  \
-  {#f,                                                                         \
-   DecafEntry<decltype(f), f>::block,                                          \
-   DecafEntry<decltype(f), f>::thread,                                         \
-   sizeof(DecafEntry<decltype(f), f>::sizes) / 4 - 1,                          \
-   DecafEntry<decltype(f), f>::sizes,                                          \
-   DecafEntry<decltype(f), f>::alignments,                                     \
-   max_threads,                                                                \
-   barriers}

@@ -150,6 +150,9 @@ int device_count() { return count; }
 void set_device_count(int n) {
   count = n < 0 ? 0 : n > MAX_DEVICES ? MAX_DEVICES : n;
 }
+std::atomic<uint64_t> epochs{1};
+uint64_t epoch() { return epochs; }
+void begin_epoch() { epochs++; }
 int current_device() { return current; }
 void set_current_device(int device) { current = device; }
 int device_lost(int device) {
