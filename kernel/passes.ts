@@ -105,9 +105,13 @@ function keptValues(
   );
   const found: Located[] = [];
   p.outputs.forEach((o, output) => {
-    if (o.per !== "element") return;
+    if (o.per !== "element" || p.stages.length === 0) return;
     const open = [o.value];
+    const seen = new Set<Expr>();
     for (let e = open.pop(); e !== undefined; e = open.pop()) {
+      // Shared parts would be walked once for each way that leads to them.
+      if (seen.has(e)) continue;
+      seen.add(e);
       const pass = firstPass.get(e);
       if (pass !== undefined && e.type === o.dtype && isCostly(e)) {
         const value = e;
