@@ -2,6 +2,9 @@
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { decaf, type Finished, inFolder, writeDigits } from "./cli_helpers.ts";
+import { examineCuda } from "../cli/doctor_cuda.ts";
+import { cudaWords } from "../cli/doctor_words.ts";
+import { closeDevice } from "../mod.ts";
 import { cudaHost } from "./cuda_host/mod.ts";
 
 const host = await cudaHost();
@@ -145,6 +148,39 @@ test("cli: doctor finds the libraries and the GPU, and the GPU computes", async 
   assertDone(words);
   assertMatch(words.stdout, /cuda:0 .*compute capability/);
   assertMatch(words.stdout, /self test: product right, convolution\s+right/);
+});
+
+test("doctor: several GPUs and the links among them", () => {
+  if (host.absent !== undefined) return Promise.resolve();
+  host.devices(2);
+  try {
+    const report = examineCuda();
+    assertEquals(report.gpus.map(({ device }) => device), ["cuda:0", "cuda:1"]);
+    assertEquals(
+      report.links.map(({ from, to }) => `${from} ${to}`),
+      ["cuda:0 cuda:1", "cuda:1 cuda:0"],
+    );
+    const words = cudaWords(report);
+    assertMatch(words, /cuda:0 → cuda:1/);
+    assertMatch(words, /cuda:1 .*compute capability 9\.0/);
+    // What a link is called.
+    const link = { from: "a", to: "b", rank: 0 };
+    const said = cudaWords({
+      ...report,
+      links: [
+        { ...link, direct: false, atomics: false },
+        { ...link, direct: true, atomics: false },
+        { ...link, direct: true, atomics: true },
+      ],
+    });
+    assertMatch(said, /through the host.*direct \(PCI\).*\(NVLink\)/s);
+  } finally {
+    closeDevice("cuda:0");
+    closeDevice("cuda:1");
+    host.devices(1);
+  }
+  assertEquals(host.leaks(), []);
+  return Promise.resolve();
 });
 
 Deno.test("cli: doctor with nothing installed tells every path and what to install", async () => {

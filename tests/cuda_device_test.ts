@@ -9,6 +9,7 @@ import {
 } from "@std/assert";
 import type { CudaDevice } from "../devices/cuda/device.ts";
 import { cudart } from "../ffi/cudart.ts";
+import { addressOf } from "../devices/cuda/context.ts";
 import { CudaError } from "../ffi/errors.ts";
 import {
   chooseDevice,
@@ -441,6 +442,42 @@ test("tensors on different devices in one operator", () => {
   });
 }, 2);
 
+test("copies within a device, and what cannot be copied directly", () => {
+  const device = cuda();
+  const [a, b] = [device.allocate(64), device.allocate(64)];
+  device.write(a, 0, new Uint8Array(64).map((_, i) => i));
+  assert(device.copy(b, 8, a, 16, 4));
+  assert(device.copy(b, 0, a, 0, 0));
+  const back = new Uint8Array(4);
+  device.read(b, 8, back);
+  assertEquals([...back], [16, 17, 18, 19]);
+  const onCpu = getDevice("cpu").allocate(64);
+  assertEquals(device.copy(b, 0, onCpu, 0, 4), false);
+  assertThrows(
+    () => addressOf({ storage: onCpu, offset: 0 }, "f32"),
+    TypeError,
+    "Cannot use memory of cpu in a CUDA kernel",
+  );
+  for (const storage of [a, b, onCpu]) storage.release();
+});
+
+test("GPUs that know each other already are introduced once", (host) => {
+  scope(() => {
+    const x = tensorOf(ramp(10), "cuda:0");
+    cuda(1);
+    const already = 704;
+    host.fail({
+      function: "cudaDeviceEnablePeerAccess",
+      nth: 1,
+      status: already,
+    });
+    assertEquals(x.to("cuda:1").data(), ramp(10));
+    host.clearCalls();
+    assertEquals(x.to("cuda:1").data(), ramp(10));
+    assert(!host.calls().includes("cudaDeviceCanAccessPeer"));
+  });
+}, 2);
+
 test("x.to(cuda) is x on cuda:0", () => {
   scope(() => {
     const x = tensorOf(ramp(4));
@@ -480,6 +517,52 @@ test("more checks than there are places for", () => {
     assertEquals(embedding(index, table).toArray(), [[6, 7, 8]]);
   });
 });
+
+// ---- DECAF_DEBUG ----
+
+/** Opens the device under DECAF_DEBUG and calls `body`. */
+function debugging(words: string, body: () => void): void {
+  const before = Deno.env.get("DECAF_DEBUG");
+  Deno.env.set("DECAF_DEBUG", words);
+  try {
+    cuda();
+    body();
+  } finally {
+    if (before === undefined) Deno.env.delete("DECAF_DEBUG");
+    else Deno.env.set("DECAF_DEBUG", before);
+  }
+}
+
+test("DECAF_DEBUG=sync waits after each launch and before each library call", (host) =>
+  debugging("sync", () =>
+    scope(() => {
+      const x = tensorOf(ramp(100));
+      x.add(1).materialize();
+      host.clearCalls();
+      x.add(1).materialize();
+      assertEquals(host.calls(), ["cuLaunchKernel", "cudaStreamSynchronize"]);
+      host.clearCalls();
+      x.data();
+      assertEquals(host.calls()[0], "cudaStreamSynchronize");
+    })));
+
+test(
+  "DECAF_DEBUG=memory: accesses beyond a block are seen",
+  (host) =>
+    debugging("memory,1", () => {
+      const device = cuda();
+      const storage = device.allocate(100);
+      host.clearCalls();
+      device.allocate(50).release();
+      assertEquals(host.calls(), ["cudaMallocAsync", "cudaFreeAsync"]);
+      assertThrows(() => device.write(storage, 90, new Uint8Array(20)));
+      assert(host.violations().length > 0);
+      host.clearViolations();
+      storage.release();
+    }),
+  1,
+  true,
+);
 
 // ---- kernels ----
 
