@@ -3,7 +3,7 @@
  * finds engines and finalizes a plan for GPUs that are described, not present.
  */
 
-import { assert, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { WindowSpec } from "../core/device.ts";
 import {
   convolutionGraph,
@@ -18,6 +18,8 @@ import {
   properties,
   realCudnn,
 } from "./cudnn_devices.ts";
+import { askFused, noDriver } from "./cudnn_fused.ts";
+import type { RecordedAnswer } from "./cudnn_recorded_plans.ts";
 
 const cudnn = realCudnn();
 const architectures = Object.keys(devices) as Architecture[];
@@ -221,4 +223,51 @@ real("a wrong size of the result is refused by name", () => {
     alignment: 16,
   })!;
   assertStringIncludes(`${plan(graph, "sm_90")}`, "CUDNN_STATUS_BAD_PARAM");
+});
+
+/** Test files whose graphs the real library is asked for. */
+const recorded = [
+  "cuda_conv_test.ts",
+  "cuda_pooling_test.ts",
+  "cuda_norm_test.ts",
+];
+
+/** The graphs that tests on the stand-in want plans for. */
+async function recordedGraphs(file: string): Promise<void> {
+  const { success, stdout } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      ...["test", "-A", "--no-check", "--quiet"],
+      ...recorded.map((name) => new URL(name, import.meta.url).pathname),
+    ],
+    env: { DECAF_CUDNN_GRAPHS: file, NO_COLOR: "1" },
+    stderr: "null",
+  }).output();
+  assert(success, new TextDecoder().decode(stdout));
+}
+
+const noFused = "absent" in cudnn ? cudnn.absent : await noDriver();
+
+Deno.test({
+  name:
+    `every graph that tests on the stand-in build has a plan on each architecture${
+      noFused === undefined ? "" : ` (${noFused})`
+    }`,
+  ignore: noFused !== undefined,
+  async fn() {
+    const file = await Deno.makeTempFile();
+    try {
+      await recordedGraphs(file);
+      const lines = await askFused(
+        "cudnn_recorded_plans.ts",
+        file,
+        ...architectures,
+      );
+      const answers = lines.map((line) => JSON.parse(line) as RecordedAnswer);
+      const refused = answers.filter((a) => Object.keys(a.refused).length > 0);
+      assertEquals(refused, []);
+      assert(answers.length > 300, `only ${answers.length} graphs`);
+    } finally {
+      await Deno.remove(file);
+    }
+  },
 });

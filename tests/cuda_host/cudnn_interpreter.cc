@@ -874,6 +874,18 @@ std::vector<Engine> engines_for(const std::vector<Ref> &operations) {
   each_tensor(operations, [&](const Tensor &t, bool) {
     doubles = doubles || t.type == CUDNN_DATA_DOUBLE;
   });
+  // Normalisations load 16 bytes of channels that lie last at once.
+  for (const Ref &op : operations) {
+    int name = op->kind == CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR
+                   ? CUDNN_ATTR_OPERATION_NORM_FWD_XDESC
+               : op->kind == CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR
+                   ? CUDNN_ATTR_OPERATION_NORM_BWD_XDESC
+                   : -1;
+    if (name < 0) continue;
+    Tensor x = tensor_of(*op->ref(name));
+    if (x.strides[1] == 1 && x.dims[1] * size_of_data(x.type) % 16 != 0)
+      return {};
+  }
   // One convolution, pooling or normalisation, with what follows it; f64 has
   // only the engines that were compiled beforehand.
   if (heads > 1) return {};

@@ -236,5 +236,10 @@ async function open(): Promise<CudaHost | { readonly absent: string }> {
   Deno.env.set("DECAF_CACHE", `${built.kernels}/decaf`);
   const { symbols: functions } = Deno.dlopen(built.core, symbols);
   functions.decafhost_reset();
+  const graphs = Deno.env.get("DECAF_CUDNN_GRAPHS");
+  if (graphs !== undefined) {
+    const { recordGraphs } = await import("../cudnn_graphs.ts");
+    recordGraphs(graphs);
+  }
   return new CudaHost(functions, paths, built.headers);
 }

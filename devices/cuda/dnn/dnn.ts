@@ -29,6 +29,9 @@ function aligned(bytes: number): number {
 /** Largest scratch memory of a plan, in bytes. */
 const workspaceLimit = 2 ** 30;
 
+/** Called with each graph that plans are wanted for, when something wants to watch. */
+export const observer: { wanted?: (graph: Graph) => void } = {};
+
 /** Most plans that are timed for one problem. */
 const contestants = 8;
 
@@ -120,6 +123,7 @@ export class Dnn {
     problem: string,
     repeatable: boolean,
   ): Entry {
+    observer.wanted?.(graph);
     const context = this.#context;
     context.activate();
     const search = context.options.benchmark && repeatable && mayTime();

@@ -3,13 +3,14 @@
  *
  * Decaf's own kernels walk a layer's rows once, and the library compiles its
  * kernels for a shape in seconds: so only batches whose channels lie last are
- * left to it, where a row is scattered over the whole memory, and the others
- * when the user asked for a search.
+ * left to it, where a row is scattered over the whole memory, and layers, root
+ * mean squares and instances when the user asked for a search.
  *
  * @module
  */
 
 import type { Block } from "../../../core/device.ts";
+import { bytesOf } from "../../../core/dtype.ts";
 import type {
   NormGradientOperands,
   NormKernels,
@@ -64,8 +65,11 @@ class Normalizations implements NormKernels {
     const { dtype, kind, channelsLast, shape } = spec;
     if (dtype !== "f32" && dtype !== "f16" && dtype !== "bf16") return false;
     if (shape.length > 5) return false;
-    const worth = (kind === "batch" && channelsLast) ||
-      this.#context.options.benchmark;
+    // Its engines load 16 bytes of neighbouring channels at once.
+    if (channelsLast && shape[1] * bytesOf(dtype) % 16 !== 0) return false;
+    const worth = kind === "batch"
+      ? channelsLast
+      : this.#context.options.benchmark;
     return worth && dnnOf(this.#context) !== undefined;
   }
 
