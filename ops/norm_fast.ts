@@ -68,6 +68,14 @@ function asked(
   return kernels.takes(spec) ? { kernels, spec } : undefined;
 }
 
+/** The order of memory of the result, where it is not row by row. */
+function orderOf(
+  { channelsLast }: NormSpec,
+  { value }: Tensor,
+): readonly number[] | undefined {
+  return channelsLast && value.channelsLast ? value.strides : undefined;
+}
+
 /** Whether a parameter is a vector of f32. */
 function plain(parameter: Tensor | undefined): parameter is Tensor {
   return parameter?.dtype === "f32";
@@ -88,7 +96,7 @@ export function fastForward(
   if (running === "not in place") return undefined;
   const { kernels, spec } = found;
   const { device, dtype, shape } = x;
-  const order = spec.channelsLast ? x.value.strides : undefined;
+  const order = orderOf(spec, x);
   const kept = reducedShape(shape, n.axes, true);
   const operands: Value[] = [];
   try {
@@ -139,7 +147,7 @@ export function fastGradient(
   if (centred !== plain(bias)) return undefined;
   const { kernels, spec } = found;
   const { device, dtype, shape } = x;
-  const order = spec.channelsLast ? x.value.strides : undefined;
+  const order = orderOf(spec, x);
   const operands: Value[] = [];
   try {
     operands.push(dense(x.value, order), dense(grad.value, order));

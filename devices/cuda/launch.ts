@@ -10,6 +10,7 @@ import { mergeAxes, type Walk } from "../../kernel/walk.ts";
 import type { CudaContext } from "./context.ts";
 import { launchElements } from "./launch_elements.ts";
 import { type Facts, factsOf } from "./launch_facts.ts";
+import { launchMany } from "./launch_many.ts";
 import { checkLoads, stridesOf } from "./launch_operands.ts";
 import { runRows } from "./launch_rows.ts";
 import { runSplit } from "./launch_split.ts";
@@ -41,12 +42,12 @@ export function launch(context: CudaContext, l: Launch): void {
   if (!runSplit(context, facts, l, walk)) runRows(context, facts, l, walk);
 }
 
-/** Queues launches of one program that have nothing to do with each other. */
+/** Queues launches of one program that have nothing to do with each other, in few kernels. */
 export function launchAll(
   context: CudaContext,
   launches: readonly Launch[],
 ): void {
-  for (const l of launches) launch(context, l);
+  launchMany(context, launches, (l) => launch(context, l));
 }
 
 /** Rows with no element: per-row outputs hold what a reduction of nothing gives. */

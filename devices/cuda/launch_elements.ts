@@ -4,8 +4,7 @@
  * @module
  */
 
-import { bytesOf } from "../../core/dtype.ts";
-import type { Launch, Strided } from "../../core/device.ts";
+import type { Launch } from "../../core/device.ts";
 import type { Step } from "../../kernel/cuda/render.ts";
 import { mergeAxes, product, type Walk } from "../../kernel/walk.ts";
 import type { CudaContext } from "./context.ts";
@@ -13,6 +12,7 @@ import { compileVariant, type Facts } from "./launch_facts.ts";
 import {
   addSteps,
   checkLoads,
+  isAligned,
   placedOf,
   stridesOf,
 } from "./launch_operands.ts";
@@ -93,14 +93,6 @@ function launchSmall(context: CudaContext, facts: Facts, l: Launch): void {
   fillCount(layout, "count", size);
   const blocks = Math.ceil(size / kernel.threads);
   context.launch(kernel.fn, blocks, 1, 1, kernel.threads, 0, params);
-}
-
-function isAligned(
-  { storage, offset, dtype }: Strided,
-  lanes: number,
-): boolean {
-  const width = bytesOf(dtype);
-  return (storage.address + offset * width) % (lanes * width) === 0;
 }
 
 /** Queues an elementwise kernel over any axes. */

@@ -5,7 +5,7 @@
  */
 
 import { bytesOf } from "../../core/dtype.ts";
-import type { Launch } from "../../core/device.ts";
+import type { Launch, Strided } from "../../core/device.ts";
 import type { Step } from "../../kernel/cuda/render.ts";
 import type { Facts } from "./launch_facts.ts";
 import type { Placed } from "./launch_shape.ts";
@@ -55,4 +55,13 @@ export function placedOf(l: Launch): Placed[] {
     dtype,
     address: storage.address + offset * bytesOf(dtype),
   }));
+}
+
+/** Whether vectors of `lanes` elements may start where an operand starts. */
+export function isAligned(
+  { storage, offset, dtype }: Strided,
+  lanes: number,
+): boolean {
+  const width = bytesOf(dtype);
+  return (storage.address + offset * width) % (lanes * width) === 0;
 }

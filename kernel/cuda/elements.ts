@@ -137,13 +137,16 @@ export function elementsBody(p: Program, v: ElementVariant): Body {
 
   const threads = index.number(elementThreads);
   const outputs = p.outputs.map((_, k) => p.inputs.length + k);
+  const [block, blocks] = v.many
+    ? ["block", "blocks"]
+    : ["blockIdx.x", "gridDim.x"];
   return {
-    entry: "elements",
+    entry: v.many ? "elements_of_many" : "elements",
     threads: elementThreads,
     lines: [
       ...before,
-      `const ${index.count} step = (${index.count})gridDim.x * ${threads};`,
-      `for (${index.count} i = (${index.count})blockIdx.x * ${threads} + threadIdx.x; i < p.count; i += step) {`,
+      `const ${index.count} step = (${index.count})${blocks} * ${threads};`,
+      `for (${index.count} i = (${index.count})${block} * ${threads} + threadIdx.x; i < p.count; i += step) {`,
       ...indent(prune(loop)),
       "}",
     ],

@@ -30,6 +30,8 @@ export interface ElementVariant {
   readonly lanes: number;
   /** Whether the last vector may be cut short (of a single axis only). */
   readonly ragged: boolean;
+  /** Whether one kernel does many launches, each with parameters and blocks of its own. */
+  readonly many?: boolean;
   /** Whether indices are 64 bits wide. */
   readonly wide: boolean;
 }
