@@ -1,6 +1,9 @@
 /** The stand-ins' faults on demand, call log and instant mode. */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { symbols as cuda } from "../ffi/cuda.ts";
+import { symbols as cudart } from "../ffi/cudart.ts";
+import { symbols as nvrtc } from "../ffi/nvrtc.ts";
 import { ok, rawTests } from "./cuda_host/raw.ts";
 
 const test = await rawTests();
@@ -125,4 +128,22 @@ Deno.test("without g++ the reason is told", async () => {
     new TextDecoder().decode(stdout).trim(),
     "no-such-compiler was not found",
   );
+});
+
+test("the stand-ins have every function that Decaf calls", ({ host }) => {
+  for (
+    const [file, table] of [
+      ["libcudart.so.13", cudart],
+      ["libcuda.so.1", cuda],
+      ["libnvrtc.so.13", nvrtc],
+    ] as const
+  ) {
+    const required = Object.fromEntries(
+      Object.entries(table).map(([name, { parameters, result }]) => [
+        name,
+        { parameters, result },
+      ]),
+    );
+    Deno.dlopen(host.paths[file], required).close();
+  }
 });

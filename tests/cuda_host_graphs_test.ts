@@ -227,3 +227,19 @@ test("copies in a graph read the host at each launch", (raw) => {
     assertEquals(raw.read(p, 1, s), [value]);
   }
 });
+
+test("launches of one graph take turns, on whatever streams", (raw) => {
+  const { rt, host } = raw;
+  const a = raw.stream(), b = raw.stream(), p = raw.allocate(4, a);
+  const { handle } = raw.kernel(add);
+  raw.write(p, [0], a);
+  const graph = capture(raw, a, () => ok(raw.launch(handle, a, [p, 1])));
+  const exec = got((out) => rt.cudaGraphInstantiate(out, graph, 0n));
+  host.hang("cudaGraphLaunch");
+  ok(rt.cudaGraphLaunch(exec, a));
+  host.release();
+  host.delay(a, 30);
+  ok(rt.cudaGraphLaunch(exec, a));
+  ok(rt.cudaGraphLaunch(exec, b));
+  assertEquals(raw.read(p, 1, b), [3]);
+});

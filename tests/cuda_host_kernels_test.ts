@@ -109,15 +109,13 @@ test("lanes that a mask names may shuffle while others do not", (raw) => {
 });
 
 test("atomics add up over all blocks", (raw) => {
-  const values = run(
-    raw,
-    `if (blockIdx.x == 0 && threadIdx.x == 0) out[0] = 0;
-     __syncthreads();
-     atomicAdd(out, 1.0f);`,
-    1,
-    { grid: 40, block: 50 },
+  const s = raw.stream(), p = raw.allocate(4, s);
+  raw.write(p, [0], s);
+  const { handle } = raw.kernel(
+    `extern "C" __global__ void k(float *p) { atomicAdd(p, 1.0f); }`,
   );
-  assertEquals(values, [2000]);
+  ok(raw.launch(handle, s, [p], { grid: 40, block: 50 }));
+  assertEquals(raw.read(p, 1, s), [2000]);
 });
 
 test("a barrier that some threads miss is told, and no hang", (raw) => {
@@ -260,4 +258,48 @@ test("an integer division by zero is told", (raw) => {
   ok(raw.launch(handle, s, [p, 0]));
   assertEquals(raw.rt.cudaStreamSynchronize(s), 700);
   assertMatch(raw.host.violations()[0], /integer division by zero/);
+});
+
+test("a misaligned vector access is told with its place", (raw) => {
+  const s = raw.stream(), p = raw.allocate(64, s);
+  const { handle } = raw.kernel(
+    `extern "C" __global__ void k(float *p, long long i) {
+       *(float4 *)(p + i) = make_float4(1, 2, 3, 4);
+     }`,
+  );
+  ok(raw.launch(handle, s, [p, 4]));
+  ok(raw.rt.cudaStreamSynchronize(s));
+  ok(raw.launch(handle, s, [p, 1]));
+  assertEquals(raw.rt.cudaStreamSynchronize(s), 716);
+  assertMatch(
+    raw.host.violations()[0],
+    /test\.cu:2:\d+: misaligned access to '.*float4' .* 16 bytes needed/,
+  );
+});
+
+test("an index outside a shared array is told with its place", (raw) => {
+  const s = raw.stream(), p = raw.allocate(64, s);
+  const { handle } = raw.kernel(
+    `extern "C" __global__ void k(float *p, long long i) {
+       __shared__ float a[32];
+       a[i] = 1;
+       __syncthreads();
+       *p = a[i];
+     }`,
+  );
+  ok(raw.launch(handle, s, [p, 31]));
+  ok(raw.rt.cudaStreamSynchronize(s));
+  ok(raw.launch(handle, s, [p, 32]));
+  assertEquals(raw.rt.cudaStreamSynchronize(s), 716);
+  assertMatch(
+    raw.host.violations()[0],
+    /test\.cu:3:\d+: index 32 is outside the array 'float \[32\]'/,
+  );
+});
+
+test("blocks run in no order to rely on", (raw) => {
+  const values = run(raw, `if (blockIdx.x < 2) *out = blockIdx.x;`, 1, {
+    grid: 3,
+  });
+  assertEquals(values, [0]);
 });

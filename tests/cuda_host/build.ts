@@ -121,6 +121,22 @@ export async function build(): Promise<Built | { absent: string }> {
   }
 }
 
+const DAY = 86_400_000;
+
+/** Deletes what was built long ago, from sources that have changed since. */
+function prune(root: string): void {
+  for (const { name } of Deno.readDirSync(root)) {
+    try {
+      const { mtime } = Deno.statSync(`${root}/${name}`);
+      if (mtime !== null && Date.now() - mtime.getTime() > 7 * DAY) {
+        Deno.removeSync(`${root}/${name}`, { recursive: true });
+      }
+    } catch {
+      // Another process deletes it too.
+    }
+  }
+}
+
 /** What a library is made of. */
 interface Plan {
   readonly file: string;
@@ -185,6 +201,7 @@ async function buildAll(version: string): Promise<Built> {
     const path = `${root}/${library.file}-${key}/${library.file}`;
     wanted.push({ ...library, path, parts });
   }
+  if (jobs.length > 0 && present(root)) prune(root);
   // Processes that begin together begin with different files.
   const first = Math.floor(Math.random() * jobs.length);
   await atOnce([...jobs.slice(first), ...jobs.slice(0, first)]);

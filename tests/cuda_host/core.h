@@ -33,6 +33,7 @@ enum Status : int {
   PEER_NOT_ENABLED = 705,
   HOST_REGISTERED = 712,
   HOST_NOT_REGISTERED = 713,
+  MISALIGNED_ADDRESS = 716,
   LAUNCH_FAILURE = 719,
   CAPTURE_UNSUPPORTED = 900,
   CAPTURE_INVALIDATED = 901,
@@ -209,7 +210,7 @@ struct GraphExec {
   Graph *graph;
   std::vector<Node *> order;
   std::map<Node *, Work> works;
-  std::map<Node *, std::vector<Node *>> after;
+  std::shared_ptr<Mark> latest; // of its launches: they take turns
 };
 Node *graph_add(Graph *graph, NodeType type, Work work, std::vector<Node *> after);
 bool node_live(void *handle);

@@ -145,7 +145,7 @@ int capture_invalidate(Stream *stream, int status) {
 
 int graph_instantiate(Graph *graph, GraphExec **out) {
   std::lock_guard lock(core_mutex);
-  auto *exec = new GraphExec{current_device(), graph, {}, {}, {}};
+  auto *exec = new GraphExec{current_device(), graph, {}, {}, nullptr};
   graph->users++;
   std::map<Node *, int> missing;
   std::map<Node *, std::vector<Node *>> next;
@@ -222,15 +222,21 @@ int graph_launch(GraphExec *exec, Stream *stream) {
     if (work.launch) check_launch(*work.launch, device);
     works.push_back(work);
   }
-  submit(stream, {"graph", [works = std::move(works), device] {
+  auto before = exec->latest, own = std::make_shared<Mark>();
+  exec->latest = own;
+  submit(stream, {"graph",
+                  [works = std::move(works), device, before, own] {
+                    if (before) before->wait();
                     for (auto &work : works) {
-                      if (device_lost(device)) return;
+                      if (device_lost(device)) break;
                       if (work.launch)
                         launch_run(*work.launch, device);
                       else if (work.run)
                         guarded(device, work.what, work.run);
                     }
-                  }});
+                    own->set();
+                  },
+                  nullptr, true});
   return OK;
 }
 

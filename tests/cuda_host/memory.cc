@@ -6,6 +6,7 @@
 // free, rests, and is looked through for late writes before it is used again.
 #include "core.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <deque>
@@ -22,6 +23,7 @@ constexpr size_t ARENA = size_t(256) << 30;
 constexpr size_t REST = size_t(64) << 20;  // bytes that rest after their free
 constexpr size_t WARM = size_t(256) << 20; // free bytes that stay mapped
 constexpr unsigned char POISON = 0xff, ZONE = 0xa5;
+constexpr size_t POISONED = size_t(64) << 20; // of a block: its beginning
 constexpr int HOST_ARENA = MAX_DEVICES;
 constexpr size_t NOMINAL = size_t(80) << 30;
 
@@ -155,11 +157,16 @@ void check_zones(Block &b, const char *when) {
 
 void check_poison(const Block &b) {
   char name[32];
-  size_t at = first_difference(b.base, b.bytes, POISON);
-  if (at < b.bytes)
+  size_t bytes = std::min(b.bytes, POISONED);
+  size_t at = first_difference(b.base, bytes, POISON);
+  if (at < bytes)
     violation("a block of %zu bytes on %s was written after its free, at byte "
               "%zu",
               b.bytes, owner(b.device, name), at);
+}
+
+void poison(const Block &b) {
+  memset(b.base, POISON, std::min(b.bytes, POISONED));
 }
 
 // Takes the oldest resting blocks into use again.
@@ -238,7 +245,7 @@ Block *block_make(int device, size_t bytes, Pool *pool) {
 void bury(Block *b) {
   std::unique_lock lock(memory().mutex);
   check_zones(*b, "at a free");
-  memset(b->base, POISON, b->bytes);
+  poison(*b);
   b->state = State::Dead;
   Arena &arena = memory().arenas[b->device];
   arena.resting.push_back(b);
@@ -388,11 +395,11 @@ int allocate(int device, size_t bytes, void **out, Stream *stream, Pool *pool) {
   }
   *out = b->base;
   if (stream == nullptr) {
-    memset(b->base, POISON, b->bytes);
+    poison(*b);
     return OK;
   }
   b->captured = capture_of(stream) != nullptr;
-  submit(stream, {"allocation", [b] { memset(b->base, POISON, b->bytes); }});
+  submit(stream, {"allocation", [b] { poison(*b); }});
   return OK;
 }
 
@@ -429,7 +436,7 @@ int release(void *p, Stream *stream, const char *function) {
     }
   }
   if (capturing) { // the addresses belong to the graph as long as it lives
-    submit(stream, {"free", [b] { memset(b->base, POISON, b->bytes); }});
+    submit(stream, {"free", [b] { poison(*b); }});
     capture_of(stream)->graph->owned.push_back(b->base);
   } else if (stream == nullptr) {
     device_wait(b->device); // as cudaFree does
@@ -460,7 +467,7 @@ int pin(size_t bytes, void **out) {
   std::unique_lock lock(memory().mutex);
   Block *b = block_make(HOST_ARENA, bytes, nullptr);
   if (b == nullptr) return OUT_OF_MEMORY;
-  memset(b->base, POISON, bytes);
+  poison(*b);
   *out = b->base;
   return OK;
 }

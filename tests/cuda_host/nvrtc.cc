@@ -157,8 +157,9 @@ API nvrtcResult nvrtcCompileProgram(nvrtcProgram handle, int count,
   if (!program->log.empty()) return NVRTC_ERROR_INVALID_OPTION;
   chosen.defines.push_back("-D__CUDA_ARCH__=" +
                            std::to_string(chosen.arch * 10));
-  std::string text = kernel_library(program->source, program->name);
-  std::string file = build_kernels(text, chosen.defines, &program->log);
+  KernelText text = kernel_library(program->source, program->name);
+  text.defines = chosen.defines;
+  std::string file = build_kernels(text, &program->log);
   program->compiled = !file.empty();
   if (file.empty()) return NVRTC_ERROR_COMPILATION;
   if (chosen.machine) program->code = image_make(file, chosen.arch);

@@ -98,12 +98,17 @@ const Programs &programs(const std::string &log) {
 }
 
 // Makes stem.so of stem.cc.
-bool make(const std::string &stem, const Words &defines, std::string *log) {
+bool make(const std::string &stem, const KernelText &kernels,
+          std::string *log) {
   std::string said = stem + ".log";
   const Programs &with = programs(said);
   Words compile = {with.compiler};
   compile.insert(compile.end(), FLAGS.begin(), FLAGS.end());
-  compile.insert(compile.end(), defines.begin(), defines.end());
+  compile.insert(compile.end(), kernels.defines.begin(),
+                 kernels.defines.end());
+  if (kernels.checked)
+    compile.insert(compile.end(), {"-fsanitize=alignment,bounds",
+                                   "-fno-sanitize-recover=all"});
   compile.insert(compile.end(),
                  {"-iquote", home(), "-o", stem + ".s", stem + ".cc"});
   const Words steps[] = {
@@ -123,10 +128,9 @@ bool make(const std::string &stem, const Words &defines, std::string *log) {
 
 } // namespace
 
-std::string build_kernels(const std::string &text, const Words &defines,
-                          std::string *log) {
-  std::string key = text;
-  for (auto &define : defines) key += '\n' + define;
+std::string build_kernels(const KernelText &kernels, std::string *log) {
+  std::string key = kernels.text;
+  for (auto &define : kernels.defines) key += '\n' + define;
   char name[40];
   snprintf(name, sizeof name, "%016llx%016llx",
            (unsigned long long)hash64(key.data(), key.size(), 1),
@@ -139,11 +143,11 @@ std::string build_kernels(const std::string &text, const Words &defines,
   static std::atomic<int> next{0};
   std::string stem = folder + "/" + name + "." + std::to_string(getpid()) + "." +
                      std::to_string(next++);
-  if (!write_all(stem + ".cc", text)) {
+  if (!write_all(stem + ".cc", kernels.text)) {
     *log = "cannot write " + stem + ".cc";
     return "";
   }
-  bool made = make(stem, defines, log) &&
+  bool made = make(stem, kernels, log) &&
               rename((stem + ".so").c_str(), file.c_str()) == 0;
   for (auto *end : {".cc", ".s", ".o", ".so", ".log"})
     unlink((stem + end).c_str());

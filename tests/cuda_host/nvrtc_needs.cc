@@ -91,8 +91,9 @@ std::string vector_of(std::string word) {
 
 } // namespace
 
-std::string needs_of(const std::string &source) {
+std::string needs_of(const std::string &source, bool *vectors) {
   Words parts, one, two;
+  *vectors = false;
   for (auto &word : words_of(source)) {
     std::string stem = word;
     if (!stem.empty() && stem.back() == 'f' && ONE.count(stem) == 0 &&
@@ -104,6 +105,7 @@ std::string needs_of(const std::string &source) {
     if (ORDER.count(word)) parts.insert("order");
     std::string vector = vector_of(word);
     if (!vector.empty()) parts.insert(vector);
+    *vectors |= !vector.empty();
     bool known = PLAIN.count(word) != 0;
     for (auto &part : PARTS)
       if (word.compare(0, strlen(part.begin), part.begin) == 0) {

@@ -208,9 +208,10 @@ std::string caller(const Entry &entry, bool meet) {
 
 } // namespace
 
-std::string kernel_library(const std::string &source, const std::string &name) {
+KernelText kernel_library(const std::string &source, const std::string &name) {
   std::string bare = blanked(source);
-  std::string out = needs_of(bare);
+  bool vectors;
+  std::string out = needs_of(bare, &vectors);
   out += "#include \"simt.h\"\nnamespace {\n#line 1 \"" + name + "\"\n";
   out += dynamic_shared(source, bare);
   out += "\n#line 1 \"end of " + name + "\"\n";
@@ -240,7 +241,8 @@ std::string kernel_library(const std::string &source, const std::string &name) {
          "*begin = __start_decaf_shared;\n"
          "*bytes = unsigned(__stop_decaf_shared - __start_decaf_shared);\n"
          "}\n}\n";
-  return out;
+  bool checked = vectors || bare.find("__shared__") != std::string::npos;
+  return {out, checked, {}};
 }
 
 } // namespace host

@@ -22,6 +22,7 @@ thread_local sigjmp_buf escape;
 thread_local volatile bool guarding = false;
 thread_local void *fault_address;
 thread_local int fault_signal;
+thread_local char fault_text[200]; // of a check in the kernel itself
 struct sigaction before_segv, before_fpe;
 
 void on_fault(int number, siginfo_t *info, void *context) {
@@ -426,9 +427,10 @@ bool run_blocks(const Launch &launch, void **args) {
     own.args = args;
   }
   unsigned threads = launch.block[0] * launch.block[1] * launch.block[2];
-  for (unsigned z = 0; z < launch.grid[2]; z++)
-    for (unsigned y = 0; y < launch.grid[1]; y++)
-      for (unsigned x = 0; x < launch.grid[0]; x++) {
+  // Blocks have no order that a kernel could rely on: here the last is first.
+  for (unsigned z = launch.grid[2]; z-- > 0;)
+    for (unsigned y = launch.grid[1]; y-- > 0;)
+      for (unsigned x = launch.grid[0]; x-- > 0;) {
         simt.block = {x, y, z};
         if (launch.shared > 0) memset(shared, 0xff, launch.shared);
         if (module->static_shared > 0)
@@ -458,13 +460,15 @@ void guarded(int device, const char *what, const std::function<void()> &work) {
   if (fault == 0) return;
   if (running != nullptr) running->unlock();
   running = nullptr;
-  if (fault_signal == SIGFPE)
+  if (fault == 2)
+    violation("%s on device %d: %s", what, device, fault_text);
+  else if (fault_signal == SIGFPE)
     violation("%s on device %d: integer division by zero, or of the lowest "
               "number by -1", what, device);
   else
     violation("%s on device %d: illegal access at %p: %s", what, device,
               fault_address, describe(fault_address).c_str());
-  lose_device(device, ILLEGAL_ADDRESS);
+  lose_device(device, fault == 2 ? MISALIGNED_ADDRESS : ILLEGAL_ADDRESS);
 }
 
 void launch_run(const Launch &launch, int device) {
@@ -548,6 +552,43 @@ int launch_make(Kernel *kernel, const unsigned grid[3], const unsigned block[3],
 }
 
 } // namespace host
+
+// What the compiler's own checks of a kernel call (-fsanitize=alignment,bounds);
+// the layouts are those of its runtime library.
+extern "C" {
+struct DecafPlace {
+  const char *file;
+  unsigned line, column;
+};
+struct DecafType {
+  unsigned short kind, info;
+  char name[1];
+};
+struct DecafMismatch {
+  DecafPlace place;
+  DecafType *type;
+  unsigned char log_alignment, kind;
+};
+struct DecafBounds {
+  DecafPlace place;
+  DecafType *array, *index;
+};
+#define CHECK extern "C" __attribute__((visibility("default"), noreturn))
+CHECK void __ubsan_handle_type_mismatch_v1_abort(DecafMismatch *m,
+                                                 uintptr_t address) {
+  snprintf(host::fault_text, sizeof host::fault_text,
+           "%s:%u:%u: misaligned access to %s at 0x%zx: %u bytes needed",
+           m->place.file, m->place.line, m->place.column, m->type->name,
+           size_t(address), 1u << m->log_alignment);
+  siglongjmp(host::escape, 2);
+}
+CHECK void __ubsan_handle_out_of_bounds_abort(DecafBounds *b, uintptr_t index) {
+  snprintf(host::fault_text, sizeof host::fault_text,
+           "%s:%u:%u: index %zd is outside the array %s", b->place.file,
+           b->place.line, b->place.column, ssize_t(index), b->array->name);
+  siglongjmp(host::escape, 2);
+}
+}
 
 extern "C" {
 void decaf_sync(int line) { host::barrier(line, 0); }

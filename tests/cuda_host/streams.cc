@@ -229,7 +229,10 @@ void submit(Stream *stream, Work work) {
   std::lock_guard lock(core_mutex);
   if (int status = take_later()) {
     int device = stream->device;
-    work.run = [device, status] { lose_device(device, status); };
+    work.run = [device, status, run = work.always ? work.run : nullptr] {
+      lose_device(device, status);
+      if (run) run();
+    };
     work.launch.reset();
   }
   if (stream->capture) {
