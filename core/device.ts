@@ -86,6 +86,18 @@ export interface MatrixOperand extends Block {
   readonly batchStrides: readonly number[];
 }
 
+/** A right factor [k, n] that many products share. */
+export interface FactorSpec {
+  /** Element type. */
+  readonly dtype: "f32" | "f64";
+  /** Rows. */
+  readonly k: number;
+  /** Columns. */
+  readonly n: number;
+  /** The factor; no batch. */
+  readonly b: MatrixOperand;
+}
+
 /** c = a·b (+ bias per column), for each matrix of the batch. */
 export interface MatmulSpec {
   /** Element type of all operands. */
@@ -106,6 +118,8 @@ export interface MatmulSpec {
   readonly c: MatrixOperand;
   /** Vector [n] added to every row. */
   readonly bias?: Block;
+  /** The right factor as `packFactor` wrote it; only without a batch. */
+  readonly packed?: Block;
 }
 
 /** Functions that a product may end with: max(x, 0), and gelu in its tanh form. */
@@ -433,6 +447,10 @@ export interface Device {
   launchAll?(launches: readonly Launch[]): void;
   /** Multiplies matrices. */
   matmul(spec: MatmulSpec): void;
+  /** Elements that a right factor takes in the order in which products read it; only on devices that gain by writing it so once. */
+  packedElements?(factor: FactorSpec): number;
+  /** Writes a right factor in that order, for `MatmulSpec.packed`. */
+  packFactor?(factor: FactorSpec, into: Block): void;
   /** Scatters along an axis. */
   scatter(spec: ScatterSpec): void;
   /** Sorts rows. */

@@ -14,6 +14,8 @@ export type CellKind = "lstm" | "gru" | "tanh" | "relu";
 export interface Cell {
   /** Gates per hidden unit. */
   readonly gates: number;
+  /** Whether each gate is the sum of the input's and the recurrent one, so that the gradients of both are the same. */
+  readonly addsGates: boolean;
   /** Whether there is a cell state besides the hidden state. */
   readonly hasCell: boolean;
   /** New hidden (and cell) state; `x` are the input's gates, `r` the recurrent ones, biases included. */
@@ -30,6 +32,7 @@ export const cells: Readonly<Record<CellKind, Cell>> = {
   // c′ = σ(f)·c + σ(i)·tanh(g), h′ = σ(o)·tanh(c′); gates i, f, g, o
   lstm: {
     gates: 4,
+    addsGates: true,
     hasCell: true,
     step: (x, r, _, c) => {
       const [i, f, g, o] = x.map((e, n) => k.add(e, r[n]));
@@ -43,6 +46,7 @@ export const cells: Readonly<Record<CellKind, Cell>> = {
   // n = tanh(xₙ + σ(r)·rₙ), h′ = (1 − σ(z))·n + σ(z)·h; gates r, z, n
   gru: {
     gates: 3,
+    addsGates: false,
     hasCell: false,
     step: (x, r, h) => {
       const reset = k.sigmoid(k.add(x[0], r[0]));
@@ -53,11 +57,13 @@ export const cells: Readonly<Record<CellKind, Cell>> = {
   },
   tanh: {
     gates: 1,
+    addsGates: true,
     hasCell: false,
     step: (x, r) => [k.tanh(k.add(x[0], r[0]))],
   },
   relu: {
     gates: 1,
+    addsGates: true,
     hasCell: false,
     step: (x, r) => {
       const s = k.add(x[0], r[0]);

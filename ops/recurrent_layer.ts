@@ -207,6 +207,12 @@ export const recurrentLayer: RecurrentLayer = operator<
     const dc0 = d.dc0 === undefined ? undefined : new Tensor(d.dc0);
     const xs = reshape(x, [-1, features]);
     const hs = reshape(hidden, [-1, hidden.shape[2]]);
+    const biases = [
+      needs(5) ? sum(dx, 0) : undefined,
+      needs(6) ? sum(dr, 0) : undefined,
+    ];
+    // Equal gates have equal sums.
+    if (cell.addsGates && needs(5)) biases[1] = biases[0];
     return [
       needs(0)
         ? reshape(batchMatmul(dx, wIh), [steps, batch, features])
@@ -215,8 +221,7 @@ export const recurrentLayer: RecurrentLayer = operator<
       dc0,
       needs(3) ? batchMatmul(dx, xs, { transposeA: true }) : undefined,
       needs(4) ? batchMatmul(dr, hs, { transposeA: true }) : undefined,
-      needs(5) ? sum(dx, 0) : undefined,
-      needs(6) ? sum(dr, 0) : undefined,
+      ...biases,
     ];
   },
   samples: (["lstm", "gru", "tanh", "relu"] as const).flatMap((kind) => {

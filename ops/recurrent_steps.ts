@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { MatrixOperand } from "../core/device.ts";
 import { runRows } from "../core/fuse.ts";
 import { Value } from "../core/value.ts";
 import { differentiate } from "../kernel/differentiate.ts";
@@ -27,24 +28,47 @@ function stepView(all: Value, t: number): Value {
   return all.view([batch, width], [width, 1], all.offset + t * batch * width);
 }
 
-/** c[B, n] = a[B, m]·op(w), without an operator call. */
-function multiplyInto(c: Value, a: Value, w: Value, transpose: boolean): void {
-  const operand = (v: Value, swap: boolean) => ({
+function matrixOperand(v: Value, swap: boolean): MatrixOperand {
+  return {
     storage: v.storage,
     offset: v.offset,
     rowStride: v.strides[swap ? 1 : 0],
     columnStride: v.strides[swap ? 0 : 1],
     batchStrides: [],
-  });
+  };
+}
+
+/** The right factor op(w) of all steps' products in the order in which the device reads it, where it gains by that. */
+function packed(w: Value, transpose: boolean): Value | undefined {
+  const { device, dtype, shape: [rows, columns] } = w;
+  if (device.packFactor === undefined || (dtype !== "f32" && dtype !== "f64")) {
+    return undefined;
+  }
+  const [k, n] = transpose ? [columns, rows] : [rows, columns];
+  const factor = { dtype, k, n, b: matrixOperand(w, transpose) } as const;
+  const into = Value.empty(device, dtype, [device.packedElements!(factor)]);
+  device.packFactor(factor, into);
+  return into;
+}
+
+/** c[B, n] = a[B, m]·op(w), without an operator call. */
+function multiplyInto(
+  c: Value,
+  a: Value,
+  w: Value,
+  transpose: boolean,
+  packed: Value | undefined,
+): void {
   c.device.matmul({
     dtype: c.dtype as "f32",
     m: c.shape[0],
     n: c.shape[1],
     k: a.shape[1],
     batchShape: [],
-    a: operand(a, false),
-    b: operand(w, transpose),
-    c: operand(c, false),
+    a: matrixOperand(a, false),
+    b: matrixOperand(w, transpose),
+    c: matrixOperand(c, false),
+    packed,
   });
 }
 
@@ -110,6 +134,7 @@ export function forward(
     : undefined;
   const y = Value.empty(device, dtype, [steps, batch, hidden]);
   const order = timeline(steps, reverse);
+  const factor = packed(w, true);
   copyInto(stepView(before, order[0]), h0);
   if (cellBefore !== undefined) copyInto(stepView(cellBefore, order[0]), c0!);
   const lastHidden = state();
@@ -117,7 +142,7 @@ export function forward(
   order.forEach((t, n) => {
     const h = stepView(before, t);
     const r = stepView(recurrent, t);
-    multiplyInto(r, h, w, true);
+    multiplyInto(r, h, w, true, factor);
     const c = cellBefore === undefined ? undefined : stepView(cellBefore, t);
     const next = order[n + 1];
     const nextHidden = next === undefined
@@ -186,6 +211,7 @@ export function forward(
     });
     releaseAll([h, r, c, nextHidden, nextCell, out, ...xs, ...rs, ...bs]);
   });
+  factor?.release();
   return {
     recurrent,
     hidden: before,
@@ -297,7 +323,9 @@ export function backward(
     return z;
   };
   const dx = Value.empty(device, dtype, x.shape);
-  const dr = Value.empty(device, dtype, x.shape);
+  // Where the cell only adds its gates, their gradients are the same.
+  const dr = cell.addsGates ? dx.retain() : Value.empty(device, dtype, x.shape);
+  const factor = packed(w, false);
   let through = dhLast === undefined ? zeros() : dhLast.retain(); // by way of the product
   let direct = zeros(); // by way of the state itself
   let dc = cell.hasCell
@@ -314,7 +342,9 @@ export function backward(
       ? []
       : gates.map((i) => b.view([1, hidden], [0, 1], b.offset + i * hidden));
     const dxs = gates.map((i) => gateView(dx, t, i, hidden));
-    const drs = gates.map((i) => gateView(dr, t, i, hidden));
+    const drs = cell.addsGates
+      ? []
+      : gates.map((i) => gateView(dr, t, i, hidden));
     const nextDirect = state();
     const nextCell = dc === undefined ? undefined : state();
     const own = [
@@ -385,7 +415,7 @@ export function backward(
         };
         const values = [
           ...names.x.map((e) => grad(e, zero)),
-          ...names.r.map((e) => grad(e, zero)),
+          ...(cell.addsGates ? [] : names.r.map((e) => grad(e, zero))),
           // Past the end, the state passes through.
           grad(names.h, total),
           ...(cell.hasCell ? [grad(names.c, gc)] : []),
@@ -402,7 +432,7 @@ export function backward(
     });
     const nextThrough = state();
     const dgates = stepView(dr, t);
-    multiplyInto(nextThrough, dgates, w, false);
+    multiplyInto(nextThrough, dgates, w, false, factor);
     releaseAll([
       h,
       c,
@@ -421,6 +451,7 @@ export function backward(
     direct = nextDirect;
     dc = nextCell;
   }
+  factor?.release();
   const [dh0] = runRows(device, {
     name: "sum of two",
     space: [batch, hidden],

@@ -9,6 +9,7 @@ import {
   type Device,
   type DeviceKernels,
   type DeviceStats,
+  type FactorSpec,
   type Launch,
   type MatmulSpec,
   type MatrixOperand,
@@ -21,7 +22,7 @@ import {
 } from "../../core/device.ts";
 import { bytesOf } from "../../core/dtype.ts";
 import { conv2d, conv2dInputGrad, conv2dWeightGrad } from "./conv.ts";
-import { matmul } from "./gemm.ts";
+import { matmul, packedElements, packRight } from "./gemm.ts";
 import { launch } from "./launch.ts";
 import { allocate, heap, memoryStats, release } from "./memory.ts";
 import { type PlaneSpec, planeSpec } from "./plane_spec.ts";
@@ -131,7 +132,21 @@ export class CpuDevice implements Device {
         stride: 1,
         per: "column",
       },
+      packed: spec.packed && addressOf(spec.packed, bytesOf(dtype)),
     });
+  }
+
+  /** Elements that a right factor takes when it is packed. */
+  packedElements({ dtype, k, n }: FactorSpec): number {
+    return packedElements(dtype, k, n);
+  }
+
+  /** Packs a right factor once for many products. */
+  packFactor({ dtype, k, n, b }: FactorSpec, into: Block): void {
+    const bytes = bytesOf(dtype);
+    const { rowStride, columnStride } = b;
+    const from = { address: addressOf(b, bytes), rowStride, columnStride };
+    packRight(dtype, k, n, from, addressOf(into, bytes));
   }
 
   /** Scatters along an axis. */

@@ -66,6 +66,8 @@ export interface MatmulSpec {
   readonly accumulate?: boolean;
   /** A vector added to each row of C (one element per column), or to each column. */
   readonly bias?: MatmulBias;
+  /** Byte address of B as {@linkcode packRight} wrote it. */
+  readonly packed?: number;
 }
 
 /** A vector to be added to a product. */
@@ -96,6 +98,40 @@ const panelsA = new Scratch(), panelsB = new Scratch();
 const convertTable = new Scratch(), biasRoom = new Scratch();
 const tiles = allocatePermanent(maxThreads * tileBytes);
 
+/** How the sums of a product are cut into passes: equal ones, a multiple of the micro-kernel's unrolling long. */
+function depthOf(k: number, bytes: number): number {
+  const passes = Math.max(1, Math.ceil(k * bytes / depthBytes));
+  return Math.max(8, Math.ceil(k / passes / 8) * 8);
+}
+
+/** Elements that B, k×n, takes as {@linkcode packRight} writes it. */
+export function packedElements(dtype: "f32" | "f64", k: number, n: number) {
+  return k * ceilTo(n, tileColumns(dtype));
+}
+
+/** Packs B, k×n, as products read it: panels of all columns, pass by pass. */
+export function packRight(
+  dtype: "f32" | "f64",
+  k: number,
+  n: number,
+  b: MatrixOperand,
+  target: number,
+): void {
+  const e = elements[dtype];
+  const bytes = laneBytes(e), columns = tileColumns(e.lane);
+  const { b: slots } = resolveBatch([b.address], [b.address], [0], 0, 1);
+  const depth = depthOf(k, bytes);
+  for (let k0 = 0; k0 < k; k0 += depth) {
+    pack(e, columns, slots, target + k0 * ceilTo(n, columns) * bytes, {
+      offset: k0 * b.rowStride * e.bytes,
+      rowStride: b.columnStride * e.bytes,
+      depthStride: b.rowStride * e.bytes,
+      rows: n,
+      depth: Math.min(depth, k - k0),
+    });
+  }
+}
+
 /** Computes a matrix product, or a batch of them; sizes of 0 are fine. */
 export function matmul(spec: MatmulSpec): void {
   const { dtype, m, n, c } = spec;
@@ -106,7 +142,8 @@ export function matmul(spec: MatmulSpec): void {
     matmulHalf(spec, dtype, count);
     return;
   }
-  const swap = c.rowStride === 1 && (c.columnStride !== 1 || n === 1);
+  const swap = spec.packed === undefined && c.rowStride === 1 &&
+    (c.columnStride !== 1 || n === 1);
   const upright = swap ? transposed(spec) : spec;
   if (dtype === "f32" && count === 1 && rowProduct(upright)) return;
   multiply(upright, elements[dtype]);
@@ -224,12 +261,12 @@ function multiply(spec: MatmulSpec, e: Elements): void {
     e.bytes,
     spec.b.address,
   );
-  const passes = Math.max(1, Math.ceil(k * bytes / depthBytes));
-  // Equal passes, a multiple of the micro-kernel's unrolling long.
-  const depth = Math.max(8, Math.ceil(k / passes / 8) * 8);
+  const depth = depthOf(k, bytes);
   const most = Math.floor(panelsBytes / (depth * bytes));
   const rowsAtOnce = Math.min(m, floorTo(most, tileRows));
-  const columnsAtOnce = Math.min(n, floorTo(most, columns));
+  const columnsAtOnce = spec.packed === undefined
+    ? Math.min(n, floorTo(most, columns))
+    : n;
   const together = Math.max(
     1,
     Math.floor(most / (rowsAtOnce + columnsAtOnce)),
@@ -251,16 +288,19 @@ function multiply(spec: MatmulSpec, e: Elements): void {
       const mode = k0 === 0 ? start : startModes.accumulate;
       for (let j0 = 0; j0 < n; j0 += columnsAtOnce) {
         const nc = Math.min(columnsAtOnce, n - j0);
-        const b = panelsB.at(
-          batch.b.count * ceilTo(nc, columns) * kc * bytes,
-        );
-        pack(e, columns, batch.b, b, {
-          offset: (k0 * spec.b.rowStride + j0 * spec.b.columnStride) * e.bytes,
-          rowStride: spec.b.columnStride * e.bytes,
-          depthStride: spec.b.rowStride * e.bytes,
-          rows: nc,
-          depth: kc,
-        });
+        const b = spec.packed === undefined
+          ? panelsB.at(batch.b.count * ceilTo(nc, columns) * kc * bytes)
+          : spec.packed + k0 * ceilTo(n, columns) * bytes;
+        if (spec.packed === undefined) {
+          pack(e, columns, batch.b, b, {
+            offset: (k0 * spec.b.rowStride + j0 * spec.b.columnStride) *
+              e.bytes,
+            rowStride: spec.b.columnStride * e.bytes,
+            depthStride: spec.b.rowStride * e.bytes,
+            rows: nc,
+            depth: kc,
+          });
+        }
         for (let i0 = 0; i0 < m; i0 += rowsAtOnce) {
           const mc = Math.min(rowsAtOnce, m - i0);
           const a = panelsA.at(
