@@ -236,7 +236,7 @@ export function filterGradientKernel(): CpuKernel {
               f.get(p.columns).i32(4).op("i32.mul").i32(4).get(kc).get(mode);
               f.i32(0).get(p.rows).get(i).op("i32.sub");
               f.get(p.columns).get(j).op("i32.sub");
-              f.get(tile).call(multiplyTile);
+              f.get(tile).i32(0).call(multiplyTile);
             });
           });
           f.i32(startModes.accumulate).set(mode);

@@ -211,7 +211,9 @@ export function correlateKernel(): CpuKernel {
             f.get(p.bias).get(group).get(p.biasGroup).op("i32.mul");
             f.op("i32.add").get(i).i32(4).op("i32.mul").op("i32.add");
             f.get(p.rows).get(i).op("i32.sub");
-            f.get(p.columns).get(j).op("i32.sub").get(tile).call(multiplyTile);
+            f.get(p.columns).get(j).op("i32.sub").get(tile).i32(0).call(
+              multiplyTile,
+            );
           });
         });
         f.i32(startModes.accumulate).set(mode);

@@ -1,8 +1,8 @@
 /**
  * Matrix products on the CPU: C = A·B, with any strides, batches, bias.
  *
- * Operands are packed into panels, block by block, then blocks of C are
- * computed in parallel. A sum is never split between threads, and blocks
+ * Operands are packed into panels, block by block (A only where its rows do not
+ * lie in order), then blocks of C are computed in parallel. A sum is never split between threads, and blocks
  * depend on the shapes alone, so results do not depend on the number of
  * threads.
  *
@@ -280,6 +280,8 @@ function multiply(spec: MatmulSpec, e: Elements): void {
     : startModes.rowBias;
   const bias = spec.bias === undefined ? 0 : padBias(spec, spec.bias, e);
 
+  const direct = readsDirectly(spec, e);
+
   for (let first = 0; first < cs.length; first += together) {
     const last = Math.min(first + together, cs.length);
     const batch = resolveBatch(as, bs, cs, first, last);
@@ -303,22 +305,28 @@ function multiply(spec: MatmulSpec, e: Elements): void {
         }
         for (let i0 = 0; i0 < m; i0 += rowsAtOnce) {
           const mc = Math.min(rowsAtOnce, m - i0);
-          const a = panelsA.at(
-            batch.a.count * ceilTo(mc, tileRows) * kc * bytes,
-          );
-          pack(e, tileRows, batch.a, a, {
-            offset: (i0 * spec.a.rowStride + k0 * spec.a.columnStride) *
-              e.bytes,
-            rowStride: spec.a.rowStride * e.bytes,
-            depthStride: spec.a.columnStride * e.bytes,
-            rows: mc,
-            depth: kc,
-          });
+          const aOffset = (i0 * spec.a.rowStride + k0 * spec.a.columnStride) *
+            e.bytes;
+          const a = direct
+            ? batch.a.table
+            : panelsA.at(batch.a.count * ceilTo(mc, tileRows) * kc * bytes);
+          if (!direct) {
+            pack(e, tileRows, batch.a, a, {
+              offset: aOffset,
+              rowStride: spec.a.rowStride * e.bytes,
+              depthStride: spec.a.columnStride * e.bytes,
+              rows: mc,
+              depth: kc,
+            });
+          }
           const { c } = spec;
           multiplyPanels(e.lane, {
             table: batch.products,
             count: last - first,
             a,
+            direct: direct
+              ? { offset: aOffset, row: spec.a.rowStride * e.bytes }
+              : undefined,
             b,
             cOffset: (i0 * c.rowStride + j0 * c.columnStride) * bytes,
             cRow: c.rowStride * bytes,
@@ -334,6 +342,11 @@ function multiply(spec: MatmulSpec, e: Elements): void {
       }
     }
   }
+}
+
+/** Whether A is read as it lies: where its rows lie in order, packing them gains nothing. */
+function readsDirectly({ k, a }: MatmulSpec, e: Elements): boolean {
+  return e.dtype === e.lane && (a.columnStride === 1 || k === 1);
 }
 
 /** What part of the matrices to pack; strides and offset in bytes. */
@@ -379,8 +392,10 @@ export interface PanelProduct {
   readonly table: number;
   /** Products. */
   readonly count: number;
-  /** Packed panels of A. */
+  /** Packed panels of A, or the table of the slots' addresses where it is read directly. */
   readonly a: number;
+  /** Where A is read directly: bytes from the slots' addresses to the first element, and from row to row. */
+  readonly direct?: { readonly offset: number; readonly row: number };
   /** Packed panels of B. */
   readonly b: number;
   /** Bytes from C's addresses to the first element. */
@@ -406,7 +421,7 @@ export function multiplyPanels(
   lane: "f32" | "f64",
   product: PanelProduct,
 ): void {
-  const { rows, columns, depth, count } = product;
+  const { rows, columns, depth, count, direct } = product;
   const bytes = lane === "f32" ? 4 : 8;
   const width = tileColumns(lane);
   let down = Math.min(ceilTo(rows, tileRows), blockRows);
@@ -425,7 +440,8 @@ export function multiplyPanels(
   const block = productBlock.fill(
     product.table,
     product.a,
-    ceilTo(rows, tileRows) * depth * bytes,
+    direct?.offset ?? ceilTo(rows, tileRows) * depth * bytes,
+    direct?.row ?? 0,
     product.b,
     ceilTo(columns, width) * depth * bytes,
     product.cOffset,
@@ -443,7 +459,9 @@ export function multiplyPanels(
     blocksAcross,
   );
   runKernel(
-    cachedKernel(`product ${lane}`, () => productKernel(lane)),
+    direct === undefined
+      ? cachedKernel(`product ${lane}`, () => productKernel(lane, false))
+      : cachedKernel(`product ${lane} rows`, () => productKernel(lane, true)),
     block,
     count * blocksDown * blocksAcross,
     Math.ceil(worthSharing / Math.max(1, down * across * depth)),

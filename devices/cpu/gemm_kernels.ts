@@ -46,10 +46,12 @@ export const startModes = {
 export const productParameters = [
   /** Table per product: slot of A, slot of B, address of C. */
   "table",
-  /** First panel of A. */
+  /** First panel of A; when A is read directly, the table of its slots' addresses. */
   "a",
-  /** Bytes of a slot of A. */
+  /** Bytes of a slot of A; when A is read directly, bytes from the slots' addresses to the first element. */
   "aBytes",
+  /** When A is read directly, bytes from row to row. */
+  "aRow",
   /** First panel of B. */
   "b",
   /** Bytes of a slot of B. */
@@ -86,17 +88,29 @@ export const productParameters = [
 export const tileBytes = 512;
 
 /**
- * Defines the micro-kernel (a, b, c, cRow, depth, mode, bias): a tile of C
- * whose columns lie side by side, from one panel of A and one of B.
+ * Defines the micro-kernel (a, b, c, cRow, depth, mode, bias, aRow, height): a
+ * tile of C whose columns lie side by side, from one panel of A and one of B;
+ * with `direct` from rows of A as they lie, `aRow` bytes from each other, of
+ * which `height` are there.
  */
 export function defineMicroKernel(
   m: ModuleBuilder,
   lane: "f32" | "f64",
+  direct: boolean,
 ): number {
-  const i32 = "i32";
-  const parameters = [i32, i32, i32, i32, i32, i32, i32] as const;
+  const parameters = Array.from({ length: 9 }, () => "i32" as const);
   return m.func("", parameters, [], (f) => {
-    const [a, b, c, cRow, depth, mode, bias] = [0, 1, 2, 3, 4, 5, 6];
+    const [a, b, c, cRow, depth, mode, bias, aRow, height] = [
+      0,
+      1,
+      2,
+      3,
+      4,
+      5,
+      6,
+      7,
+      8,
+    ];
     const bytes = lane === "f32" ? 4 : 8;
     const splat = lane === "f32" ? "v128.load32_splat" : "v128.load64_splat";
     const acc = Array.from(
@@ -129,10 +143,22 @@ export function defineMicroKernel(
       });
     });
 
+    // Rows that are not there repeat the last one.
+    const rows = direct
+      ? acc.map((_, i) => {
+        const row = f.local("i32");
+        f.get(a).i32(i).get(height).i32(1).op("i32.sub");
+        f.i32(i).get(height).op("i32.lt_s").select();
+        f.get(aRow).op("i32.mul").op("i32.add").set(row);
+        return row;
+      })
+      : [];
+
     function step(u: number): void {
       bv.forEach((v, j) => f.get(b).load("v128.load", (2 * u + j) * 16).set(v));
       acc.forEach((row, i) => {
-        f.get(a).load(splat, (u * tileRows + i) * bytes).set(av);
+        if (direct) f.get(rows[i]).load(splat, u * bytes).set(av);
+        else f.get(a).load(splat, (u * tileRows + i) * bytes).set(av);
         row.forEach((v, j) => {
           f.get(av).get(bv[j]).get(v);
           multiplyAdd(f, lane, addend);
@@ -143,7 +169,8 @@ export function defineMicroKernel(
     for (const unroll of [8, 1]) {
       repeat(f, depth, () => {
         for (let u = 0; u < unroll; u++) step(u);
-        advance(f, a, () => f.i32(unroll * tileRows * bytes));
+        for (const row of rows) advance(f, row, () => f.i32(unroll * bytes));
+        if (!direct) advance(f, a, () => f.i32(unroll * tileRows * bytes));
         advance(f, b, () => f.i32(unroll * 32));
       }, unroll);
     }
@@ -157,18 +184,20 @@ export function defineMicroKernel(
 
 /**
  * Defines the product of two panels into C of any strides: (a, b, c, cRow,
- * cColumn, depth, mode, bias, height, width, scratch). Only what lies inside
- * C, `height` by `width` from here on, is touched.
+ * cColumn, depth, mode, bias, height, width, scratch, aRow). Only what lies
+ * inside C, `height` by `width` from here on, is touched. With `direct`, `a` is
+ * the first of rows that lie `aRow` bytes from each other, and is no panel.
  */
 export function defineTileProduct(
   m: ModuleBuilder,
   lane: "f32" | "f64",
+  direct = false,
 ): number {
-  const micro = defineMicroKernel(m, lane);
+  const micro = defineMicroKernel(m, lane, direct);
   const copy = defineTileCopy(m, lane);
   const bytes = lane === "f32" ? 4 : 8;
   const columns = tileColumns(lane);
-  const parameters = Array.from({ length: 11 }, () => "i32" as const);
+  const parameters = Array.from({ length: 12 }, () => "i32" as const);
   return m.func("", parameters, [], (f) => {
     const [a, b, c, cRow, cColumn, depth, mode, bias] = [
       0,
@@ -180,12 +209,12 @@ export function defineTileProduct(
       6,
       7,
     ];
-    const [height, width, scratch] = [8, 9, 10];
+    const [height, width, scratch, aRow] = [8, 9, 10, 11];
     f.get(height).i32(tileRows).op("i32.ge_s");
     f.get(width).i32(columns).op("i32.ge_s").op("i32.and");
     f.get(cColumn).i32(bytes).op("i32.eq").op("i32.and").if(() => {
       f.get(a).get(b).get(c).get(cRow).get(depth).get(mode).get(bias);
-      f.call(micro);
+      f.get(aRow).get(height).call(micro);
     }, () => {
       setMin(f, height, () => f.get(height), () => f.i32(tileRows));
       setMin(f, width, () => f.get(width), () => f.i32(columns));
@@ -195,7 +224,7 @@ export function defineTileProduct(
         f.get(height).get(width).call(copy);
       });
       f.get(a).get(b).get(scratch).i32(columns * bytes);
-      f.get(depth).get(mode).get(bias).call(micro);
+      f.get(depth).get(mode).get(bias).get(aRow).get(height).call(micro);
       f.get(scratch).i32(columns * bytes).i32(bytes);
       f.get(c).get(cRow).get(cColumn);
       f.get(height).get(width).call(copy);
@@ -205,13 +234,17 @@ export function defineTileProduct(
 
 /**
  * A kernel that multiplies packed panels; its range counts blocks of C:
- * product by product, downwards, then across.
+ * product by product, downwards, then across. With `direct` it reads rows of A
+ * as they lie: slots are then addresses in a table.
  */
-export function productKernel(lane: "f32" | "f64"): CpuKernel {
+export function productKernel(
+  lane: "f32" | "f64",
+  direct: boolean,
+): CpuKernel {
   const m = new ModuleBuilder();
   m.importMemory("env", "memory", memoryLimits);
   const thread = m.importGlobal("env", "thread", "i32");
-  const multiplyTile = defineTileProduct(m, lane);
+  const multiplyTile = defineTileProduct(m, lane, direct);
   const bytes = lane === "f32" ? 4 : 8;
   const columns = tileColumns(lane);
   m.func("run", ["i32", "i32", "i32"], [], (f) => {
@@ -231,8 +264,13 @@ export function productKernel(lane: "f32" | "f64"): CpuKernel {
       f.get(t).get(rest).op("i32.div_u").i32(12).op("i32.mul");
       f.get(p.table).op("i32.add").set(entry);
       f.get(t).get(rest).op("i32.rem_u").set(rest);
-      f.get(entry).load("i32.load").get(p.aBytes).op("i32.mul");
-      f.get(p.a).op("i32.add").set(a);
+      f.get(entry).load("i32.load");
+      if (direct) {
+        f.i32(2).op("i32.shl").get(p.a).op("i32.add").load("i32.load");
+        f.get(p.aBytes).op("i32.add").set(a);
+      } else {
+        f.get(p.aBytes).op("i32.mul").get(p.a).op("i32.add").set(a);
+      }
       f.get(entry).load("i32.load", 4).get(p.bBytes).op("i32.mul");
       f.get(p.b).op("i32.add").set(b);
       f.get(entry).load("i32.load", 8).get(p.cOffset).op("i32.add").set(c);
@@ -256,7 +294,10 @@ export function productKernel(lane: "f32" | "f64"): CpuKernel {
         panelAddress(b, j, panelB);
         f.get(i0).set(i);
         loopWhileBelow(f, i, () => f.get(i1), tileRows, () => {
-          panelAddress(a, i, panelA);
+          if (direct) {
+            f.get(i).get(p.aRow).op("i32.mul").get(a).op("i32.add");
+            f.set(panelA);
+          } else panelAddress(a, i, panelA);
           f.get(p.bias).get(i).get(j);
           f.get(p.mode).i32(startModes.rowBias).op("i32.eq").select();
           f.i32(bytes).op("i32.mul").op("i32.add").set(bias);
@@ -265,7 +306,8 @@ export function productKernel(lane: "f32" | "f64"): CpuKernel {
           f.get(j).get(p.cColumn).op("i32.mul").op("i32.add");
           f.get(p.cRow).get(p.cColumn).get(p.depth).get(p.mode).get(bias);
           f.get(p.rows).get(i).op("i32.sub");
-          f.get(p.columns).get(j).op("i32.sub").get(tile).call(multiplyTile);
+          f.get(p.columns).get(j).op("i32.sub").get(tile).get(p.aRow);
+          f.call(multiplyTile);
         });
       });
     });
@@ -275,7 +317,10 @@ export function productKernel(lane: "f32" | "f64"): CpuKernel {
       f.get(base).op("i32.add").set(into);
     }
   });
-  return createKernel(`product ${lane}`, m.toBytes());
+  return createKernel(
+    `product ${lane}${direct ? " of rows" : ""}`,
+    m.toBytes(),
+  );
 }
 
 /** Defines a copy of part of a tile: (from, row, column, to, row, column, height, width). */
