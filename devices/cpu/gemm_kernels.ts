@@ -25,6 +25,9 @@ import { type CpuKernel, createKernel } from "./pool.ts";
 /** Rows of a micro-kernel's tile. */
 export const tileRows = 6;
 
+/** Rows of the low tile, for what is left of A below whole ones. */
+const lowRows = 4;
+
 /** Columns of a micro-kernel's tile: two vectors. */
 export function tileColumns(lane: "f32" | "f64"): number {
   return lane === "f32" ? 8 : 4;
@@ -90,13 +93,14 @@ export const tileBytes = 512;
 /**
  * Defines the micro-kernel (a, b, c, cRow, depth, mode, bias, aRow, height): a
  * tile of C whose columns lie side by side, from one panel of A and one of B;
- * with `direct` from rows of A as they lie, `aRow` bytes from each other, of
- * which `height` are there.
+ * with `direct` from `tall` rows of A as they lie, `aRow` bytes from each other,
+ * of which `height` are there.
  */
 export function defineMicroKernel(
   m: ModuleBuilder,
   lane: "f32" | "f64",
   direct: boolean,
+  tall: number = tileRows,
 ): number {
   const parameters = Array.from({ length: 9 }, () => "i32" as const);
   return m.func("", parameters, [], (f) => {
@@ -114,7 +118,7 @@ export function defineMicroKernel(
     const bytes = lane === "f32" ? 4 : 8;
     const splat = lane === "f32" ? "v128.load32_splat" : "v128.load64_splat";
     const acc = Array.from(
-      { length: tileRows },
+      { length: tall },
       () => [f.local("v128"), f.local("v128")],
     );
     const bv = [f.local("v128"), f.local("v128")];
@@ -192,8 +196,9 @@ export function defineTileProduct(
   m: ModuleBuilder,
   lane: "f32" | "f64",
   direct = false,
+  tall: number = tileRows,
 ): number {
-  const micro = defineMicroKernel(m, lane, direct);
+  const micro = defineMicroKernel(m, lane, direct, tall);
   const copy = defineTileCopy(m, lane);
   const bytes = lane === "f32" ? 4 : 8;
   const columns = tileColumns(lane);
@@ -210,13 +215,13 @@ export function defineTileProduct(
       7,
     ];
     const [height, width, scratch, aRow] = [8, 9, 10, 11];
-    f.get(height).i32(tileRows).op("i32.ge_s");
+    f.get(height).i32(tall).op("i32.ge_s");
     f.get(width).i32(columns).op("i32.ge_s").op("i32.and");
     f.get(cColumn).i32(bytes).op("i32.eq").op("i32.and").if(() => {
       f.get(a).get(b).get(c).get(cRow).get(depth).get(mode).get(bias);
       f.get(aRow).get(height).call(micro);
     }, () => {
-      setMin(f, height, () => f.get(height), () => f.i32(tileRows));
+      setMin(f, height, () => f.get(height), () => f.i32(tall));
       setMin(f, width, () => f.get(width), () => f.i32(columns));
       f.get(mode).i32(startModes.accumulate).op("i32.eq").if(() => {
         f.get(c).get(cRow).get(cColumn);
@@ -245,6 +250,9 @@ export function productKernel(
   m.importMemory("env", "memory", memoryLimits);
   const thread = m.importGlobal("env", "thread", "i32");
   const multiplyTile = defineTileProduct(m, lane, direct);
+  const multiplyLow = direct
+    ? defineTileProduct(m, lane, direct, lowRows)
+    : multiplyTile;
   const bytes = lane === "f32" ? 4 : 8;
   const columns = tileColumns(lane);
   m.func("run", ["i32", "i32", "i32"], [], (f) => {
@@ -255,6 +263,7 @@ export function productKernel(
     const a = f.local("i32"), b = f.local("i32"), c = f.local("i32");
     const tile = f.local("i32"), bias = f.local("i32");
     const panelA = f.local("i32"), panelB = f.local("i32");
+    const left = f.local("i32");
 
     f.get(p.tiles).global(thread).i32(tileBytes).op("i32.mul").op("i32.add");
     f.set(tile);
@@ -293,7 +302,7 @@ export function productKernel(
       loopWhileBelow(f, j, () => f.get(j1), columns, () => {
         panelAddress(b, j, panelB);
         f.get(i0).set(i);
-        loopWhileBelow(f, i, () => f.get(i1), tileRows, () => {
+        loopWhileBelow(f, i, () => f.get(i1), 0, () => {
           if (direct) {
             f.get(i).get(p.aRow).op("i32.mul").get(a).op("i32.add");
             f.set(panelA);
@@ -301,13 +310,27 @@ export function productKernel(
           f.get(p.bias).get(i).get(j);
           f.get(p.mode).i32(startModes.rowBias).op("i32.eq").select();
           f.i32(bytes).op("i32.mul").op("i32.add").set(bias);
-          f.get(panelA).get(panelB);
-          f.get(c).get(i).get(p.cRow).op("i32.mul").op("i32.add");
-          f.get(j).get(p.cColumn).op("i32.mul").op("i32.add");
-          f.get(p.cRow).get(p.cColumn).get(p.depth).get(p.mode).get(bias);
-          f.get(p.rows).get(i).op("i32.sub");
-          f.get(p.columns).get(j).op("i32.sub").get(tile).get(p.aRow);
-          f.call(multiplyTile);
+          const multiply = (tall: number, product: number) => {
+            f.get(panelA).get(panelB);
+            f.get(c).get(i).get(p.cRow).op("i32.mul").op("i32.add");
+            f.get(j).get(p.cColumn).op("i32.mul").op("i32.add");
+            f.get(p.cRow).get(p.cColumn).get(p.depth).get(p.mode).get(bias);
+            f.get(p.rows).get(i).op("i32.sub");
+            f.get(p.columns).get(j).op("i32.sub").get(tile).get(p.aRow);
+            f.call(product);
+            advance(f, i, () => f.i32(tall));
+          };
+          if (!direct) {
+            multiply(tileRows, multiplyTile);
+            return;
+          }
+          // Up to 4 rows are one low tile, 7 or 8 are two.
+          f.get(i1).get(i).op("i32.sub").tee(left).i32(lowRows).op("i32.le_s");
+          f.get(left).i32(2 * lowRows - 1).op("i32.sub").i32(2);
+          f.op("i32.lt_u").op("i32.or").if(
+            () => multiply(lowRows, multiplyLow),
+            () => multiply(tileRows, multiplyTile),
+          );
         });
       });
     });
