@@ -38,8 +38,9 @@ export interface Signature {
  * attributes checked and completed with their defaults.
  */
 export function binder(d: Signature): (...args: unknown[]) => Bound {
-  const rules = attributeRules(d.attrs, d.rules);
   const names = Object.keys(d.attrs);
+  // Found at the first call with options: importing the library calls none.
+  let rules: AttributeRules | undefined;
   return (...args) => {
     const bound = d.bind === undefined
       ? { inputs: args.slice(0, d.count), attrs: args[d.count] }
@@ -57,6 +58,7 @@ export function binder(d: Signature): (...args: unknown[]) => Bound {
       for (const [name, given] of Object.entries(bound.attrs)) {
         if (given === undefined) continue;
         if (!Object.hasOwn(d.attrs, name)) refuseUnknown(d.name, name, names);
+        rules ??= attributeRules(d.attrs, d.rules);
         checkAttribute(d.name, name, given, rules);
         attrs[name] = given;
       }

@@ -26,9 +26,17 @@ export interface SampleOptions {
 export function t(shape: Shape, options: SampleOptions = {}): SampleTensor {
   const { dtype = "f32", low = -2, high = 2 } = options;
   const grad = options.grad ?? isFloat(dtype);
-  const data = options.data ??
-    generate(sizeOf(shape), low, high, isFloat(dtype));
-  return { sample: true, shape, dtype, data, grad };
+  let { data } = options;
+  return {
+    sample: true,
+    shape,
+    dtype,
+    // Only tests look at it, so it is made when they do.
+    get data() {
+      return data ??= generate(sizeOf(shape), low, high, isFloat(dtype));
+    },
+    grad,
+  };
 }
 
 // A low-discrepancy walk: values spread evenly, none repeats, few decimals.
