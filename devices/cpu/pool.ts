@@ -215,9 +215,11 @@ function runTogether(
   Atomics.store(words, control.next, 0);
   Atomics.store(words, control.open, 1);
   Atomics.add(words, control.epoch, 1);
-  if (Atomics.load(words, control.sleepers) > 0) {
-    Atomics.notify(words, control.epoch, Infinity);
-  }
+  // Asked once per sleep: who was woken and has no core yet is not called again.
+  if (
+    Atomics.load(words, control.sleepers) > 0 &&
+    Atomics.exchange(words, control.sleepers, 0) > 0
+  ) Atomics.notify(words, control.epoch, Infinity);
   let error: unknown;
   let failed = false;
   try {
@@ -242,15 +244,20 @@ function runTogether(
   if (failed) throw trapped(kernel, error);
 }
 
+/** Turns of waiting awake, about 50 µs: what a worker's last chunk takes when it has a core. */
+const awakeTurns = 2000;
+
 /** Returns when no worker is looking at the task any more. */
 function awaitWorkers(): void {
   for (let turn = 1;; turn++) {
     const active = Atomics.load(words, control.active);
     if (active === 0) return;
     pause();
-    // Long waits mean that a worker has no core: leave it this one for a while.
-    if (canWait && turn > 8000) {
-      Atomics.wait(words, control.active, active, 0.05);
+    // Long waits mean that a worker has no core: leave it this one, until it is done.
+    if (canWait && turn > awakeTurns) {
+      Atomics.store(words, control.waiting, 1);
+      Atomics.wait(words, control.active, active, 1);
+      Atomics.store(words, control.waiting, 0);
     }
   }
 }

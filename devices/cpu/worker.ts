@@ -15,7 +15,9 @@ export const control = {
   next: 48,
   /** Workers that are looking at the task. */
   active: 64,
-  /** Workers asleep on `epoch`. */
+  /** 1 while the main thread sleeps on `active`. */
+  waiting: 72,
+  /** Not 0 when workers may have gone to sleep on `epoch` since they were last woken. */
   sleepers: 80,
   /** Threads that may take part, the main thread included. */
   threads: 96,
@@ -95,7 +97,6 @@ export function workerLoop(
     }
     Atomics.add(words, control.sleepers, 1);
     Atomics.wait(words, control.epoch, seen);
-    Atomics.sub(words, control.sleepers, 1);
     return Atomics.load(words, control.epoch);
   }
 
@@ -137,5 +138,8 @@ export function workerLoop(
       }
     }
     Atomics.sub(words, control.active, 1);
+    if (Atomics.load(words, control.waiting) === 1) {
+      Atomics.notify(words, control.active, 1);
+    }
   }
 }
