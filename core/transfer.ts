@@ -6,36 +6,42 @@
 
 import type { Device } from "./device.ts";
 import { bytesOf } from "./dtype.ts";
-import { contiguous, readBytes } from "./fuse.ts";
+import { dense } from "./fuse.ts";
 import { freeingOnError, Value } from "./value.ts";
 
-/** The elements of a value on another device: directly where the two are linked, else through the host. */
+/** The elements of a value on another device, in the same order: directly where the two are linked, else through the host. */
 export function transferred(value: Value, device: Device): Value {
   return freeingOnError(() => {
-    const result = Value.empty(device, value.dtype, value.shape);
-    if (result.size > 0 && !copied(value, result)) {
-      device.write(result.storage, 0, readBytes(value));
+    const { dtype, shape } = value;
+    const order = value.channelsLast ? value.strides : undefined;
+    const result = Value.empty(device, dtype, shape, order);
+    if (result.size === 0) return result;
+    const source = dense(value, order);
+    try {
+      if (!copied(source, result)) {
+        const width = bytesOf(dtype);
+        const bytes = new Uint8Array(source.size * width);
+        source.device.read(source.storage, source.offset * width, bytes);
+        device.write(result.storage, 0, bytes);
+      }
+    } finally {
+      source.release();
     }
     return result;
   });
 }
 
-/** Copies without the host; answers whether that went. */
-function copied(value: Value, { device, storage }: Value): boolean {
-  if (device.copy === undefined || value.device.copy === undefined) {
+/** Copies dense elements without the host; answers whether that went. */
+function copied(source: Value, { device, storage }: Value): boolean {
+  if (device.copy === undefined || source.device.copy === undefined) {
     return false;
   }
-  const dense = contiguous(value);
-  try {
-    const width = bytesOf(dense.dtype);
-    return device.copy(
-      storage,
-      0,
-      dense.storage,
-      dense.offset * width,
-      dense.size * width,
-    );
-  } finally {
-    dense.release();
-  }
+  const width = bytesOf(source.dtype);
+  return device.copy(
+    storage,
+    0,
+    source.storage,
+    source.offset * width,
+    source.size * width,
+  );
 }

@@ -9,6 +9,7 @@ import { capturing } from "./capture.ts";
 import { GraphError, shapeText } from "./errors.ts";
 import {
   copy,
+  dense,
   LaunchQueue,
   materialize,
   type RowBuilder,
@@ -161,7 +162,7 @@ function scalarType({ dtype }: Value): "f32" | "f64" | "i64" {
   return dtype === "f64" || dtype === "i64" ? dtype : "f32";
 }
 
-/** Overwrites a tensor with the elements of another of the same shape and dtype. */
+/** Overwrites a tensor with the elements of another of the same shape and dtype; it keeps its memory order. */
 export function assign(target: Tensor, source: Tensor): void {
   if (capturing()) {
     throw new GraphError(
@@ -171,10 +172,10 @@ export function assign(target: Tensor, source: Tensor): void {
     );
   }
   const { value } = source;
+  const order = target.value.channelsLast ? target.value.strides : undefined;
   const fresh = value.expression === undefined
-    ? copy(value, value.channelsLast ? value.strides : undefined)
-    : value.retain();
-  materialize(fresh);
+    ? copy(value, order)
+    : dense(value, order);
   fresh.madeBy = target.value.madeBy;
   fresh.loosen();
   target.setValue(fresh);

@@ -133,3 +133,17 @@ Deno.test("memory format: a format of another name is refused", () => {
     '"nhwc"',
   );
 });
+
+Deno.test("memory format: what is loaded into filters takes their order, whatever its own", () => {
+  const net = nn.conv2d(3, 4, 3);
+  net.to({ memoryFormat: "channelsLast" });
+  const { weight } = net;
+  const fresh = images([4, 3, 3, 3]);
+  net.loadStateDict({ ...net.stateDict(), weight: fresh });
+  assert(weight.value.channelsLast);
+  close(weight, fresh);
+  net.to({ memoryFormat: "contiguous" });
+  net.loadStateDict({ ...net.stateDict(), weight: last(fresh) });
+  assert(weight.value.contiguous);
+  close(weight, fresh);
+});
