@@ -299,7 +299,12 @@ function apply<A>(
 ): Tensor | Tensor[] {
   const wanted = !d.constant && gradEnabled() &&
     inputs.some((x) => x?.requiresGrad);
-  if (d.gradient === undefined && !d.constant) return d.run(inputs, attrs);
+  if (d.gradient === undefined && !d.constant) {
+    // What it is composed of goes with it: views of parameters, say, which
+    // would keep updates from their memory.
+    using own = new Scope();
+    return own.keep(d.run(inputs, attrs));
+  }
   const result = noGrad(() =>
     freeingOnError(() => {
       using own = new Scope();

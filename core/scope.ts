@@ -60,9 +60,15 @@ export class Scope implements Disposable {
     if (this.#tensors.length < own.length) {
       for (const tensor of own) if (kept.has(tensor)) hand(tensor, outer);
     }
+    if (this.#nodes.length === 0) return result;
     const reached = new Set<Node>();
+    // What was recorded before this scope's first record is not its own.
+    const since = this.#nodes.reduce(
+      (least, { sequence }) => Math.min(least, sequence),
+      Infinity,
+    );
     for (const tensor of kept) {
-      if (tensor.node !== undefined) reach(tensor.node, reached);
+      if (tensor.node !== undefined) reach(tensor.node, since, reached);
     }
     if (reached.size > 0) {
       this.#nodes = this.#nodes.filter((n) => {
@@ -104,10 +110,10 @@ function hand(tensor: Tensor, outer: Scope | undefined): void {
   else if (!tensor.disposed) persist(tensor);
 }
 
-function reach(node: Node, seen: Set<Node>): void {
+function reach(node: Node, since: number, seen: Set<Node>): void {
   const pending = [node];
   for (let n = pending.pop(); n !== undefined; n = pending.pop()) {
-    if (seen.has(n)) continue;
+    if (n.sequence < since || seen.has(n)) continue;
     seen.add(n);
     for (const edge of n.edges) {
       if (edge?.node !== undefined) pending.push(edge.node);

@@ -49,6 +49,7 @@ function net(): nn.Sequential {
   manualSeed(3);
   return nn.sequential(
     nn.linear(6, 8),
+    nn.batchNorm1d(8),
     nn.relu(),
     nn.dropout(0.25),
     nn.linear(8, 3),
@@ -87,10 +88,10 @@ async function training(
     }],
   });
   const tensors = [
-    ...model.parameters(),
+    ...Object.values(model.stateDict()),
     ...Object.values(average.stateDict().tensors),
   ];
-  const weights = tensors.flatMap((t) => [...t.data() as Float32Array]);
+  const weights = tensors.flatMap((t) => [...t.data()].map(Number));
   for (const p of model.parameters()) {
     p.grad?.dispose();
     p.grad = undefined;
