@@ -21,6 +21,7 @@ import { withBlocks } from "./window_kernels.ts";
 import {
   allOf,
   type Geometry,
+  geometryRule,
   offsetOf,
   windowExprs,
   windowScalars,
@@ -58,6 +59,7 @@ export const placeAt: (
   family: "pooling",
   inputs: ["x", "indices"],
   attrs: { spatial: [], windows: undefined },
+  rules: { windows: geometryRule },
   bind: (x, indices, spatial, options) => ({
     inputs: [x, indices],
     attrs: { spatial, ...options },

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { type AttributeRule, counts, rule } from "../core/attributes.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { contiguous, runRows } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
@@ -38,6 +39,15 @@ export interface Geometry {
   /** Number of windows along each axis. */
   readonly output: readonly number[];
 }
+
+/** Rule of an attribute that is a geometry. */
+export const geometryRule: AttributeRule = rule(
+  "the geometry of windows, as pooling has it",
+  (x) =>
+    typeof x === "object" && x !== null &&
+    ["input", "kernel", "stride", "before", "after", "dilation", "output"]
+      .every((name) => counts.accepts((x as Record<string, unknown>)[name])),
+);
 
 /** One value per axis. */
 export function perAxis(value: PerAxis, rank: number, what: string): number[] {
