@@ -17,7 +17,6 @@ export const symbols = {
   cudaGetErrorName: { parameters: ["i32"], result: "pointer" },
   cudaGetErrorString: { parameters: ["i32"], result: "pointer" },
   cudaGetLastError: { parameters: [], result: "i32" },
-  cudaPeekAtLastError: { parameters: [], result: "i32" },
   cudaGetDeviceCount: { parameters: ["buffer"], result: "i32" },
   cudaSetDevice: { parameters: ["i32"], result: "i32" },
   cudaDeviceGetAttribute: {
@@ -76,6 +75,7 @@ export const symbols = {
   cudaStreamCreateWithFlags: { parameters: ["buffer", "u32"], result: "i32" },
   cudaStreamDestroy: { parameters: ["u64"], result: "i32" },
   cudaStreamSynchronize: { parameters: ["u64"], result: "i32" },
+  cudaStreamQuery: { parameters: ["u64"], result: "i32" },
   cudaStreamWaitEvent: { parameters: ["u64", "u64", "u32"], result: "i32" },
   cudaEventCreateWithFlags: { parameters: ["buffer", "u32"], result: "i32" },
   cudaEventDestroy: { parameters: ["u64"], result: "i32" },

@@ -9,7 +9,7 @@ import {
 } from "@std/assert";
 import type { CudaDevice } from "../devices/cuda/device.ts";
 import { cudart } from "../ffi/cudart.ts";
-import { addressOf } from "../devices/cuda/context.ts";
+import { addressOf, type CudaStorage } from "../devices/cuda/context.ts";
 import { CudaError } from "../ffi/errors.ts";
 import {
   chooseDevice,
@@ -662,6 +662,50 @@ test(
   1,
   true,
 );
+
+test(
+  "a library that hides an asynchronous error: the stream tells it",
+  (host) => {
+    const x = fromHost(ramp(16), "f32", [4, 4], { device: "cuda" });
+    scope(() => void x.matmul(x).materialize());
+    // The library refuses by itself: nothing is lost.
+    host.fail({ function: "cublasLtMatmul", nth: 1, status: 14 });
+    const refused = assertThrows(
+      () => scope(() => void x.matmul(x).materialize()),
+      CudaError,
+    );
+    assertNotMatch(refused.message, /suspect/);
+    scope(() => void x.matmul(x).materialize());
+    // The library refuses because a kernel before it has failed.
+    cuda().synchronize();
+    host.fail({ function: "cuLaunchKernel", nth: 1, status: 700, later: true });
+    scope(() => void x.exp().materialize());
+    cudart().cudaStreamSynchronize(cuda().gpu.stream);
+    host.fail({ function: "cublasLtMatmul", nth: 1, status: 13 });
+    const error = assertThrows(
+      () => scope(() => void x.matmul(x).materialize()),
+      CudaError,
+    );
+    assertMatch(error.message, /cublasLtMatmul failed on cuda:0/);
+    assertMatch(error.message, /the suspects are .*cublasLtMatmul, /);
+    assertThrows(() => cuda().synchronize(), DeviceLostError, "700");
+    x.dispose();
+  },
+  1,
+  true,
+);
+
+test("uploads that nobody uses do not keep their memory for ever", () => {
+  const device = cuda();
+  const storages = Array.from({ length: 40 }, () => {
+    const storage = device.allocate(100_000) as CudaStorage;
+    device.write(storage, 0, new Uint8Array(100_000));
+    return storage;
+  });
+  const waiting = storages.filter(({ upload }) => upload !== undefined);
+  assert(waiting.length > 0 && waiting.length < 20, `${waiting.length}`);
+  for (const storage of storages) storage.release();
+});
 
 test(
   "waiting after each call finds the very one that fails",

@@ -36,7 +36,7 @@ let current: Gpu | undefined;
 const paramBytes = 4096;
 /** Where launches put their argument: read by the driver before it returns. */
 const params = new Uint8Array(paramBytes);
-const paramPointers = new BigUint64Array(1);
+const paramPointers = new BigUint64Array(new ArrayBuffer(8));
 let paramsAddress = 0n;
 
 /** Address of the list of pointers that a launch takes. */
@@ -58,8 +58,10 @@ function explain(call: FailedCall): string | undefined {
   if (library === "cudart" || library === "cuda") {
     return isSticky(status) ? lose(current, call) : undefined;
   }
-  // The other libraries hide an asynchronous error behind a status of their own.
-  const hidden = cudart().cudaPeekAtLastError();
+  // The other libraries hide an asynchronous error behind a status of their
+  // own; the stream tells it. While it is captured it may not be asked.
+  if (current.source !== current.blocks) return undefined;
+  const hidden = cudart().cudaStreamQuery(current.stream);
   if (!isSticky(hidden)) return undefined;
   return lose(current, {
     ...call,
@@ -402,6 +404,7 @@ export class Gpu implements CudaContext {
   }
 
   #newEvent(): bigint {
+    this.activate(); // an event belongs to the device that is current
     const event = createEvent(false);
     this.onClose(() => cudart().cudaEventDestroy(event));
     return event;

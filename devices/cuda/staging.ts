@@ -22,6 +22,8 @@ const slotLimit = 8;
 const overlapBytes = 64 << 10;
 /** Overwriting so many bytes goes over the copy stream too, to a place beside them first. */
 const indirectBytes = 1 << 20;
+/** Uploads that compute need not wait for yet. */
+const arrivingLimit = 16;
 /** Points of the compute stream that are remembered. */
 const markLimit = 8;
 
@@ -135,6 +137,11 @@ export class Staging {
     check(cudart().cudaEventRecord(event, gpu.copyStream), "cudaEventRecord");
     const arriving = this.#arriving;
     arriving.add(storage);
+    // Those that nobody uses must not keep their memory for ever.
+    if (arriving.size > arrivingLimit) {
+      const [oldest] = arriving;
+      oldest.upload?.join();
+    }
     return {
       join() {
         storage.upload = undefined;
