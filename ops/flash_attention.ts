@@ -12,7 +12,7 @@ import type {
   AttentionGradLayout,
   AttentionSpec,
 } from "../core/sequence_kernels.ts";
-import { contiguousStrides, type Shape } from "../core/shape.ts";
+import { contiguousStrides, sameShape, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import { Value } from "../core/value.ts";
 import { add, mul } from "./arithmetic.ts";
@@ -124,24 +124,44 @@ function orderedLike(
     : [heads * time * width, width, heads * width, 1];
 }
 
+/** Whether operands of one shape are read where they lie, and together fill a stretch of one block without gaps: the columns of one product, say. */
+function fillStretch(values: readonly Value[]): boolean {
+  const [first, second] = values;
+  const step = second.offset - first.offset;
+  const alike = step > 0 &&
+    values.every((v, i) =>
+      v.storage === first.storage && fits(v) &&
+      sameShape(v.shape, first.shape) && sameShape(v.strides, first.strides) &&
+      v.offset === first.offset + i * step
+    );
+  if (!alike) return false;
+  const axes = [
+    { extent: values.length, step },
+    ...first.shape.map((extent, d) => ({ extent, step: first.strides[d] })),
+  ].filter(({ extent }) => extent > 1).sort((a, b) => a.step - b.step);
+  let inner = 1;
+  return axes.every(({ extent, step }) => {
+    const dense = step === inner;
+    inner *= extent;
+    return dense;
+  });
+}
+
 /** How the operands of a case lie once kernels can read them. */
 export function attentionLayout(
   [q, k, v]: readonly Tensor[],
 ): AttentionGradLayout {
-  const steps = [q, k, v].map((x) => stepsOf(x.value));
+  const operands = [q, k, v];
+  const steps = operands.map((x) => stepsOf(x.value));
   const like = (i: number, width: number) =>
-    orderedLike(steps[i], [q, k, v][i].shape, width);
+    orderedLike(steps[i], operands[i].shape, width);
   const o = like(0, v.shape[3]);
-  return {
-    q: steps[0],
-    k: steps[1],
-    v: steps[2],
-    o,
-    d: o,
-    dq: like(0, q.shape[3]),
-    dk: like(1, k.shape[3]),
-    dv: like(2, v.shape[3]),
-  };
+  // Gradients of operands that fill a block together fill one alike.
+  const together = fillStretch(operands.map((x) => x.value));
+  const [dq, dk, dv] = together
+    ? steps
+    : operands.map((x, i) => like(i, x.shape[3]));
+  return { q: steps[0], k: steps[1], v: steps[2], o, d: o, dq, dk, dv };
 }
 
 /** Memory for a result that lies so. */
@@ -154,6 +174,26 @@ function lying(
   const view = whole.view(shape, steps, 0);
   whole.release();
   return view;
+}
+
+/** Memory for the gradients of queries, keys and values: if those share a block, so do these, and joining them copies nothing. */
+function gradientsOf(
+  inputs: readonly Tensor[],
+  { dq, dk, dv }: AttentionGradLayout,
+): Value[] {
+  const values = inputs.map((x) => x.value);
+  if (!fillStretch(values)) {
+    return [dq, dk, dv].map((steps, i) =>
+      lying(inputs[i], inputs[i].shape, steps)
+    );
+  }
+  const [{ device, dtype, size, offset }] = values;
+  const whole = Value.empty(device, dtype, [values.length * size]);
+  const views = values.map((v) =>
+    whole.view(v.shape, v.strides, v.offset - offset)
+  );
+  whole.release();
+  return views;
 }
 
 /** What a device gets that took a case before and refuses it now. */
@@ -227,9 +267,7 @@ export const flashAttention: FlashAttention = operator<
     const kernels = q.device.kernels.attention!;
     const spec = attentionSpec(inputs, attrs);
     const layout = attentionLayout(inputs);
-    const dq = lying(q, q.shape, layout.dq);
-    const dk = lying(k, k.shape, layout.dk);
-    const dv = lying(v, v.shape, layout.dv);
+    const [dq, dk, dv] = gradientsOf([q, k, v], layout);
     const placed = [q, k, v].map((x) => readable(x.value));
     const extras = [bias, kept].map((x) => x && rowMajor(x.value));
     const operands = {

@@ -77,6 +77,43 @@ export function copyInto(
   }, queue);
 }
 
+/**
+ * Parts of one block of memory that already lie one after the other along an
+ * axis, as one view; undefined when they do not.
+ */
+export function sideBySide(
+  parts: readonly Value[],
+  axis: number,
+): Value | undefined {
+  const [first, second] = parts;
+  if (
+    second === undefined ||
+    parts.some((p) => p.expression !== undefined || p.size === 0)
+  ) return undefined;
+  const step = (second.offset - first.offset) / first.shape[axis];
+  let offset = first.offset, extent = 0;
+  for (const part of parts) {
+    const follows = part.storage === first.storage &&
+      part.dtype === first.dtype && part.offset === offset &&
+      part.strides.every((n, d) =>
+        d === axis
+          ? part.shape[d] === 1 || n === step
+          : part.shape[d] === 1 || n === first.strides[d]
+      );
+    if (!follows) return undefined;
+    offset += part.shape[axis] * step;
+    extent += part.shape[axis];
+  }
+  if (!(step > 0) || !Number.isInteger(step)) return undefined;
+  const at = (list: readonly number[], value: number) =>
+    list.map((n, d) => d === axis ? value : n);
+  return first.view(
+    at(first.shape, extent),
+    at(first.strides, step),
+    first.offset,
+  );
+}
+
 /** A tensor of zeros (or `number`) with `part` written into the window of it. */
 export function placed(
   part: Tensor,

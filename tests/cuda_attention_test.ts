@@ -199,8 +199,8 @@ onCuda("dropout drops the same weights on every device", (machine) => {
 });
 
 onCuda(
-  "columns of one product are read where they lie, results lie by time",
-  () => {
+  "columns of one product are read where they lie, results lie by time, gradients in one block",
+  (machine) => {
     const [n, t, h, d] = [2, 4, 3, 8];
     const attend = (device: string) =>
       scope(() => {
@@ -210,7 +210,16 @@ onCuda(
         const [q, k, v] = unbind(parts, 0);
         const o = scaledDotProductAttention(q, k, v, { causal: true });
         if (device === "cuda") assertEquals(o.value.strides[2], h * d);
-        const [g] = gradients(sum(mul(o, o)), [all]);
+        const total = sum(mul(o, o));
+        machine.clearCalls();
+        const [g] = gradients(total, [all]);
+        if (device === "cuda") {
+          // The seed, its spreading and 2·o·g; the three gradients lie as one, and nothing is copied.
+          const launches = machine.calls().filter((name) =>
+            name === "cuLaunchKernel"
+          );
+          assertEquals(launches.length, 3);
+        }
         return [o, g!].map((x) =>
           Float64Array.from(cast(x, "f32").data() as Float32Array)
         );

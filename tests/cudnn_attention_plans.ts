@@ -74,7 +74,7 @@ function specOf(
   };
 }
 
-/** Operands as rows of heads, or as GPT has them: one product's columns, results by time. */
+/** Operands as rows of heads, or as GPT has them: columns of one product and of its gradient, results by time. */
 function layoutOf(s: AttentionSpec, packed: boolean): AttentionGradLayout {
   const heads = (n: number, time: number, width: number) =>
     packed
@@ -91,9 +91,9 @@ function layoutOf(s: AttentionSpec, packed: boolean): AttentionGradLayout {
     v: three(s.groups, s.keys, s.width),
     o,
     d: o,
-    dq: heads(s.heads, s.queries, s.depth),
-    dk: heads(s.groups, s.keys, s.depth),
-    dv: heads(s.groups, s.keys, s.width),
+    dq: three(s.heads, s.queries, s.depth),
+    dk: three(s.groups, s.keys, s.depth),
+    dv: three(s.groups, s.keys, s.width),
   };
 }
 

@@ -35,6 +35,47 @@ function count(shape: readonly number[], requiresGrad = false): Tensor {
   return fromHost(data, "f32", shape, { requiresGrad });
 }
 
+Deno.test("parts that lie side by side are joined without a copy", () => {
+  scope(() => {
+    const x = count([2, 6, 3]);
+    const shares = (joined: Tensor) => joined.value.storage === x.value.storage;
+    for (const axis of [0, 1, 2]) {
+      const pieces = split(x, 1, axis), slices = unbind(x, axis);
+      const together = concat(pieces, axis), apart = stack(slices, axis);
+      assert(shares(together) && shares(apart));
+      for (const joined of [together, apart]) {
+        assertEquals(joined.shape, x.shape);
+        assertEquals(joined.data(), x.data());
+      }
+      const swapped = concat([...pieces].reverse(), axis);
+      assert(!shares(swapped));
+      assertEquals(swapped.data(), flip(x, [axis]).data());
+    }
+    // Every second piece, of equal and of different extents.
+    const [a, , c, , e] = split(x, 1, 1);
+    const spread = concat([a, c, e], 1);
+    assert(shares(spread));
+    assertEquals(spread.data(), slice(x, [null, [0, 6, 2]]).data());
+    const [, b2] = split(x, [1, 2, 3], 1);
+    const uneven = concat([a, b2], 1);
+    assert(shares(uneven));
+    assertEquals(uneven.data(), narrow(x, 1, 0, 3).data());
+    const gap = concat([b2, e], 1);
+    assert(!shares(gap));
+    assertEquals([...gap.data() as Float32Array].slice(0, 9), [
+      3,
+      4,
+      5,
+      6,
+      7,
+      8,
+      12,
+      13,
+      14,
+    ]);
+  });
+});
+
 Deno.test("views share the memory of their source", () => {
   scope(() => {
     const x = count([4, 6]);
