@@ -246,6 +246,9 @@ test("the driver needs a context", (raw) => {
   const { code } = raw.compile(`extern "C" __global__ void k() {}`);
   ok(raw.cu.cuCtxSetCurrent(0n));
   assertEquals(raw.cu.cuModuleLoadData(new BigUint64Array(1), code), 201);
+  ok(raw.rt.cudaSetDevice(0));
+  assertEquals(current(), context);
+  ok(raw.cu.cuCtxSetCurrent(0n));
   ok(raw.cu.cuCtxSetCurrent(context));
   ok(raw.cu.cuModuleLoadData(new BigUint64Array(1), code));
 });
@@ -302,4 +305,20 @@ test("blocks run in no order to rely on", (raw) => {
     grid: 3,
   });
   assertEquals(values, [0]);
+});
+
+test("votes of a block are those of its own barrier", (raw) => {
+  const values = run(
+    raw,
+    `int a = __syncthreads_count(threadIdx.x < 10);
+     int b = __syncthreads_count(threadIdx.x < 20);
+     int c = __syncthreads_or(threadIdx.x == 3);
+     int d = __syncthreads_and(threadIdx.x < 63);
+     if (threadIdx.x == 40) {
+       out[0] = a; out[1] = b; out[2] = c; out[3] = d;
+     }`,
+    4,
+    { block: 64 },
+  );
+  assertEquals(values, [10, 20, 1, 0]);
 });

@@ -47,14 +47,19 @@ export const libraries: readonly Library[] = [
 
 /** The machine that all of them share. */
 const core = [
+  "blocks.cc",
   "control.cc",
   "copies.cc",
   "faults.cc",
+  "fibers.cc",
   "floats.cc",
   "graphs.cc",
+  "guard.cc",
+  "launch.cc",
   "memory.cc",
   "modules.cc",
-  "simt.cc",
+  "pools.cc",
+  "ranges.cc",
   "streams.cc",
 ];
 

@@ -70,7 +70,7 @@ void handle_never_leaks(void *handle);
 // Checks like `handle_live`, but leaves it to the caller to complain.
 bool handle_known(const char *kind, void *handle);
 
-// ---- memory.cc
+// ---- blocks.cc, pools.cc, memory.cc, ranges.cc
 struct Pool {
   int device;
   bool own = false; // made by cudaMemPoolCreate
@@ -232,7 +232,7 @@ int graph_launch(GraphExec *exec, Stream *stream);
 void graph_free(Graph *graph);
 void graph_exec_free(GraphExec *exec);
 
-// ---- simt.cc
+// ---- modules.cc, launch.cc, guard.cc
 // What a compiled kernel file tells about itself; simt.h has the same struct.
 struct KernelInfo {
   const char *name;
@@ -274,6 +274,9 @@ bool check_launch(const Launch &launch, int device);
 void launch_run(const Launch &launch, int device);
 // Runs work; an illegal access in it loses the device instead of the process.
 void guarded(int device, const char *what, const std::function<void()> &work);
+// A mutex that guarded work holds; it is released when the work is cut short.
+void hold_guarded(std::mutex *mutex);
+void let_go_guarded();
 
 // ---- nvrtc's file format
 constexpr int PTX_IMAGE = 100000; // added to the architecture
@@ -287,6 +290,9 @@ const std::string &home();
 bool context_retained(int device);
 void retain_context(int device);
 void release_context(int device);
+// Whether no context is current for the thread, by its own wish.
+bool context_detached();
+void detach_context();
 void set_device_count(int count);
 // How often the machine was reset.
 uint64_t epoch();

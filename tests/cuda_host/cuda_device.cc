@@ -12,7 +12,6 @@ using driver::result;
 namespace {
 std::atomic<bool> initialised{false};
 char contexts[MAX_DEVICES]; // addresses that stand for primary contexts
-thread_local bool detached = false;
 
 CUcontext context_of(int device) {
   return reinterpret_cast<CUcontext>(&contexts[device]);
@@ -31,7 +30,7 @@ int driver::ready() {
   int device = current_device();
   if (!initialised && !context_retained(device))
     return CUDA_ERROR_NOT_INITIALIZED;
-  if (detached || !context_retained(device)) return INVALID_CONTEXT;
+  if (context_detached() || !context_retained(device)) return INVALID_CONTEXT;
   return device_lost(device);
 }
 
@@ -155,8 +154,10 @@ API CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned int *flags,
 
 API CUresult cuCtxSetCurrent(CUcontext context) {
   HOST_ENTER("cuda", CUresult);
-  detached = context == nullptr;
-  if (detached) return CUDA_SUCCESS;
+  if (context == nullptr) {
+    detach_context();
+    return CUDA_SUCCESS;
+  }
   int device = ordinal_of(context);
   if (device < 0 || !context_retained(device)) {
     violation("cuCtxSetCurrent: %p is no context", static_cast<void *>(context));
@@ -170,7 +171,8 @@ API CUresult cuCtxGetCurrent(CUcontext *out) {
   HOST_ENTER("cuda", CUresult);
   NEED(out);
   int device = current_device();
-  *out = detached || !context_retained(device) ? nullptr : context_of(device);
+  bool none = context_detached() || !context_retained(device);
+  *out = none ? nullptr : context_of(device);
   return CUDA_SUCCESS;
 }
 

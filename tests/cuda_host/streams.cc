@@ -49,6 +49,7 @@ DeviceState *states() {
 }
 std::atomic<int> count{1};
 thread_local int current = 0;
+thread_local bool detached = false; // no context is current
 std::atomic<int> delay_all{0};
 
 const auto epoch = std::chrono::steady_clock::now();
@@ -154,7 +155,12 @@ std::atomic<uint64_t> epochs{1};
 uint64_t epoch() { return epochs; }
 void begin_epoch() { epochs++; }
 int current_device() { return current; }
-void set_current_device(int device) { current = device; }
+void set_current_device(int device) {
+  current = device;
+  detached = false;
+}
+bool context_detached() { return detached; }
+void detach_context() { detached = true; }
 int device_lost(int device) {
   return device >= 0 && device < MAX_DEVICES ? states()[device].lost.load() : 0;
 }
