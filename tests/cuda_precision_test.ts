@@ -13,7 +13,7 @@ import {
   nn,
   optim,
   scope,
-  Tensor,
+  type Tensor,
   tensor,
   train,
 } from "../mod.ts";

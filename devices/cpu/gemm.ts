@@ -105,7 +105,11 @@ function depthOf(k: number, bytes: number): number {
 }
 
 /** Elements that B, k×n, takes as {@linkcode packRight} writes it. */
-export function packedElements(dtype: "f32" | "f64", k: number, n: number) {
+export function packedElements(
+  dtype: "f32" | "f64",
+  k: number,
+  n: number,
+): number {
   return k * ceilTo(n, tileColumns(dtype));
 }
 
