@@ -80,6 +80,15 @@ export interface DeviceKernels {
     bias: Block | undefined,
     y: Block,
   ): boolean;
+  /** Convolution, then an activation: y = f(x ⋆ w (+ bias per channel)). */
+  convActivated?(
+    spec: WindowSpec,
+    activation: "relu" | "gelu" | "geluTanh",
+    x: Block,
+    w: Block,
+    bias: Block | undefined,
+    y: Block,
+  ): boolean;
   /** Gradient of a convolution with respect to its input. */
   convInputGrad?(spec: WindowSpec, dy: Block, w: Block, dx: Block): boolean;
   /** Gradient of a convolution with respect to its filters. */

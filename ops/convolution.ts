@@ -5,8 +5,15 @@
  * @module
  */
 
-import { countOrList, counts, either, oneOf } from "../core/attributes.ts";
+import {
+  type AttributeRule,
+  countOrList,
+  counts,
+  either,
+  oneOf,
+} from "../core/attributes.ts";
 import type { DType } from "../core/dtype.ts";
+import type { WindowSpec } from "../core/device.ts";
 import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
 import { type Shape, sizeOf } from "../core/shape.ts";
@@ -60,7 +67,11 @@ interface Attrs {
 }
 
 const defaults: Attrs = { stride: 1, padding: 0, dilation: 1, groups: 1 };
-const padding = either(countOrList, oneOf("same", "valid"));
+/** What the padding of a convolution may be. */
+export const padding: AttributeRule = either(
+  countOrList,
+  oneOf("same", "valid"),
+);
 
 function check(what: string, x: Shape, w: Shape, groups: number): void {
   const bad = (why: string) =>
@@ -108,6 +119,44 @@ const wide = (x: Tensor) => cast(x, "f32");
 
 const product = (shape: Shape) => shape.reduce((a, b) => a * b, 1);
 
+/** A convolution whose operands were checked. */
+export interface Convolution {
+  /** Windows over the spatial axes. */
+  readonly g: Geometry;
+  /** The same as a device sees them. */
+  readonly windows: Omit<WindowSpec, "dtype" | "channelsLast">;
+  /** Shape of the result. */
+  readonly result: Shape;
+}
+
+/**
+ * The convolution of x with filters w, plus a bias.
+ *
+ * @throws {ShapeError} when the operands do not fit.
+ */
+export function convolutionOf(
+  [x, w, b]: readonly (Tensor | undefined)[],
+  { groups, ...options }: Required<ConvOptions>,
+): Convolution {
+  check("convolve", x!.shape, w!.shape, groups);
+  sameFloat("convolve", x, w, b);
+  const [n, c, ...spatial] = x!.shape;
+  const [m, , ...kernel] = w!.shape;
+  const g = geometry("convolve", spatial, kernel, options);
+  if (b !== undefined && (b.rank !== 1 || b.size !== m)) {
+    throw new ShapeError(
+      `Cannot convolve with ${m} filters and a bias of shape ${
+        shapeText(b.shape)
+      }: the bias must be [${m}]`,
+    );
+  }
+  return {
+    g,
+    windows: { batch: n, inChannels: c, outChannels: m, groups, ...g },
+    result: [n, m, ...g.output],
+  };
+}
+
 /** Columns of x as [N, groups, channels per group · taps, windows]. */
 function groupedColumns(x: Tensor, g: Geometry, groups: number): Tensor {
   const columns = new Tensor(columnsValue(x.value, g));
@@ -149,27 +198,17 @@ export const conv: (
   onnx: "Conv",
   caffe2: "Conv",
   saves: [0, 1],
-  run: ([x, w, b], { groups, ...options }) => {
-    check("convolve", x.shape, w.shape, groups);
-    sameFloat("convolve", x, w, b);
-    const g = geometry("convolve", x.shape.slice(2), w.shape.slice(2), options);
-    const [n, c] = x.shape;
+  run: ([x, w, b], attrs) => {
+    const { groups, ...options } = attrs;
+    const { g, windows, result: y } = convolutionOf([x, w, b], attrs);
     const m = w.shape[0];
-    if (b !== undefined && (b.rank !== 1 || b.size !== m)) {
-      throw new ShapeError(
-        `Cannot convolve with ${m} filters and a bias of shape ${
-          shapeText(b.shape)
-        }: the bias must be [${m}]`,
-      );
-    }
-    const y = [n, m, ...g.output];
     const along = (b: Tensor) => reshape(b, [m, ...g.output.map(() => 1)]);
     const { kernels } = x.device;
     if (kernels.conv !== undefined && sizeOf(y) > 0) {
       const ask = (...vectors: Tensor[]) =>
         overWindows(
           { images: [x, w], vectors, result: y },
-          { batch: n, inChannels: c, outChannels: m, groups, ...g },
+          windows,
           (spec, [xs, ws, bs], ys) => kernels.conv!(spec, xs, ws, bs, ys),
         );
       const done = b === undefined ? ask() : ask(b);

@@ -38,6 +38,7 @@ export {
   type ConvTransposeOptions,
   convWeightGrad,
 } from "./convolution.ts";
+export * from "./conv_activation.ts";
 export * from "./shape.ts";
 export * from "./slicing.ts";
 export * from "./diagonals.ts";

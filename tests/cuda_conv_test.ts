@@ -4,11 +4,20 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { conv, convTranspose, getDevice, type Tensor } from "../mod.ts";
+import {
+  conv,
+  convActivation,
+  convTranspose,
+  getDevice,
+  noGrad,
+  scope,
+  type Tensor,
+} from "../mod.ts";
 import type { DType } from "../core/dtype.ts";
 import type { CudaDevice } from "../devices/cuda/device.ts";
+import { observer } from "../devices/cuda/dnn/dnn.ts";
 import type { ConvOptions, ConvTransposeOptions } from "../ops/convolution.ts";
-import { assertAgree, count, onCuda, outcome } from "./cuda_images.ts";
+import { assertAgree, count, onCuda, operand, outcome } from "./cuda_images.ts";
 
 interface Case {
   name: string;
@@ -188,5 +197,89 @@ onCuda(
     const actual = outcome(f, operands, "f16", "cuda:0");
     assertAgree(actual, outcome(f, operands, "f16", "cpu"), "f16", "odd");
     assert(count(machine, "cudnnBackendExecute") >= 3);
+  },
+);
+
+/** How many operations the graphs have that `body` wants plans for. */
+function operationsOf(body: () => void): number[] {
+  const { wanted } = observer;
+  const found: number[] = [];
+  observer.wanted = (graph) => {
+    found.push(graph.operations.length);
+    wanted?.(graph);
+  };
+  try {
+    body();
+  } finally {
+    observer.wanted = wanted;
+  }
+  return found;
+}
+
+onCuda("activations end convolutions in the same call", () => {
+  const { options } = (getDevice("cuda:0") as CudaDevice).gpu;
+  const convolve = (
+    device: string,
+    dtype: DType,
+    last: boolean,
+    f: (x: Tensor, w: Tensor, b: Tensor) => Tensor,
+  ) =>
+    scope(() => {
+      const [x, w, b] = [[2, 4, 6, 5], [8, 4, 3, 3], [8]].map((shape, i) =>
+        operand({ shape, last: last && shape.length > 1 }, i, dtype, device)
+      );
+      const y = noGrad(() => f(x, w, b)).cast("f64");
+      return y.reshape([y.size]).toArray() as number[];
+    });
+  for (const dtype of dtypes) {
+    for (const bias of [true, false]) {
+      for (const activation of ["relu", "gelu", "geluTanh"] as const) {
+        for (const last of [true, false]) {
+          // Only where a search is wanted does the library compile kernels.
+          for (const search of [false, true]) {
+            options.benchmark = search;
+            const f = (x: Tensor, w: Tensor, b: Tensor) =>
+              convActivation(x, w, bias ? b : undefined, {
+                activation,
+                padding: 1,
+                stride: search ? 1 : 2,
+              });
+            const what = `${activation}, ${dtype}, ${bias}, ${last}, ${search}`;
+            let actual: number[] = [];
+            const sizes = operationsOf(() =>
+              actual = convolve("cuda:0", dtype, last, f)
+            );
+            const ready = activation === "relu" && bias;
+            const compiled = last && search && dtype !== "f64";
+            const fused = bias ? 3 : 2;
+            // Plans of the convolution alone are known from the second time on.
+            assertEquals(sizes[0] === fused, ready || compiled, what);
+            const numbers = (list: number[]) => ({
+              shape: [],
+              last: false,
+              numbers: [list],
+            });
+            const expected = convolve("cpu", dtype, last, f);
+            assertAgree(numbers(actual), numbers(expected), dtype, what);
+          }
+        }
+      }
+    }
+  }
+});
+
+onCuda(
+  "the gradient of a rectified convolution reads its result",
+  (machine) => {
+    const f = (x: Tensor, w: Tensor, b: Tensor) => convActivation(x, w, b);
+    const operands = [{ shape: [2, 4, 6, 5] }, { shape: [8, 4, 3, 3] }, {
+      shape: [8],
+    }];
+    for (const dtype of dtypes) {
+      machine.clearCalls();
+      const actual = outcome(f, operands, dtype, "cuda:0");
+      assertEquals(count(machine, "cudnnBackendExecute"), 3, dtype);
+      assertAgree(actual, outcome(f, operands, dtype, "cpu"), dtype, dtype);
+    }
   },
 );

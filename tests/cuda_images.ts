@@ -54,7 +54,8 @@ export interface Operand {
   readonly shift?: number;
 }
 
-function make(
+/** An operand on a device; the same numbers on each. */
+export function operand(
   { shape, last, shift = 0 }: Operand,
   seed: number,
   dtype: DType,
@@ -90,12 +91,12 @@ export function outcome(
 ): Outcome {
   return scope(() => {
     const xs = operands.map((o, i) => {
-      const x = make(o, i, dtype, device).detach();
+      const x = operand(o, i, dtype, device).detach();
       x.requiresGrad = true;
       return x;
     });
     const y = f(...xs).materialize();
-    const g = make(
+    const g = operand(
       { shape: y.shape, last: y.value.channelsLast },
       9,
       dtype,

@@ -12,7 +12,12 @@ export { scan } from "./scan.ts";
 export { scatter } from "./scatter.ts";
 export { sort } from "./sort.ts";
 import { attentionKernels } from "./dnn/attention.ts";
-import { conv, convInputGrad, convWeightGrad } from "./dnn/convolution.ts";
+import {
+  conv,
+  convActivated,
+  convInputGrad,
+  convWeightGrad,
+} from "./dnn/convolution.ts";
 import { normKernels } from "./dnn/normalization.ts";
 import { maxima, meanPool, meanPoolGrad } from "./dnn/pooling.ts";
 import { recurrentKernels } from "./dnn/rnn.ts";
@@ -35,6 +40,8 @@ export function cudaKernels(context: CudaContext): DeviceKernels {
     recurrent: recurrentKernels(context),
     attention: attentionKernels(context),
     conv: (spec, x, w, bias, y) => conv(context, spec, x, w, bias, y),
+    convActivated: (spec, f, x, w, bias, y) =>
+      convActivated(context, spec, f, x, w, bias, y),
     convInputGrad: (spec, dy, w, dx) => convInputGrad(context, spec, dy, w, dx),
     convWeightGrad: (spec, x, dy, dw) =>
       convWeightGrad(context, spec, x, dy, dw),

@@ -24,12 +24,23 @@ export const ConvolutionKind = { forward: 0, data: 1, filter: 2 } as const;
 export type ConvolutionKind =
   typeof ConvolutionKind[keyof typeof ConvolutionKind];
 
+/** What the results of a convolution may go through at once. */
+export type Activation = "relu" | "gelu" | "geluTanh";
+
+const activations = {
+  relu: PointwiseMode.RELU_FWD,
+  gelu: PointwiseMode.GELU_FWD,
+  geluTanh: PointwiseMode.GELU_APPROX_TANH_FWD,
+} as const satisfies Record<Activation, number>;
+
 /** What a graph is made for, beside the windows. */
 export interface ConvolutionOptions {
   /** Which member of the family. */
   readonly kind: ConvolutionKind;
   /** Whether a vector is added per channel (forward only). */
   readonly bias: boolean;
+  /** What the results go through (forward only). */
+  readonly activation?: Activation;
   /** What the addresses of all operands are multiples of, in bytes. */
   readonly alignment: number;
 }
@@ -41,7 +52,7 @@ export interface ConvolutionOptions {
  */
 export function convolutionGraph(
   spec: WindowSpec,
-  { kind, bias, alignment }: ConvolutionOptions,
+  { kind, bias, activation, alignment }: ConvolutionOptions,
 ): Graph | undefined {
   const dtype = graphType(spec.dtype);
   if (dtype === undefined) return undefined;
@@ -58,20 +69,20 @@ export function convolutionGraph(
     graph.convolutionData(y(), w(), x(), windows);
   } else if (kind === ConvolutionKind.filter) {
     graph.convolutionFilter(x(), y(), w(), windows);
-  } else if (bias) {
-    addBias(graph, spec, dtype, alignment);
+  } else if (bias || activation !== undefined) {
+    withEnd(graph, spec, dtype, { bias, activation, alignment });
   } else {
     graph.convolution(x(), w(), y(), windows);
   }
   return graph;
 }
 
-/** y = (x ⋆ w) + b, b per channel */
-function addBias(
+/** y = f((x ⋆ w) + b), b per channel; what lies between has no memory */
+function withEnd(
   graph: Graph,
   spec: WindowSpec,
   dtype: GraphType,
-  alignment: number,
+  { bias, activation, alignment }: Omit<ConvolutionOptions, "kind">,
 ): void {
   const { batch, inChannels, outChannels, groups } = spec;
   const compute = computeTypeOf(dtype);
@@ -79,12 +90,24 @@ function addBias(
   const x = graph.tensor(declare([batch, inChannels, ...spec.input]));
   const filters = [outChannels, inChannels / groups, ...spec.kernel];
   const w = graph.tensor(declare(filters));
-  const b = graph.tensor(channelVector(spec, dtype, outChannels, alignment));
+  const b = bias
+    ? graph.tensor(channelVector(spec, dtype, outChannels, alignment))
+    : undefined;
   const result = declare([batch, outChannels, ...spec.output]);
-  const product = graph.virtual({ ...result, dtype: compute });
-  const y = graph.tensor(result);
+  const between = () => graph.virtual({ ...result, dtype: compute });
+  const product = between();
   graph.convolution(x, w, product, windowsOf(spec));
-  graph.pointwise(PointwiseMode.ADD, product, y, { b, compute });
+  if (activation === undefined) {
+    const y = graph.tensor(result);
+    graph.pointwise(PointwiseMode.ADD, product, y, { b, compute });
+    return;
+  }
+  const sum = b === undefined ? product : between();
+  if (b !== undefined) {
+    graph.pointwise(PointwiseMode.ADD, product, sum, { b, compute });
+  }
+  const y = graph.tensor(result);
+  graph.pointwise(activations[activation], sum, y, { compute });
 }
 
 const key: number[] = [];
@@ -96,6 +119,7 @@ function run(
   spec: WindowSpec,
   kind: ConvolutionKind,
   blocks: readonly (Block | undefined)[],
+  activation?: Activation,
 ): boolean {
   if (isEmpty(spec)) return false;
   const dnn = dnnOf(context);
@@ -111,12 +135,13 @@ function run(
   const alignment = alignmentOf(all);
   const bias = blocks.length > 3 && blocks[2] !== undefined;
   key.length = 0;
-  key.push(kind, bias ? 1 : 0, alignment);
+  const end = activation === undefined ? -1 : activations[activation];
+  key.push(kind, bias ? 1 : 0, end, alignment);
   windowKey(spec, key);
   const plan = dnn.plan(
     key,
     spec.dtype,
-    () => convolutionGraph(spec, { kind, bias, alignment }),
+    () => convolutionGraph(spec, { kind, bias, activation, alignment }),
   );
   if (plan === undefined) return false;
   dnn.run(plan, addresses, names[kind]);
@@ -139,6 +164,28 @@ export function conv(
   y: Block,
 ): boolean {
   return run(context, spec, ConvolutionKind.forward, [x, w, bias, y]);
+}
+
+/**
+ * y = f(x ⋆ w (+ bias per channel)). The library brings kernels for a bias and
+ * a rectifier; others it compiles for each shape, in a second, and only for
+ * channels that lie last: they are left to it when the user asked for a search.
+ */
+export function convActivated(
+  context: CudaContext,
+  spec: WindowSpec,
+  activation: Activation,
+  x: Block,
+  w: Block,
+  bias: Block | undefined,
+  y: Block,
+): boolean {
+  const ready = activation === "relu" && bias !== undefined;
+  const compiled = spec.channelsLast && spec.dtype !== "f64" &&
+    context.options.benchmark;
+  if (!ready && !compiled) return false;
+  const { forward } = ConvolutionKind;
+  return run(context, spec, forward, [x, w, bias, y], activation);
 }
 
 /** dx = the gradient with respect to x */
