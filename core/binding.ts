@@ -52,26 +52,26 @@ export function binder(d: Signature): (...args: unknown[]) => Bound {
         }: it takes an array of tensors`,
       );
     }
+    const inputs = bound.inputs as Bound["inputs"];
+    const given = bound.attrs as Record<string, unknown> | undefined;
+    if (given === undefined) return { inputs, attrs: d.attrs };
+    if (!isOptions(given)) refuseOptions(d.name, names, given);
+    rules ??= attributeRules(d.attrs, d.rules);
     const attrs: Record<string, unknown> = { ...d.attrs };
-    if (bound.attrs !== undefined) {
-      if (!isOptions(bound.attrs)) refuseOptions(d.name, names, bound.attrs);
-      for (const [name, given] of Object.entries(bound.attrs)) {
-        if (given === undefined) continue;
-        if (!Object.hasOwn(d.attrs, name)) refuseUnknown(d.name, name, names);
-        rules ??= attributeRules(d.attrs, d.rules);
-        checkAttribute(d.name, name, given, rules);
-        attrs[name] = given;
-      }
+    for (const name in given) {
+      const value = given[name];
+      if (value === undefined || value === attrs[name]) continue;
+      if (!Object.hasOwn(attrs, name)) refuseUnknown(d.name, name, names);
+      checkAttribute(d.name, name, value, rules);
+      attrs[name] = value;
     }
-    if (d.bind !== undefined) {
-      for (const arg of args) {
-        if (isObject(arg) || arg === undefined || used(arg, bound.inputs)) {
-          continue;
-        }
-        if (!used(arg, Object.values(attrs))) refuseOptions(d.name, names, arg);
-      }
-    }
-    return { inputs: bound.inputs as Bound["inputs"], attrs };
+    // What is no object where options belong has got lost.
+    const last = args[args.length - 1];
+    if (
+      d.bind !== undefined && last !== undefined && !isObject(last) &&
+      !used(last, inputs) && !used(last, Object.values(attrs))
+    ) refuseOptions(d.name, names, last);
+    return { inputs, attrs };
   };
 }
 
