@@ -322,3 +322,41 @@ test("votes of a block are those of its own barrier", (raw) => {
   );
   assertEquals(values, [10, 20, 1, 0]);
 });
+
+test("processes may compile the same kernels at once", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const program = `
+      const { cudaHost } = await import(${here("mod.ts")});
+      const { Raw } = await import(${here("raw.ts")});
+      const host = await cudaHost();
+      Deno.env.set("DECAF_CUDA_HOST_KERNELS", ${JSON.stringify(folder)});
+      const raw = new Raw(host);
+      raw.rt.cudaSetDevice(0);
+      for (let i = 0; i < 4; i++) {
+        raw.kernel(\`extern "C" __global__ void k(int *p) { *p = \${i}; }\`);
+      }
+      console.log(host.leaks().length);`;
+    const runs = Array.from(
+      { length: 3 },
+      () =>
+        new Deno.Command(Deno.execPath(), {
+          args: ["eval", "--quiet", program],
+        }).output(),
+    );
+    for (const { stdout, stderr } of await Promise.all(runs)) {
+      const decoder = new TextDecoder();
+      assertEquals(decoder.decode(stderr), "");
+      assertEquals(decoder.decode(stdout).trim(), "4");
+    }
+    const names = [...Deno.readDirSync(folder)].map(({ name }) => name);
+    assertEquals(names.filter((name) => !/^[0-9a-f]{32}\.so$/.test(name)), []);
+    assertEquals(names.length, 4);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+function here(name: string): string {
+  return JSON.stringify(new URL(`cuda_host/${name}`, import.meta.url).href);
+}

@@ -13,7 +13,7 @@ import {
   compile,
   compiler,
   compilerVersion,
-  flags,
+  flagsOf,
   hashOf,
   link,
   pathOf,
@@ -168,7 +168,7 @@ async function buildAll(version: string): Promise<Built> {
     const keys = await Promise.all(sources.map((source) =>
       hashOf([
         version,
-        ...flags,
+        ...flagsOf(source),
         ...nvidia.folders,
         ...withIncludes(source),
       ])

@@ -92,6 +92,7 @@ CONTROL void decafhost_reset() {
   }
   drop_all_memory();
   forget_handles();
+  modules_close();
   for (int i = 0; i < MAX_DEVICES; i++) limit_memory(i, 0);
   set_device_count(1);
   set_current_device(0);

@@ -265,6 +265,8 @@ struct Launch {
 };
 int module_load(const char *image, int device, Module **out);
 void module_unload(Module *module);
+// Nothing runs, and no handle of a module is alive.
+void modules_close();
 const KernelInfo *module_find(Module *module, const char *name);
 int launch_make(Kernel *kernel, const unsigned grid[3], const unsigned block[3],
                 unsigned shared, void **params, void **extra,

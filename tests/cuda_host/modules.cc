@@ -24,6 +24,17 @@ std::string image_make(const std::string &path, int arch) {
          std::string(path.c_str(), path.size() + 1);
 }
 
+namespace {
+// Libraries that were opened, once each, with what runs of them excludes.
+struct Opened {
+  std::mutex running;
+};
+std::map<void *, Opened> &opened() {
+  static auto *m = new std::map<void *, Opened>;
+  return *m;
+}
+} // namespace
+
 int module_load(const char *image, int device, Module **out) {
   ImageHead head;
   memcpy(&head, image, sizeof head);
@@ -49,19 +60,23 @@ int module_load(const char *image, int device, Module **out) {
   auto range = reinterpret_cast<void (*)(char **, unsigned *)>(
       dlsym(library, "decaf_shared_range"));
   range(&module->static_begin, &module->static_shared);
-  static auto *locks = new std::map<void *, std::mutex *>;
   std::lock_guard lock(core_mutex);
-  auto &running = (*locks)[library];
-  if (running == nullptr) running = new std::mutex;
-  module->running = running;
+  if (opened().count(library)) dlclose(library); // one count is enough
+  module->running = &opened()[library].running;
   handle_made("module", module);
   *out = module;
   return OK;
 }
 
-// The file stays loaded: work in a stream may still run its kernels, and
-// another module may share it.
+// The library stays open until the next reset: work in a stream may still run
+// its kernels, and another module may share it.
 void module_unload(Module *module) { handle_gone("module", module); }
+
+void modules_close() {
+  std::lock_guard lock(core_mutex);
+  for (auto &entry : opened()) dlclose(entry.first);
+  opened().clear();
+}
 
 const KernelInfo *module_find(Module *module, const char *name) {
   auto list = reinterpret_cast<const KernelInfo *(*)(int *)>(

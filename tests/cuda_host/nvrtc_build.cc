@@ -114,8 +114,9 @@ bool make(const std::string &stem, const KernelText &kernels,
   const Words steps[] = {
       compile,
       {with.assembler, "-o", stem + ".o", stem + ".s"},
-      {with.linker, "-shared", "-o", stem + ".so", stem + ".o",
-       home() + "/libdecafhost.so"},
+      // In few pieces: a process may map no more than some 65,000.
+      {with.linker, "-shared", "-z", "noseparate-code", "-z", "norelro", "-o",
+       stem + ".so", stem + ".o", home() + "/libdecafhost.so"},
   };
   for (auto &step : steps) {
     if (run(step, said) == 0) continue;
