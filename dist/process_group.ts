@@ -376,12 +376,13 @@ export class ProcessGroup implements Disposable, Overseer {
       this.#departures.push(departure);
     } catch (error) {
       for (const value of held) value.release();
-      const failure = this.communicator.failure();
-      if (failure === undefined || this.#failure !== undefined) throw error;
+      const broken = this.communicator.failure() !== undefined;
+      if (!broken || this.#failure !== undefined) throw error;
+      const why = (error as Error).message;
       this.abort(
         new CollectiveError(
-          `Cannot start ${what} among ${this.worldSize} ranks: ${failure.message}`,
-          { cause: failure },
+          `Cannot start ${what} among ${this.worldSize} ranks: ${why}`,
+          { cause: error },
         ),
       );
       throw this.#failure;

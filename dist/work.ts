@@ -137,7 +137,16 @@ export class Work<T> {
   *#watch({ timeout = this.#group.timeout }: FinishOptions): Generator<number> {
     const departure = this.#started();
     const start = performance.now();
-    for (let pause = 0.05; !departure.done; pause = Math.min(2 * pause, 20)) {
+    const done = () => {
+      try {
+        return departure.done;
+      } catch (error) {
+        // Whoever waits for this rank must not wait for ever.
+        this.#group.abort(error as Error);
+        throw error;
+      }
+    };
+    for (let pause = 0.05; !done(); pause = Math.min(2 * pause, 20)) {
       const { worldSize, communicator } = this.#group;
       const failure = communicator.failure();
       const late = performance.now() - start >= timeout;

@@ -110,7 +110,7 @@ async function main(): Promise<void> {
   host.devices(worldSize);
   if (mode === "absent") {
     // Rank 1 meets rank 0, but does not go on to join.
-    const options = { device, joinTimeout: rank === 0 ? 300 : 20_000 };
+    const options = { device, joinTimeout: rank === 0 ? 4000 : 20_000 };
     if (rank === 1) {
       host.fail({ function: "ncclCommInitRankConfig", nth: 1, status: 3 });
     }
@@ -120,7 +120,7 @@ async function main(): Promise<void> {
   {
     using group = await dist.init({
       device,
-      timeout: ["gone", "stalled", "unfinished"].includes(mode) ? 500 : 60_000,
+      timeout: ["gone", "stalled", "unfinished"].includes(mode) ? 1500 : 60_000,
       joinTimeout: 20_000,
     });
     assertEquals([group.rank, group.worldSize], [rank, worldSize]);

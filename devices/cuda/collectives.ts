@@ -85,14 +85,18 @@ class NcclFlight implements Flight {
   }
 
   done(): boolean {
-    return this.#events.every((event, i) => {
+    let done = true;
+    // All are asked: one that was lost keeps the others waiting for ever.
+    this.#events.forEach((event, i) => {
       const { gpu } = this.#members[i];
       gpu.activate();
       const status = cudart().cudaEventQuery(event);
-      if (status === cudaError.NotReady) return false;
-      checkCuda(status, "cudaEventQuery", `after collectives on ${gpu.name}`);
-      return true;
+      if (status === cudaError.NotReady) done = false;
+      else {
+        checkCuda(status, "cudaEventQuery", `collectives of ${gpu.name}`);
+      }
     });
+    return done;
   }
 
   release(): void {
@@ -209,6 +213,7 @@ class NcclCommunicator implements Communicator {
   failure(): Error | undefined {
     if (this.#broken !== undefined || this.#ended) return this.#broken;
     for (const { rank, gpu, handle } of this.#members) {
+      if (gpu.gone) return new Error(`rank ${rank} has lost ${gpu.name}`);
       const status = asyncError(handle);
       if (status === result.Success || status === result.InProgress) continue;
       return new Error(
@@ -229,6 +234,8 @@ class NcclCommunicator implements Communicator {
 
   close(): void {
     if (this.#ended) return;
+    // The last calls of the others would never end.
+    if (this.#members.some(({ gpu }) => gpu.gone)) return this.abort();
     const { ncclCommFinalize, ncclCommDestroy } = nccl().symbols;
     const handles = this.#members.map((m) => m.handle);
     // Ranks of other processes may still need this one for their last calls.

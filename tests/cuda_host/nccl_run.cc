@@ -190,10 +190,9 @@ void run(Rank &self, std::vector<Call> calls) {
 void enqueue(std::vector<Call> calls) {
   auto self = calls[0].comm->rank;
   self->running++;
-  host::enqueue(calls[0].stream, [self, calls] {
-    run(*self, calls);
-    self->running--;
-  });
+  // Work of a device that is lost is dropped, and has ended too.
+  std::shared_ptr<void> ended(nullptr, [self](void *) { self->running--; });
+  host::enqueue(calls[0].stream, [self, calls, ended] { run(*self, calls); });
 }
 
 } // namespace
