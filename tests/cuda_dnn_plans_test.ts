@@ -7,9 +7,14 @@ import { assert, assertEquals } from "@std/assert";
 import { conv, getDevice, scope, type Tensor, tensor } from "../mod.ts";
 import { closeDevice } from "../core/device.ts";
 import type { CudaDevice } from "../devices/cuda/device.ts";
+import { convolutionGraph } from "../devices/cuda/dnn/convolution.ts";
+import { dnnOf } from "../devices/cuda/dnn/dnn.ts";
+import { Descriptors } from "../devices/cuda/dnn/lower.ts";
 import { PlanTable } from "../devices/cuda/dnn/plan_table.ts";
+import { findPlans, type PlanLimits } from "../devices/cuda/dnn/search.ts";
 import { CudaError } from "../ffi/errors.ts";
 import { count, type Machine, onCuda } from "./cuda_images.ts";
+import { properties } from "./cudnn_devices.ts";
 
 function image(shape: readonly number[]): Tensor {
   const size = shape.reduce((a, b) => a * b, 1);
@@ -56,11 +61,11 @@ Deno.test("plans: numbers that differ are told apart, whatever their hash", () =
   for (const key of keys) assertEquals(table.get(key), key.join());
   assertEquals(table.get([3]), undefined);
   assertEquals([...table.values()].length, keys.length);
-  // Many keys, so that some meet in one place.
-  for (let i = 0; i < 20_000; i++) table.add([9, i, i * i], `${i}`);
-  for (let i = 0; i < 20_000; i += 97) {
-    assertEquals(table.get([9, i, i * i]), `${i}`);
-  }
+  // Many keys, so that the hashes of some are the same.
+  const many = Array.from({ length: 200_000 }, (_, i) => [i, 7919 * i * i]);
+  many.forEach((key, i) => table.add(key, `${i}`));
+  many.forEach((key, i) => assertEquals(table.get(key), `${i}`));
+  assertEquals(table.get([-1, 0]), undefined);
 });
 
 onCuda(
@@ -171,3 +176,64 @@ onCuda(
     assert(said.includes("/gone/libcudnn.so.9"), said);
   },
 );
+
+/** The plans that the library has for a convolution, within limits. */
+function plansFor(target: "handle" | "described", limits: PlanLimits) {
+  const { gpu } = getDevice("cuda:0") as CudaDevice;
+  const { cudnn, handle } = dnnOf(gpu)!;
+  const ones = [1, 1];
+  const graph = convolutionGraph({
+    dtype: "f32",
+    channelsLast: false,
+    batch: 2,
+    inChannels: 3,
+    outChannels: 4,
+    groups: 1,
+    input: [6, 5],
+    output: [4, 3],
+    kernel: [3, 3],
+    stride: ones,
+    dilation: ones,
+    before: [0, 0],
+    after: [0, 0],
+  }, { kind: 0, bias: false, alignment: 16 })!;
+  using own = new Descriptors(cudnn);
+  const found = findPlans(
+    cudnn,
+    graph,
+    target === "handle" ? { handle } : { properties: properties(own, "sm_90") },
+    limits,
+  );
+  if (!Array.isArray(found)) return found.reason;
+  const sizes = found.map((plan) => plan.workspace);
+  for (const plan of found) plan.dispose();
+  return sizes;
+}
+
+onCuda("plans keep to the limits that are set", () => {
+  const all = { rounded: true, workspace: 2 ** 20, count: 8 };
+  assertEquals(plansFor("handle", all), [256, 4096, 0]);
+  assertEquals(plansFor("described", all), [256, 4096, 0]);
+  assertEquals(plansFor("handle", { ...all, rounded: false }), [4096, 0]);
+  assertEquals(plansFor("handle", { ...all, workspace: 300 }), [256, 0]);
+  assertEquals(plansFor("handle", { ...all, count: 1 }), [256]);
+  const reason = `${plansFor("handle", { ...all, workspace: -1 })}`;
+  assert(reason.includes("of -1 that are allowed"), reason);
+});
+
+onCuda("a plan that fails while it is timed is out of the race", (machine) => {
+  withCache(() => {
+    const expected = convolve();
+    for (const nth of [1, 2, 7, 8]) {
+      closeDevice("cuda");
+      options().benchmark = true;
+      machine.fail({ function: "cudnnBackendExecute", nth, status: 5000 });
+      const actual = convolve();
+      actual.forEach((v, i) => assert(Math.abs(v - expected[i]) < 1e-5));
+      assertEquals(machine.faultsLeft(), 0);
+      Deno.removeSync(`${Deno.env.get("DECAF_CACHE")}/plans`, {
+        recursive: true,
+      });
+    }
+  });
+});

@@ -189,3 +189,33 @@ onCuda(
     );
   },
 );
+
+onCuda(
+  "running statistics that somebody else refers to move to new memory",
+  (machine) => {
+    const vector = (n: number, device: string) =>
+      tensor(Array(8).fill(n), { device, dtype: "f32" });
+    const results = ["cuda:0", "cpu"].map((device) =>
+      scope(() => {
+        const data = Array.from({ length: 64 }, (_, i) => Math.sin(i));
+        const x = tensor(data, { device }).reshape([2, 8, 2, 2])
+          .contiguous({ memoryFormat: "channelsLast" });
+        const [mean, variance, weight, bias] = [0.5, 2, 1.5, -1].map((n) =>
+          vector(n, device)
+        );
+        const kept = mean.detach();
+        machine.clearCalls();
+        noGrad(() =>
+          batchNorm(x, mean, variance, weight, bias, { training: true })
+            .materialize()
+        );
+        assertEquals(count(machine, "cudnnBackendExecute"), 0);
+        assertEquals(kept.toArray(), Array(8).fill(0.5));
+        return [mean, variance].map((t) => t.toArray() as number[]);
+      })
+    );
+    results[0].flat().forEach((v, i) =>
+      assert(Math.abs(v - results[1].flat()[i]) < 1e-5)
+    );
+  },
+);

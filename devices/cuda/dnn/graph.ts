@@ -14,7 +14,6 @@ import {
   DescriptorType as D,
   type PointwiseMode,
   type ReduceOperator,
-  RngDistribution,
 } from "../../../ffi/cudnn_enums.ts";
 import { contiguousStrides } from "../../../core/shape.ts";
 import type { DType } from "../../../core/dtype.ts";
@@ -284,25 +283,6 @@ export class Graph {
     ]);
   }
 
-  /** dx = dy times the derivative of an activation at x */
-  pointwiseGradient(
-    mode: OneOf<typeof PointwiseMode>,
-    x: GraphTensor,
-    dy: GraphTensor,
-    dx: GraphTensor,
-  ): void {
-    const settings = descriptor(D.POINTWISE_DESCRIPTOR, [
-      numbers(A.POINTWISE_MODE, T.POINTWISE_MODE, mode),
-      numbers(A.POINTWISE_MATH_PREC, T.DATA_TYPE, computeTypeOf(x.dtype)),
-    ]);
-    this.operation(D.OPERATION_POINTWISE_DESCRIPTOR, [
-      refer(A.OPERATION_POINTWISE_PW_DESCRIPTOR, settings),
-      refer(A.OPERATION_POINTWISE_XDESC, x),
-      refer(A.OPERATION_POINTWISE_DYDESC, dy),
-      refer(A.OPERATION_POINTWISE_DXDESC, dx),
-    ]);
-  }
-
   /** c = a·b over the last two axes; the others are batches, of extent 1 where a factor repeats */
   matmul(
     a: GraphTensor,
@@ -344,29 +324,6 @@ export class Graph {
     this.operation(D.OPERATION_RESHAPE_DESCRIPTOR, [
       refer(A.OPERATION_RESHAPE_XDESC, x),
       refer(A.OPERATION_RESHAPE_YDESC, y),
-    ]);
-  }
-
-  /** y = random zeros and ones, 1 with probability `keep`; seed and offset hold one i64 each */
-  bernoulli(
-    keep: number,
-    seed: GraphTensor,
-    offset: GraphTensor,
-    y: GraphTensor,
-  ): void {
-    const settings = descriptor(D.RNG_DESCRIPTOR, [
-      numbers(
-        A.RNG_DISTRIBUTION,
-        T.RNG_DISTRIBUTION,
-        RngDistribution.BERNOULLI,
-      ),
-      numbers(A.RNG_BERNOULLI_DIST_PROBABILITY, T.DOUBLE, keep),
-    ]);
-    this.operation(D.OPERATION_RNG_DESCRIPTOR, [
-      refer(A.OPERATION_RNG_DESC, settings),
-      refer(A.OPERATION_RNG_SEED, seed),
-      refer(A.OPERATION_RNG_OFFSET_DESC, offset),
-      refer(A.OPERATION_RNG_YDESC, y),
     ]);
   }
 }
