@@ -23,6 +23,7 @@ import {
   fromHost,
   keep,
   rand,
+  recompute,
   type Tensor,
   tensor,
 } from "../mod.ts";
@@ -461,4 +462,39 @@ Deno.test("a model whose channels lie last stays so on every device", () => {
     return weightsOf(model);
   };
   assertClose(step(2), step(1), 1e-5);
+});
+
+Deno.test("layers that are computed again in the backward pass", () => {
+  class Checkpointed extends nn.Module {
+    readonly first = nn.linear(4, 8);
+    readonly second = nn.linear(8, 8);
+    readonly last = nn.linear(8, 3);
+    constructor(readonly again: boolean) {
+      super();
+    }
+    override forward(x: Tensor): Tensor {
+      const middle = (h: Tensor) =>
+        this.second.forward(this.first.forward(h).tanh()).tanh();
+      const h = this.again ? recompute(middle, x) : middle(x);
+      return this.last.forward(h);
+    }
+  }
+  const train = (again: boolean) => {
+    manualSeed(6);
+    using model = new Checkpointed(again);
+    using optimizer = adam(model);
+    using parallel = dist.dataParallel(model, optimizer, ["cpu", "cpu"], {
+      bucketBytes: 100,
+    });
+    for (const seed of [1, 2, 3]) {
+      scope(() => {
+        parallel.backward(batch(8, seed), crossEntropy);
+        parallel.step();
+      });
+    }
+    const weights = weightsOf(model);
+    parallel.on(1, () => assertEquals(weightsOf(model), weights));
+    return weights;
+  };
+  assertClose(train(true), train(false), 1e-6);
 });
