@@ -360,3 +360,21 @@ test("processes may compile the same kernels at once", async () => {
 function here(name: string): string {
   return JSON.stringify(new URL(`cuda_host/${name}`, import.meta.url).href);
 }
+
+test("a missing barrier shows, whichever neighbour a thread looks at", (raw) => {
+  for (const neighbour of ["t - 1", "t + 1"]) {
+    const values = run(
+      raw,
+      `__shared__ float a[64];
+       int t = threadIdx.x;
+       a[t] = t;
+       int other = (${neighbour} + 64) % 64;
+       out[64 * blockIdx.x + t] = a[other] == other;
+       __syncthreads();`,
+      128,
+      { block: 64, grid: 2 },
+    );
+    assert(values.slice(0, 64).includes(0), neighbour);
+    assert(values.slice(64).includes(0), neighbour);
+  }
+});

@@ -135,3 +135,20 @@ test("a destroyed stream finishes its work", (raw) => {
   ok(rt.cudaStreamWaitEvent(other, event, 0));
   assertEquals(raw.read(p, 1, other), [0]);
 });
+
+test("with jitter, streams that do not wait for each other run in any order", (raw) => {
+  const { rt, host } = raw;
+  const a = raw.stream(), b = raw.stream(), p = raw.allocate(4, a);
+  raw.write(p, [0], a);
+  host.jitter(300);
+  const seen = new Set<number>();
+  for (let i = 0; i < 200 && seen.size < 2; i++) {
+    ok(rt.cudaMemsetAsync(p, 0x11, 4n, a));
+    ok(rt.cudaMemsetAsync(p, 0x22, 4n, b));
+    ok(rt.cudaStreamSynchronize(a));
+    ok(rt.cudaStreamSynchronize(b));
+    seen.add(raw.read(p, 1, a)[0]);
+  }
+  host.jitter(0);
+  assertEquals(seen.size, 2);
+});

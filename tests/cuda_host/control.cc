@@ -60,6 +60,7 @@ CONTROL int decafhost_delay(void *stream, int milliseconds, int all) {
   delay(one, milliseconds);
   return 0;
 }
+CONTROL void decafhost_jitter(int most) { jitter(most); }
 CONTROL void decafhost_devices(int count) { set_device_count(count); }
 CONTROL void decafhost_instant(int on) {
   if (on) streams_settle();

@@ -166,6 +166,8 @@ int event_wait(Stream *stream, Event *event);
 int event_query(Event *event);
 int event_synchronize(Event *event);
 int event_elapsed(float *out, Event *a, Event *b);
+// Work of every stream starts by chance up to so many microseconds later.
+void jitter(int most);
 void revive_device(int device);
 void delay(Stream *stream, int milliseconds); // null: all
 void streams_settle(); // waits for all streams of all devices

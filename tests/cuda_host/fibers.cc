@@ -2,6 +2,7 @@
 #include "fibers.h"
 #include "simt_state.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <sys/mman.h>
@@ -161,10 +162,17 @@ bool run_fibers(Team &t, unsigned count) {
         t.fibers[i].y = y;
         t.fibers[i].z = z;
       }
+  // Without a barrier there is no order to rely on. Here later warps run before
+  // earlier ones, and in every other block the lanes of a warp run backwards.
+  bool backwards = ((simt.block.x + simt.block.y + simt.block.z) & 1) != 0;
+  unsigned warps = (count + 31) / 32;
   while (t.done < count) {
     t.moved = false;
-    for (i = 0; i < count; i++) {
-      Fiber &fiber = t.fibers[i];
+    for (i = 0; i < 32 * warps; i++) {
+      unsigned warp = backwards ? i / 32 : warps - 1 - i / 32;
+      unsigned at = 32 * warp + (backwards ? 31 - i % 32 : i % 32);
+      if (at >= count) continue;
+      Fiber &fiber = t.fibers[at];
       if (fiber.where != Where::Ready) continue;
       t.moved = true;
       t.now = &fiber;
@@ -196,7 +204,8 @@ int barrier(int line, bool vote) {
     if (t.fibers[i].line != line) {
       violation("kernel %s: threads of one block wait at different barriers, "
                 "of lines %d and %d",
-                t.kernel->name, t.fibers[i].line, line);
+                t.kernel->name, std::min(t.fibers[i].line, line),
+                std::max(t.fibers[i].line, line));
       lose_device(current_device(), LAUNCH_FAILURE);
       break;
     }

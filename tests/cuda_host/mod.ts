@@ -41,6 +41,7 @@ const symbols = {
   decafhost_release: { parameters: [], result: "void" },
   decafhost_limit_memory: { parameters: ["f64", "i32"], result: "void" },
   decafhost_delay: { parameters: ["u64", "i32", "i32"], result: "i32" },
+  decafhost_jitter: { parameters: ["i32"], result: "void" },
   decafhost_devices: { parameters: ["i32"], result: "void" },
   decafhost_instant: { parameters: ["i32"], result: "void" },
   decafhost_settle: { parameters: [], result: "void" },
@@ -162,6 +163,15 @@ export class CudaHost {
       all ? 1 : 0,
     );
     if (wrong !== 0) throw new RangeError(`${stream} is no stream`);
+  }
+
+  /**
+   * Every piece of work starts by chance up to so many microseconds later, so
+   * that a missing event shows sooner; 0 ends it. DECAF_CUDA_HOST_JITTER in the
+   * environment does so for a whole run.
+   */
+  jitter(microseconds: number): void {
+    this.#symbols.decafhost_jitter(microseconds);
   }
 
   /** How many devices there are: 0 to 16. */

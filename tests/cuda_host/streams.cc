@@ -2,6 +2,7 @@
 #include "core.h"
 
 #include <chrono>
+#include <cstdlib>
 #include <deque>
 #include <set>
 #include <thread>
@@ -51,6 +52,12 @@ std::atomic<int> count{1};
 thread_local int current = 0;
 thread_local bool detached = false; // no context is current
 std::atomic<int> delay_all{0};
+
+// Most microseconds by which a piece of work starts later, by chance.
+std::atomic<int> jitter_most{[] {
+  const char *text = getenv("DECAF_CUDA_HOST_JITTER");
+  return text ? atoi(text) : 0;
+}()};
 
 const auto epoch = std::chrono::steady_clock::now();
 double now() {
@@ -108,6 +115,7 @@ std::vector<Stream *> streams_of(int device) {
 
 void Stream::work_off() {
   current = device;
+  uint64_t chance = 0x9e3779b97f4a7c15u ^ reinterpret_cast<uintptr_t>(this);
   for (;;) {
     Task task;
     {
@@ -120,6 +128,11 @@ void Stream::work_off() {
     for (auto &[stream, number] : task.after) stream->wait_for(number);
     if (int ms = delay + delay_all)
       std::this_thread::sleep_for(std::chrono::milliseconds(ms));
+    if (int most = jitter_most) {
+      chance = chance * 6364136223846793005u + 1442695040888963407u;
+      std::this_thread::sleep_for(
+          std::chrono::microseconds((chance >> 33) % unsigned(most)));
+    }
     Work &work = task.work;
     if (states()[device].lost == 0 || work.always) {
       if (work.launch)
@@ -327,6 +340,8 @@ void delay(Stream *stream, int milliseconds) {
     stream->delay = milliseconds;
   }
 }
+
+void jitter(int most) { jitter_most = most; }
 
 void revive_device(int device) { states()[device].lost = 0; }
 
