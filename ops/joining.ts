@@ -9,7 +9,12 @@ import { promote } from "../core/dtype.ts";
 import { IndexError, ShapeError, shapeText } from "../core/errors.ts";
 import { copy } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
-import { normalizeAxes, normalizeAxis, type Shape } from "../core/shape.ts";
+import {
+  channelsLastStrides,
+  normalizeAxes,
+  normalizeAxis,
+  type Shape,
+} from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import { Value } from "../core/value.ts";
 import { type Axes, cast, expand, fill, reshape } from "./foundation.ts";
@@ -55,7 +60,13 @@ export const concat: (xs: readonly Tensor[], axis?: number) => Tensor =
       const total = extents.reduce((a, b) => a + b, 0);
       const dtype = xs.map((x) => x.dtype).reduce(promote);
       const shape = first.shape.map((n, d) => d === at ? total : n);
-      const whole = new Tensor(Value.empty(first.device, dtype, shape));
+      // Images whose channels lie last are joined to such images.
+      const order = xs.every(({ value }) => value.channelsLast)
+        ? channelsLastStrides(shape)
+        : undefined;
+      const whole = new Tensor(
+        Value.empty(first.device, dtype, shape, order),
+      );
       let start = 0;
       xs.forEach((x, i) => {
         const view = windowOn(whole.value, stretch(at, start, extents[i]));

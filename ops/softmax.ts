@@ -63,6 +63,7 @@ function alongRows(
     space: shape,
     axes: normalizeAxes(axis, shape.length, `take the ${name}`),
     streams: operands.map((x) => x.value),
+    keepsOrder: true,
     passes,
     build: ({ streams }) => {
       const { stages, value } = build(streams);

@@ -69,6 +69,10 @@ Deno.test("memory format: elementwise results lie as their operands do", () => {
       (x) => d.add(x, d.ones([2, 2, 3, 4, 5])),
       false,
     ],
+    ["softmax", (x) => d.softmax(x, 1), true],
+    ["concat", (x, y) => d.concat([x, y], 1), true],
+    ["concat of rows", (x, y) => d.concat([x, y], 3), true],
+    ["slice", (x) => d.relu(x.narrow(0, 1, 1)), true],
     ["sum", (x) => d.sum(x, [2, 3]), false],
   ];
   for (const [name, f, kept] of cases) {
