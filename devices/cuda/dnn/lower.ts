@@ -161,6 +161,12 @@ export class Descriptors {
     return native;
   }
 
+  /** Takes a descriptor over from others, so that it lives as long as these. */
+  adopt(descriptor: bigint, from: Descriptors): void {
+    from.#made.splice(from.#made.indexOf(descriptor), 1);
+    this.#made.push(descriptor);
+  }
+
   /** Destroys them, the last made first. */
   dispose(): void {
     const { symbols } = this.cudnn;

@@ -129,15 +129,17 @@ function rounds(own: Descriptors, config: bigint): boolean {
 
 /** The plan of an engine configuration, if it is within the limit. */
 function planOf(
-  { cudnn }: Descriptors,
+  shared: Descriptors,
   config: bigint,
   target: Target,
   graph: Graph,
   workspace: number,
 ): Plan | Refusal {
-  const own = new Descriptors(cudnn);
+  const own = new Descriptors(shared.cudnn);
   let reason: string;
   try {
+    // A plan refers to the configuration that it was made of.
+    own.adopt(config, shared);
     const plan = own.create(D.EXECUTION_PLAN_DESCRIPTOR);
     own.refer(plan, A.EXECUTION_PLAN_ENGINE_CONFIG, config);
     if ("handle" in target) {
