@@ -226,3 +226,25 @@ test("devices have memory of their own", (raw) => {
   assertMatch(host.violations()[0], /belongs to another device/);
   assertEquals(rt.cudaSetDevice(2), 101);
 });
+
+test("arguments in structs are checked, numbers that look like addresses are not", (raw) => {
+  const { host, rt } = raw;
+  const s = raw.stream(), p = raw.allocate(64, s), gone = raw.allocate(64, s);
+  const { handle } = raw.kernel(
+    `struct Params { float *out; long long n; const float *in[2]; int m; };
+     extern "C" __global__ void k(const Params p) { *p.out = 1; }`,
+  );
+  ok(rt.cudaFreeAsync(gone, s));
+  const launch = (...values: bigint[]) => {
+    const params = BigInt64Array.from(values);
+    const list = BigUint64Array.of(at(params));
+    ok(raw.cu.cuLaunchKernel(
+      ...[handle, 1, 1, 1, 1, 1, 1, 0, s, at(list), 0n] as const,
+    ));
+    return host.violations();
+  };
+  assertEquals(launch(p, gone, p, 0n, gone), []);
+  assertMatch(launch(p, 0n, p, gone, 0n)[0], /byte 24 .* was freed/);
+  host.clearViolations();
+  assertMatch(launch(p, 0n, 0x5000n, 0n, 0n)[0], /byte 16 .* none of a device/);
+});

@@ -103,12 +103,12 @@ void memory_info(int device, size_t *free, size_t *total);
 void limit_memory(int device, size_t bytes);
 // Guard zones of every live block of the device.
 void check_guards(int device, const char *when);
-// Guard zones of the blocks that a kernel's arguments point to; false and a
-// violation when an argument points to freed memory or between blocks.
-bool check_arguments(const char *params, size_t bytes, int device,
-                     const char *kernel);
-void check_argument_guards(const char *params, size_t bytes,
-                           const char *kernel);
+struct Launch;
+// A violation for each argument that points to freed memory, between blocks, or
+// to a device that is out of reach.
+void check_arguments(const Launch &launch, int device);
+// Guard zones of the blocks that the arguments point to.
+void check_argument_guards(const Launch &launch);
 // Where an address lies, in words.
 std::string describe(const void *p);
 // First block and size of a device address; false when it is in none.
@@ -243,6 +243,8 @@ struct KernelInfo {
   int count;                       // of parameters
   const unsigned *sizes;
   const unsigned *alignments;
+  const unsigned *pointers; // triples: parameter, offset in it, how many
+  int pointer_count;        // of triples
   int max_threads;
   int barriers;
 };
@@ -264,6 +266,7 @@ struct Launch {
   unsigned grid[3], block[3], shared;
   std::vector<char> params; // packed as the kernel expects them
   std::vector<size_t> offsets;
+  std::vector<size_t> pointers; // where in params addresses lie
 };
 int module_load(const char *image, int device, Module **out);
 void module_unload(Module *module);
@@ -273,8 +276,6 @@ const KernelInfo *module_find(Module *module, const char *name);
 int launch_make(Kernel *kernel, const unsigned grid[3], const unsigned block[3],
                 unsigned shared, void **params, void **extra,
                 std::shared_ptr<const Launch> *out);
-// The memory that a kernel's arguments point to, at the time of the call.
-bool check_launch(const Launch &launch, int device);
 void launch_run(const Launch &launch, int device);
 // Runs work; an illegal access in it loses the device instead of the process.
 void guarded(int device, const char *what, const std::function<void()> &work);

@@ -152,7 +152,7 @@ API CUresult cuLaunchKernel(CUfunction handle, unsigned int grid_x,
   if (int s = launch_make(kernel, grid, block, shared, params, extra,
                           &work.launch))
     return result(s);
-  check_launch(*work.launch, device);
+  check_arguments(*work.launch, device);
   work.what = kernel->info->name;
   submit(stream, std::move(work));
   return CUDA_SUCCESS;

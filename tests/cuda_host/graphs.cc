@@ -219,7 +219,7 @@ int graph_launch(GraphExec *exec, Stream *stream) {
   std::vector<Work> works;
   for (Node *node : exec->order) {
     Work &work = exec->works[node];
-    if (work.launch) check_launch(*work.launch, device);
+    if (work.launch) check_arguments(*work.launch, device);
     works.push_back(work);
   }
   auto before = exec->latest, own = std::make_shared<Mark>();

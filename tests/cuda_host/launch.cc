@@ -70,12 +70,7 @@ void launch_run(const Launch &launch, int device) {
     let_go_guarded();
     if (!good) lose_device(device, LAUNCH_FAILURE);
   });
-  check_argument_guards(launch.params.data(), launch.params.size(), info->name);
-}
-
-bool check_launch(const Launch &launch, int device) {
-  return check_arguments(launch.params.data(), launch.params.size(), device,
-                         launch.kernel->info->name);
+  check_argument_guards(launch);
 }
 
 int launch_make(Kernel *kernel, const unsigned grid[3], const unsigned block[3],
@@ -113,6 +108,11 @@ int launch_make(Kernel *kernel, const unsigned grid[3], const unsigned block[3],
     return INVALID_VALUE;
   }
   launch->params.resize(end);
+  for (int i = 0; i < info->pointer_count; i++) {
+    const unsigned *triple = info->pointers + 3 * i;
+    for (unsigned k = 0; k < triple[2]; k++)
+      launch->pointers.push_back(launch->offsets[triple[0]] + triple[1] + 8 * k);
+  }
   if (params != nullptr && extra != nullptr) return INVALID_VALUE;
   if (params != nullptr) {
     for (int i = 0; i < info->count; i++)

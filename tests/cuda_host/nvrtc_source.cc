@@ -1,5 +1,6 @@
 #include "nvrtc_build.h"
 
+#include <algorithm>
 #include <cctype>
 #include <cstdlib>
 #include <cstring>
@@ -180,6 +181,67 @@ bool threads_meet(const std::string &s) {
   return false;
 }
 
+std::string bare_type(std::string type) {
+  for (auto *word : {"const ", "struct ", "volatile "})
+    for (size_t at = type.find(word); at != std::string::npos;
+         at = type.find(word))
+      type.erase(at, strlen(word));
+  size_t first = type.find_first_not_of(" \t\n"), last = type.find_last_not_of(" \t\n");
+  return first == std::string::npos ? "" : type.substr(first, last + 1 - first);
+}
+
+// Fields of a struct of the source that are addresses; none when there is no
+// such struct.
+std::vector<std::string> pointer_fields(const std::string &s,
+                                        const std::string &type) {
+  std::vector<std::string> fields;
+  for (size_t at = find_word(s, "struct", 0); at != std::string::npos;
+       at = find_word(s, "struct", at + 1)) {
+    size_t i = skip_space(s, at + 6);
+    if (word_at(s, i) != type) continue;
+    i = skip_space(s, i + type.size());
+    if (i >= s.size() || s[i] != '{') continue;
+    size_t end = s.find('}', i);
+    for (size_t begin = i + 1; begin < end;) {
+      size_t stop = std::min(s.find(';', begin), end);
+      std::string field = s.substr(begin, stop - begin);
+      begin = stop + 1;
+      if (field.find('*') == std::string::npos ||
+          field.find('(') != std::string::npos)
+        continue;
+      size_t name = std::min(field.find('['), field.size());
+      while (name > 0 && !word_char(field[name - 1])) name--;
+      size_t first = name;
+      while (first > 0 && word_char(field[first - 1])) first--;
+      fields.push_back(field.substr(first, name - first));
+    }
+    break;
+  }
+  return fields;
+}
+
+// Where the parameters of an entry hold addresses: the initialiser of a table
+// of triples, and how many.
+std::string pointers_of(const std::string &s, const Entry &entry, int *count) {
+  std::string out;
+  *count = 0;
+  auto add = [&](size_t i, const std::string &offset, const std::string &many) {
+    out += std::to_string(i) + ", " + offset + ", " + many + ", ";
+    (*count)++;
+  };
+  for (size_t i = 0; i < entry.types.size(); i++) {
+    if (entry.types[i].find('*') != std::string::npos) {
+      add(i, "0", "1");
+      continue;
+    }
+    std::string type = bare_type(entry.types[i]);
+    for (auto &field : pointer_fields(s, type))
+      add(i, "__builtin_offsetof(" + type + ", " + field + ")",
+          "sizeof(((" + type + " *)0)->" + field + ") / 8");
+  }
+  return out;
+}
+
 // What the runner calls: all threads of a block in a loop, or one thread where
 // threads wait for each other.
 std::string caller(const Entry &entry, bool meet) {
@@ -217,17 +279,26 @@ KernelText kernel_library(const std::string &source, const std::string &name) {
   out += "\n#line 1 \"end of " + name + "\"\n";
   auto list = entries(bare);
   bool meet = threads_meet(bare);
-  for (auto &entry : list) out += caller(entry, meet);
+  std::vector<int> counts;
+  for (auto &entry : list) {
+    int count;
+    out += caller(entry, meet);
+    out += "static const unsigned decaf_pointers_" + entry.name + "[] = {" +
+           pointers_of(bare, entry, &count) + "0};\n";
+    counts.push_back(count);
+  }
   out += "}\nextern \"C\" {\n"
          "__attribute__((visibility(\"default\"))) const DecafKernel "
          "*decaf_kernels(int *count) {\n"
          "static const DecafKernel list[] = {\n";
-  for (auto &entry : list) {
+  for (size_t i = 0; i < list.size(); i++) {
+    auto &entry = list[i];
     auto &n = entry.name;
     std::string run = "decaf_run_" + n;
     out += "{\"" + n + "\", " + (meet ? "0, " + run : run + ", 0") + ", " +
            std::to_string(entry.types.size()) + ", decaf_sizeof_" + n +
-           ", decaf_alignof_" + n + ", " + std::to_string(entry.max_threads) +
+           ", decaf_alignof_" + n + ", decaf_pointers_" + n + ", " +
+           std::to_string(counts[i]) + ", " + std::to_string(entry.max_threads) +
            ", " + (meet ? "1" : "0") + "},\n";
   }
   out += "{}};\n*count = " + std::to_string(list.size()) +

@@ -23,41 +23,42 @@ bool pool_opened(const void *p, int device) {
 }
 } // namespace
 
-bool check_arguments(const char *params, size_t bytes, int device,
-                     const char *kernel) {
-  bool good = true;
-  for (size_t i = 0; i + 8 <= bytes; i += 8) {
+void check_arguments(const Launch &launch, int device) {
+  const char *kernel = launch.kernel->info->name;
+  for (size_t i : launch.pointers) {
     const char *p;
-    memcpy(&p, params + i, 8);
+    memcpy(&p, &launch.params[i], 8);
     int arena = arena_of(p);
-    if (arena < 0 || instant_address(p)) continue;
+    if (p == nullptr || instant_address(p)) continue;
+    if (arena < 0) {
+      violation("kernel %s: the address %p at byte %zu of its parameters is "
+                "none of a device",
+                kernel, static_cast<const void *>(p), i);
+      continue;
+    }
     if (arena != device && arena != HOST_ARENA &&
         !peer_enabled(device, arena) && !pool_opened(p, device)) {
       violation("kernel %s on device %d: the address %p at byte %zu of its "
                 "parameters belongs to device %d, to which it has no access",
                 kernel, device, static_cast<const void *>(p), i, arena);
-      good = false;
       continue;
     }
     std::string fault = fault_of(p, 0);
-    if (fault.empty()) continue;
-    violation("kernel %s: the address at byte %zu of its parameters: %s",
-              kernel, i, fault.c_str());
-    good = false;
+    if (!fault.empty())
+      violation("kernel %s: the address at byte %zu of its parameters: %s",
+                kernel, i, fault.c_str());
   }
-  return good;
 }
 
-void check_argument_guards(const char *params, size_t bytes,
-                           const char *kernel) {
+void check_argument_guards(const Launch &launch) {
   std::shared_lock lock(memory().mutex);
-  for (size_t i = 0; i + 8 <= bytes; i += 8) {
+  for (size_t i : launch.pointers) {
     const char *p;
-    memcpy(&p, params + i, 8);
+    memcpy(&p, &launch.params[i], 8);
     if (arena_of(p) < 0) continue;
     Block *b = nearest(p);
-    if (b == nullptr || b->state == State::Dead) continue;
-    check_zones(*b, kernel);
+    if (b != nullptr && b->state != State::Dead)
+      check_zones(*b, launch.kernel->info->name);
   }
 }
 

@@ -325,6 +325,8 @@ struct DecafKernel {
   int count;
   const unsigned *sizes;
   const unsigned *alignments;
+  const unsigned *pointers; // triples: parameter, offset in it, how many
+  int pointer_count;
   int max_threads;
   int barriers;
 };
