@@ -17,7 +17,14 @@ import type { DType } from "../core/dtype.ts";
 import type { CudaDevice } from "../devices/cuda/device.ts";
 import { observer } from "../devices/cuda/dnn/dnn.ts";
 import type { ConvOptions, ConvTransposeOptions } from "../ops/convolution.ts";
-import { assertAgree, count, onCuda, operand, outcome } from "./cuda_images.ts";
+import {
+  assertAgree,
+  count,
+  onCuda,
+  onStandIn,
+  operand,
+  outcome,
+} from "./cuda_images.ts";
 
 interface Case {
   name: string;
@@ -91,15 +98,15 @@ for (const dtype of dtypes) {
     const layout = last ? "channels last" : "row-major";
     onCuda(
       `convolutions of ${dtype}, ${layout}, forward and backward`,
-      (machine) => {
+      (calls) => {
         for (const c of cases) {
           const f = (x: Tensor, w: Tensor, b?: Tensor) =>
             conv(x, w, b, c.options);
           const operands = [{ shape: c.x, last }, { shape: c.w, last }];
           const all = c.bias ? [...operands, { shape: [c.w[0]] }] : operands;
-          machine.clearCalls();
+          calls.clear();
           const actual = outcome(f, all, dtype, "cuda:0");
-          assertEquals(count(machine, "cudnnBackendExecute"), 3, c.name);
+          calls.expect("cudnnBackendExecute", 3, c.name);
           assertEquals(actual.last, last, c.name);
           const expected = outcome(f, all, dtype, "cpu");
           assertAgree(
@@ -164,7 +171,7 @@ onCuda("f32 is rounded to TF32 only where that is allowed", () => {
   assert(far() < 1e-5);
 });
 
-onCuda("a plan is found once per problem", (machine) => {
+onStandIn("a plan is found once per problem", (machine) => {
   const f = (x: Tensor, w: Tensor) => conv(x, w);
   const run = (n: number) =>
     outcome(
@@ -187,7 +194,7 @@ onCuda("a plan is found once per problem", (machine) => {
 
 onCuda(
   "elements at odd addresses are computed with narrower loads",
-  (machine) => {
+  (calls) => {
     const f = (x: Tensor, w: Tensor) =>
       conv(
         x.reshape([x.size]).narrow(0, 1, 2 * 3 * 5 * 5).reshape([2, 3, 5, 5]),
@@ -196,7 +203,7 @@ onCuda(
     const operands = [{ shape: [2 * 3 * 5 * 5 + 1] }, { shape: [4, 3, 2, 2] }];
     const actual = outcome(f, operands, "f16", "cuda:0");
     assertAgree(actual, outcome(f, operands, "f16", "cpu"), "f16", "odd");
-    assert(count(machine, "cudnnBackendExecute") >= 3);
+    calls.expectAtLeast("cudnnBackendExecute", 3);
   },
 );
 
@@ -216,7 +223,7 @@ function operationsOf(body: () => void): number[] {
   return found;
 }
 
-onCuda("activations end convolutions in the same call", () => {
+onStandIn("activations end convolutions in the same call", () => {
   const { options } = (getDevice("cuda:0") as CudaDevice).gpu;
   const convolve = (
     device: string,
@@ -270,15 +277,15 @@ onCuda("activations end convolutions in the same call", () => {
 
 onCuda(
   "the gradient of a rectified convolution reads its result",
-  (machine) => {
+  (calls) => {
     const f = (x: Tensor, w: Tensor, b: Tensor) => convActivation(x, w, b);
     const operands = [{ shape: [2, 4, 6, 5] }, { shape: [8, 4, 3, 3] }, {
       shape: [8],
     }];
     for (const dtype of dtypes) {
-      machine.clearCalls();
+      calls.clear();
       const actual = outcome(f, operands, dtype, "cuda:0");
-      assertEquals(count(machine, "cudnnBackendExecute"), 3, dtype);
+      calls.expect("cudnnBackendExecute", 3, dtype);
       assertAgree(actual, outcome(f, operands, dtype, "cpu"), dtype, dtype);
     }
   },
