@@ -41,11 +41,16 @@ export interface Passes {
  * exponential, say) that a stage and a later output per element share is
  * computed once: the stage's walk stores it where the output will be. Softmax
  * then takes one exponential per element. No output's memory may be an
- * operand's with `keep`.
+ * operand's with `keep`, unless values wait in registers, which have room for
+ * any type.
  */
-export function planPasses(p: Program, keep: boolean): Passes {
+export function planPasses(
+  p: Program,
+  keep: boolean,
+  inRegisters = false,
+): Passes {
   const groups = groupStages(p.stages);
-  const kept = keep ? keptValues(p, groups) : [];
+  const kept = keep ? keptValues(p, groups, inRegisters) : [];
   if (kept.length === 0) {
     const passes = groups.map((stages) => ({ stages, kept: [] }));
     return { passes, stages: p.stages, outputs: p.outputs };
@@ -96,6 +101,7 @@ interface Located extends Kept {
 function keptValues(
   p: Program,
   groups: readonly (readonly number[])[],
+  inRegisters: boolean,
 ): Located[] {
   const firstPass = new Map<Expr, number>();
   groups.forEach((stages, pass) =>
@@ -113,7 +119,8 @@ function keptValues(
       if (seen.has(e)) continue;
       seen.add(e);
       const pass = firstPass.get(e);
-      if (pass !== undefined && e.type === o.dtype && isCostly(e)) {
+      const fits = inRegisters || e.type === o.dtype;
+      if (pass !== undefined && fits && isCostly(e)) {
         const value = e;
         if (!found.some((l) => l.value === value)) {
           found.push({ value, output, pass });

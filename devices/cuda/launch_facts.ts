@@ -13,7 +13,7 @@ import {
   render,
   type Variant,
 } from "../../kernel/cuda/render.ts";
-import { keptWords, repeatedOperands } from "../../kernel/cuda/rows.ts";
+import { keptWords, repeatedOperands } from "../../kernel/cuda/walks.ts";
 import * as k from "../../kernel/expr.ts";
 import { type Program, roots } from "../../kernel/program.ts";
 import type { CudaContext, CudaFunction } from "./context.ts";

@@ -41,6 +41,7 @@ import {
 import { valueTypes } from "./types.ts";
 import type { RowVariant, Step } from "./variant.ts";
 import { Vectors } from "./vectors.ts";
+import { repeatedOperands, walksOf } from "./walks.ts";
 
 /** Writes a kernel that reduces rows. */
 export function rowsBody(p: Program, v: RowVariant): Body {
@@ -73,7 +74,7 @@ class RowWriter {
     this.#rank = v.outerRank + v.innerRank;
     this.#last = this.#rank - 1;
     this.#slots = v.block / v.team;
-    const plan = this.#plan = planPasses(p, v.chunks > 0);
+    const plan = this.#plan = planPasses(p, v.chunks > 0, true);
     const { lanes } = v;
     this.#vectors = new Vectors(
       lanes,
@@ -517,34 +518,4 @@ class RowWriter {
       lines.push(...indent(guarded), "}");
     } else this.#loop(lines, body, undefined);
   }
-}
-
-/** For each walk of a program over its rows, the results last, what it computes for each element. */
-function walksOf(plan: ReturnType<typeof planPasses>): Expr[][] {
-  return [
-    ...plan.passes.map((pass) => [
-      ...pass.stages.map((s) => plan.stages[s].value),
-      ...pass.kept.map((kept) => kept.value),
-    ]),
-    plan.outputs.filter((o) => o.per === "element").map((o) => o.value),
-  ];
-}
-
-/** Inputs that more than one walk over a row reads, when costly values are kept. */
-export function repeatedOperands(p: Program): number[] {
-  const walks = walksOf(planPasses(p, true)).map(streamsOf);
-  return p.inputs.flatMap((_, i) =>
-    walks.filter((w) => w.includes(i)).length > 1 ? [i] : []
-  );
-}
-
-/** 32-bit registers per element for costly values that walks share. */
-export function keptWords(p: Program): number {
-  let words = 0;
-  for (const { kept } of planPasses(p, true).passes) {
-    for (const { value } of kept) {
-      words += value.type === "f64" || value.type === "i64" ? 2 : 1;
-    }
-  }
-  return words;
 }
