@@ -25,7 +25,10 @@ export const sin: Unary = elementwise<Unary>({
   onnx: "Sin",
   caffe2: "Sin",
   samples: [...allFloatSamples(), ...integerSamples(), [
-    t([4], { data: [100, -1000, 12345, -70000], grad: false }),
+    t([7], {
+      data: [100, -1000, 12345, -70000, 1e7, 3e38, -1e30],
+      grad: false,
+    }),
   ]],
 });
 
@@ -40,7 +43,10 @@ export const cos: Unary = elementwise<Unary>({
   onnx: "Cos",
   caffe2: "Cos",
   samples: [...allFloatSamples(), ...integerSamples(), [
-    t([4], { data: [100, -1000, 12345, -70000], grad: false }),
+    t([7], {
+      data: [100, -1000, 12345, -70000, 1e7, 3e38, -1e30],
+      grad: false,
+    }),
   ]],
 });
 
@@ -54,7 +60,10 @@ export const tan: Unary = elementwise<Unary>({
   torch: "x.tan()",
   onnx: "Tan",
   samples: [...allFloatSamples({ low: -1.4, high: 1.4 }), ...integerSamples(), [
-    t([4], { data: [100, -1000, 12345, -70000], grad: false }),
+    t([7], {
+      data: [100, -1000, 12345, -70000, 1e7, 3e38, -1e30],
+      grad: false,
+    }),
   ]],
 });
 

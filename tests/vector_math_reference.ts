@@ -72,6 +72,11 @@ function code(e: Expr, name: (arg: Expr) => string, fused: boolean): string {
       return `(${a} >> ${e.value})`;
     case "select":
       return `(${a} ? ${b} : ${c})`;
+    case "sin":
+    case "cos":
+    case "tan":
+      // The rare branch: the float64 function.
+      return single(`Math.${e.op}(${a})`);
     case "cast":
       return single(a);
     case "bitcast":

@@ -5,6 +5,9 @@
 
 import { assert, assertEquals } from "@std/assert";
 import "../devices/cpu/device.ts";
+import { fromHost } from "../core/tensor.ts";
+import { add } from "../ops/arithmetic.ts";
+import { cos, sin } from "../ops/trigonometry.ts";
 import { getDevice } from "../core/device.ts";
 import { readBytes, runRows } from "../core/fuse.ts";
 import { Value } from "../core/value.ts";
@@ -194,4 +197,23 @@ Deno.test("vector math: other types and functions are left alone", () => {
   assertEquals(lowerMath(k.exp(k.input(0, "f64"))), undefined);
   assertEquals(lowerMath(k.call("lgamma", k.input(0, "f32"))), undefined);
   assertEquals(lowerMath(k.add(k.input(0, "f32"), 1)), undefined);
+});
+
+Deno.test("vector math: far from 0, sines are right in vectors of either width", () => {
+  const xs = Float32Array.from([1, 1e7, 2, -3.4e38, 12000.5, 0.5, -1e30, 3, 7]);
+  const x = fromHost(xs, "f32", [xs.length]);
+  const zero = fromHost(new Float64Array(xs.length), "f64", [xs.length]);
+  for (const [f, reference] of [[sin, Math.sin], [cos, Math.cos]] as const) {
+    const narrow = f(x), wide = add(f(x), zero);
+    const found = [narrow.data(), wide.data()] as ArrayLike<number>[];
+    for (const values of found) {
+      xs.forEach((x, i) =>
+        assert(ulpError(Math.fround(values[i]), reference(x)) <= 2.5, `${x}`)
+      );
+    }
+    narrow.dispose();
+    wide.dispose();
+  }
+  x.dispose();
+  zero.dispose();
 });

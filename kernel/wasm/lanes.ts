@@ -148,7 +148,8 @@ export class LaneEmitter {
         this.leaf(e, this.toLocal(e.args[0]));
         return;
       case "select":
-        if (!this.#selectsExtremum(e)) this.#select(e);
+        if (e.value === 1) this.#rarely(e);
+        else if (!this.#selectsExtremum(e)) this.#select(e);
         return;
       case "cast":
         this.#cast(e);
@@ -415,6 +416,22 @@ export class LaneEmitter {
       if (single) f.op("f32.demote_f64");
       f.lane(single ? "f32x4.replace_lane" : "f64x2.replace_lane", lane);
     }
+  }
+
+  /** A select whose last branch, a function of the rare kind, is called only when a lane needs it. */
+  #rarely(e: Expr): void {
+    const { f } = this;
+    const [condition, usual, rare] = e.args;
+    // All that the branch reads is computed before it.
+    const mask = this.toLocal(condition), result = this.toLocal(usual);
+    for (const arg of rare.args) this.toLocal(arg);
+    f.get(mask).op("i32x4.all_true").if(() => f.get(result), () => {
+      f.get(result);
+      this.#lanewise(rare, rare.op);
+      f.get(mask);
+      if (this.wide) this.#packLow();
+      f.op("v128.bitselect");
+    }, "v128");
   }
 
   /** Truncating division and remainder; 0 for a divisor of 0, and no trap for the smallest number over −1. */

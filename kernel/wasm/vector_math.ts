@@ -27,6 +27,7 @@ import {
 } from "./vector_math_inverse.ts";
 import { log, log10, log1p, log2 } from "./vector_math_log.ts";
 import { pow } from "./vector_math_pow.ts";
+import { isRare } from "./vector_math_parts.ts";
 import { cos, sin, tan } from "./vector_math_trig.ts";
 
 const rules: { readonly [op in ExprOp]?: (x: Expr, y: Expr) => Expr } = {
@@ -61,6 +62,6 @@ const rules: { readonly [op in ExprOp]?: (x: Expr, y: Expr) => Expr } = {
  * types) that have none and are called lane by lane.
  */
 export function lowerMath(e: Expr): Expr | undefined {
-  if (e.type !== "f32") return undefined;
+  if (e.type !== "f32" || isRare(e)) return undefined;
   return rules[e.op]?.(e.args[0], e.args[1]);
 }

@@ -6,7 +6,7 @@
  */
 
 import * as k from "../expr.ts";
-import type { Expr } from "../expr.ts";
+import type { Expr, FloatFunction } from "../expr.ts";
 
 /** 1.5 · 2²³: adding it rounds an f32 below 2²² to an integer, which the low bits then hold. */
 export const rounder: number = 12582912;
@@ -67,4 +67,23 @@ export function powerOfTwo(bits: Expr): Expr {
  */
 export function reduce(x: Expr, n: Expr, parts: readonly number[]): Expr {
   return parts.reduce((rest, part) => k.fma(n, -part, rest), x);
+}
+
+/**
+ * `usual` where the condition holds, else what the float64 function gives. It
+ * is called, lane by lane, only when a vector needs it.
+ */
+export function orRarely(
+  condition: Expr,
+  usual: Expr,
+  name: FloatFunction,
+  x: Expr,
+): Expr {
+  const rare = k.node(name, "f32", [x], 1);
+  return k.node("select", "f32", [condition, usual, rare], 1);
+}
+
+/** Whether a function is called lane by lane although there is a polynomial. */
+export function isRare(e: Expr): boolean {
+  return e.value === 1 && e.args.length === 1;
 }

@@ -8,10 +8,9 @@
 import * as k from "../expr.ts";
 import type { Expr } from "../expr.ts";
 import {
-  atLeast,
-  atMost,
   bitsOf,
   fromBits,
+  orRarely,
   polynomial,
   reduce,
   rounder,
@@ -33,8 +32,14 @@ const tanDenominator = [1, -0.42911506, 0.0097094765];
 function quadrant(x: Expr): { r: Expr; count: Expr } {
   const shifted = k.fma(x, 2 / Math.PI, rounder);
   const r = reduce(x, k.sub(shifted, rounder), halfPi);
-  // Where n is too large to be exact the result at least stays a sine of something.
-  return { r: atLeast(atMost(r, 1), -1), count: bitsOf(shifted) };
+  return { r, count: bitsOf(shifted) };
+}
+
+/** Beyond this, the float64 function computes, which takes as many digits of π as it needs. */
+const farAway = 12_000;
+
+function near(x: Expr): Expr {
+  return k.le(k.abs(x), farAway);
 }
 
 /** Truth of the lowest bit. */
@@ -55,13 +60,13 @@ function quarterSine(r: Expr, count: Expr): Expr {
 /** Sine. */
 export function sin(x: Expr): Expr {
   const { r, count } = quadrant(x);
-  return quarterSine(r, count);
+  return orRarely(near(x), quarterSine(r, count), "sin", x);
 }
 
 /** Cosine. */
 export function cos(x: Expr): Expr {
   const { r, count } = quadrant(x);
-  return quarterSine(r, k.add(count, 1));
+  return orRarely(near(x), quarterSine(r, k.add(count, 1)), "cos", x);
 }
 
 /** Tangent. */
@@ -73,5 +78,6 @@ export function tan(x: Expr): Expr {
   // For odd n the tangent of x is −1/tan r.
   const odd = isOdd(count);
   const ratio = k.div(k.select(odd, q, p), k.select(odd, p, q));
-  return fromBits(k.xor(bitsOf(ratio), k.shl(count, 31)));
+  const value = fromBits(k.xor(bitsOf(ratio), k.shl(count, 31)));
+  return orRarely(near(x), value, "tan", x);
 }
