@@ -4,7 +4,7 @@
  * `await cudaHost()` builds them, points Decaf's library search at them and
  * gives the means to look at them and to make them fail:
  *
- * ```ts
+ * ```ts ignore
  * const host = await cudaHost();
  * Deno.test({
  *   name: host.absent ? `sums (${host.absent})` : "sums",
