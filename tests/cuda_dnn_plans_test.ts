@@ -12,6 +12,7 @@ import { dnnOf } from "../devices/cuda/dnn/dnn.ts";
 import { Descriptors } from "../devices/cuda/dnn/lower.ts";
 import { PlanTable } from "../devices/cuda/dnn/plan_table.ts";
 import { findPlans, type PlanLimits } from "../devices/cuda/dnn/search.ts";
+import { OutOfMemoryError } from "../core/errors.ts";
 import { CudaError } from "../ffi/errors.ts";
 import { count, type Machine, onStandIn } from "./cuda_images.ts";
 import { properties } from "./cudnn_devices.ts";
@@ -239,5 +240,30 @@ onStandIn(
         });
       }
     });
+  },
+);
+
+onStandIn(
+  "where there is no room for scratch memory, a plan with less takes over",
+  (machine) => {
+    const expected = convolve();
+    closeDevice("cuda");
+    const { gpu } = getDevice("cuda:0") as CudaDevice;
+    const asked: number[] = [];
+    gpu.workspace = (bytes) => {
+      asked.push(bytes);
+      throw new OutOfMemoryError(`no room for ${bytes} bytes`);
+    };
+    assertEquals(
+      executed(machine, () => {
+        for (let i = 0; i < 2; i++) {
+          convolve().forEach((v, k) =>
+            assert(Math.abs(v - expected[k]) < 1e-5)
+          );
+        }
+      }),
+      2,
+    );
+    assertEquals(asked, [4096]);
   },
 );

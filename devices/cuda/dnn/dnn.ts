@@ -5,6 +5,7 @@
  */
 
 import type { DType } from "../../../core/dtype.ts";
+import { OutOfMemoryError } from "../../../core/errors.ts";
 import { checkCudnn, type Cudnn, cudnnLibrary } from "../../../ffi/cudnn.ts";
 import { LibraryError, tryLibrary } from "../../../ffi/library.ts";
 import { CudaError } from "../../../ffi/errors.ts";
@@ -43,6 +44,13 @@ interface Entry {
   plan: Plan | undefined;
 }
 
+/** Where a plan comes from, so that another can be found. */
+interface Origin {
+  readonly entry: Entry;
+  readonly graph: Graph;
+  readonly rounded: boolean;
+}
+
 /** Plans for one problem that are to be timed against each other. */
 interface Contest {
   readonly entry: Entry;
@@ -61,6 +69,9 @@ export class Dnn {
   /** Plans that are first by the heuristics, and not timed yet. */
   readonly #untimed = new Map<Plan, Contest>();
   readonly #disk: PlanCache;
+  readonly #origins = new Map<Plan, Origin>();
+  /** Plans that others took the place of, while their work may be under way. */
+  readonly #retired: Plan[] = [];
 
   /** Makes a handle that queues on the device's stream. */
   constructor(context: CudaContext, cudnn: Cudnn) {
@@ -86,6 +97,7 @@ export class Dnn {
     for (const { rivals } of this.#untimed.values()) {
       for (const rival of rivals) rival.dispose();
     }
+    for (const plan of this.#retired) plan.dispose();
     for (const { plan } of this.#plans.values()) plan?.dispose();
     this.cudnn.symbols.cudnnDestroy(this.handle);
   }
@@ -110,11 +122,15 @@ export class Dnn {
     const known = this.#plans.get(key);
     if (known !== undefined) return known.plan;
     const graph = build();
-    const entry = graph === undefined
-      ? { plan: undefined }
-      : this.#find(graph, rounded, key.join(" "), repeatable);
+    if (graph === undefined) {
+      this.#plans.add(key, { plan: undefined });
+      return undefined;
+    }
+    const entry = this.#find(graph, rounded, key.join(" "), repeatable);
     this.#plans.add(key, entry);
-    return entry.plan;
+    const { plan } = entry;
+    if (plan !== undefined) this.#origins.set(plan, { entry, graph, rounded });
+    return plan;
   }
 
   #find(
@@ -180,6 +196,9 @@ export class Dnn {
       }),
     );
     const best = all[times.indexOf(Math.min(...times))];
+    const origin = this.#origins.get(plan)!;
+    this.#origins.delete(plan);
+    this.#origins.set(best, origin);
     entry.plan = best;
     for (const each of all) if (each !== best) each.dispose();
     this.#keep(`timed ${problem}`, best);
@@ -204,7 +223,34 @@ export class Dnn {
     if (this.#untimed.size > 0 && this.#untimed.has(plan) && mayTime()) {
       plan = this.#time(plan, (p) => this.#queue(p, addresses, what, scratch));
     }
-    this.#queue(plan, addresses, what, scratch);
+    try {
+      this.#queue(plan, addresses, what, scratch);
+    } catch (error) {
+      if (!(error instanceof OutOfMemoryError)) throw error;
+      const smaller = this.#smaller(plan);
+      if (smaller === undefined) throw error;
+      this.run(smaller, addresses, what, scratch);
+    }
+  }
+
+  /** A plan in the place of one for whose scratch memory there is no room; undefined where there is none with less. */
+  #smaller(plan: Plan): Plan | undefined {
+    const origin = this.#origins.get(plan);
+    if (origin === undefined || plan.workspace === 0) return undefined;
+    const { entry, graph, rounded } = origin;
+    const found = findPlans(
+      this.cudnn,
+      graph,
+      { handle: this.handle },
+      { rounded, workspace: Math.floor(plan.workspace / 4), count: 1 },
+    );
+    if (!Array.isArray(found)) return undefined;
+    const [smaller] = found;
+    this.#origins.delete(plan);
+    this.#origins.set(smaller, origin);
+    this.#retired.push(plan);
+    entry.plan = smaller;
+    return smaller;
   }
 
   #queue(
