@@ -23,15 +23,19 @@ constexpr size_t POISONED = size_t(64) << 20; // of a block: its beginning
 } // namespace
 
 Memory::Memory() {
-  begin = static_cast<char *>(mmap(nullptr, ARENA * (MAX_DEVICES + 1),
-                                   PROT_NONE,
-                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                                   -1, 0));
-  if (begin == MAP_FAILED) {
-    fprintf(stderr, "cuda_host: cannot reserve addresses\n");
-    abort();
+  // Addresses only, and fewer where the process may not have so many.
+  for (void *area;; arena_bytes /= 4) {
+    area = mmap(nullptr, arena_bytes * (MAX_DEVICES + 1), PROT_NONE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    begin = static_cast<char *>(area);
+    if (area != MAP_FAILED) break;
+    if (arena_bytes < size_t(1) << 28) {
+      fprintf(stderr, "cuda_host: cannot reserve addresses\n");
+      abort();
+    }
   }
-  for (int i = 0; i <= MAX_DEVICES; i++) arenas[i].begin = begin + ARENA * i;
+  for (int i = 0; i <= MAX_DEVICES; i++)
+    arenas[i].begin = begin + arena_bytes * i;
   for (int i = 0; i < MAX_DEVICES; i++) {
     devices[i].pool.device = i;
     devices[i].current = &devices[i].pool;
@@ -48,9 +52,10 @@ size_t up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
 int arena_of(const void *p) {
   auto at = static_cast<const char *>(p);
-  char *begin = memory().begin;
-  if (at < begin || at >= begin + ARENA * (MAX_DEVICES + 1)) return -1;
-  return int(size_t(at - begin) / ARENA);
+  const Memory &m = memory();
+  if (at < m.begin || at >= m.begin + m.arena_bytes * (MAX_DEVICES + 1))
+    return -1;
+  return int(size_t(at - m.begin) / m.arena_bytes);
 }
 
 // The block at or before an address, dead or alive.
@@ -174,7 +179,7 @@ char *take_slot(Arena &arena, size_t bytes) {
   char *slot = small ? nullptr : take(arena.cold, bytes);
   size_t span = small ? CHUNK + PAGE : bytes;
   if (slot == nullptr) {
-    if (arena.bump + span > ARENA / 2) return nullptr;
+    if (arena.bump + span > memory().arena_bytes / 2) return nullptr;
     slot = arena.begin + arena.bump;
     arena.bump += span;
   }

@@ -122,7 +122,10 @@ export async function build(): Promise<Built | { absent: string }> {
     return await buildAll(version);
   } catch (error) {
     if (!(error instanceof BuildError)) throw error;
-    return { absent: error.message };
+    console.error(error.message);
+    const [what, ...said] = error.message.split("\n");
+    const why = said.find((line) => line.includes("error"));
+    return { absent: why === undefined ? what : `${what} ${why.trim()}` };
   }
 }
 

@@ -9,7 +9,7 @@ namespace host {
 namespace {
 // Instant mode gives addresses out and never takes them back.
 char *instant_begin(int device) {
-  return memory().arenas[device].begin + ARENA / 2;
+  return memory().arenas[device].begin + memory().arena_bytes / 2;
 }
 std::atomic<size_t> instant_bump{0};
 } // namespace
@@ -103,7 +103,7 @@ bool pinned_live(const void *p, size_t bytes) {
 int allocate(int device, size_t bytes, void **out, Stream *stream, Pool *pool) {
   if (instant()) {
     *out = instant_begin(device) +
-           instant_bump.fetch_add(up(bytes + 1, 512)) % (ARENA / 2);
+           instant_bump.fetch_add(up(bytes + 1, 512)) % (memory().arena_bytes / 2);
     return OK;
   }
   if (bytes == 0) {

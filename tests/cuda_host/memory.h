@@ -8,7 +8,6 @@
 namespace host {
 
 constexpr size_t GUARD = 256;               // bytes of a guard zone
-constexpr size_t ARENA = size_t(256) << 30; // addresses of a device
 constexpr int HOST_ARENA = MAX_DEVICES;     // pinned memory
 constexpr size_t NOMINAL = size_t(80) << 30; // memory of a device
 
@@ -47,6 +46,7 @@ struct DeviceMemory {
 struct Memory {
   std::shared_mutex mutex;
   char *begin = nullptr;
+  size_t arena_bytes = size_t(256) << 30; // addresses of a device
   Arena arenas[MAX_DEVICES + 1];
   DeviceMemory devices[MAX_DEVICES];
   std::map<uintptr_t, Block *> blocks;

@@ -33,6 +33,12 @@ struct Stream {
     std::unique_lock lock(mutex);
     changed.wait(lock, [&] { return completed >= number; });
   }
+  // Waits for all that was queued before.
+  void drain() {
+    std::unique_lock lock(mutex);
+    uint64_t number = submitted;
+    changed.wait(lock, [&] { return completed >= number; });
+  }
   void work_off();
 };
 
@@ -299,9 +305,9 @@ int stream_wait(Stream *stream) {
   // Waiting for the legacy stream waits for the blocking ones too.
   if (stream->legacy) {
     for (Stream *other : streams_of(stream->device))
-      if ((other->flags & 1) == 0) other->wait_for(other->submitted);
+      if ((other->flags & 1) == 0) other->drain();
   }
-  stream->wait_for(stream->submitted);
+  stream->drain();
   pools_settle(stream->device);
   return device_lost(stream->device);
 }
@@ -321,7 +327,7 @@ int stream_idle(Stream *stream) {
 
 int device_wait(int device) {
   hang_here();
-  for (Stream *stream : streams_of(device)) stream->wait_for(stream->submitted);
+  for (Stream *stream : streams_of(device)) stream->drain();
   pools_settle(device);
   return device_lost(device);
 }
