@@ -113,7 +113,7 @@ export const celu: WithAlpha = elementwise<WithAlpha>({
 /** `threshold`, with its parameters. */
 export type Threshold = (x: Tensor, threshold: number, value: number) => Tensor;
 
-/** x above the threshold, `value` elsewhere. */
+/** x above the threshold, `value` elsewhere; for integers both are made integers first. */
 export const threshold: Threshold = elementwise<Threshold>({
   name: "threshold",
   family: "activation",
@@ -122,27 +122,44 @@ export const threshold: Threshold = elementwise<Threshold>({
     inputs: [x],
     attrs: { threshold, value },
   }),
-  result: "float",
-  define: ([x], { threshold, value }) => k.select(k.le(x, threshold), value, x),
+  check: refuseBool,
+  define: ([x], { threshold, value }) =>
+    k.select(k.le(x, k.cast(threshold, x.type)), k.cast(value, x.type), x),
   formula: "x > threshold ? x : value",
   torch: "F.threshold(x, threshold, value)",
-  samples: [[t([2, 3]), 0.5, -7], [bends, 1, 7], [t([]), 0, 1], [
-    t([3], { dtype: "f64" }),
-    0,
-    1,
-  ], [t([0]), 0, 1]],
+  samples: [
+    [t([2, 3]), 0.5, -7],
+    [bends, 1, 7],
+    [t([]), 0, 1],
+    [
+      t([3], { dtype: "f64" }),
+      0,
+      1,
+    ],
+    [t([0]), 0, 1],
+    [
+      t([5], { dtype: "i64", data: [-1, 0, 1, 2, 3] }),
+      -0.5,
+      7.5,
+    ],
+  ],
 });
 
-/** x above α, 0 elsewhere. */
+/** x above α, 0 elsewhere; for integers α is made one first. */
 export const thresholdedRelu: WithAlpha = elementwise<WithAlpha>({
   name: "thresholdedRelu",
   family: "activation",
   attrs: { alpha: 1 },
-  result: "float",
-  define: ([x], { alpha }) => k.select(k.le(x, alpha), 0, x),
+  check: refuseBool,
+  define: ([x], { alpha }) => k.select(k.le(x, k.cast(alpha, x.type)), 0, x),
   formula: "x > α ? x : 0",
   torch: "F.threshold(x, alpha, 0.0)",
   onnx: "ThresholdedRelu",
   caffe2: "ThresholdedRelu",
-  samples: [...floatSamples(), [bends], [bends, { alpha: -0.5 }]],
+  samples: [
+    ...floatSamples(),
+    [bends],
+    [bends, { alpha: -0.5 }],
+    ...integerSamples(),
+  ],
 });

@@ -6,11 +6,13 @@
  */
 
 import { type Expr, traverse } from "../kernel/expr.ts";
+import { specialFunctions } from "../kernel/special.ts";
 
 const floats = new Float32Array(1), ints = new Int32Array(floats.buffer);
 
 /** What compiled code calls. */
 const library = {
+  erfinv: specialFunctions.erfinv,
   /** Bits of an f32. */
   bits(x: number): number {
     floats[0] = x;
@@ -77,6 +79,8 @@ function code(e: Expr, name: (arg: Expr) => string, fused: boolean): string {
     case "tan":
       // The rare branch: the float64 function.
       return single(`Math.${e.op}(${a})`);
+    case "erfinv":
+      return single(`m.erfinv(${a})`);
     case "cast":
       return single(a);
     case "bitcast":

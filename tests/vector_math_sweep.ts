@@ -45,6 +45,7 @@ export const references: Readonly<Record<string, (x: number) => number>> = {
   atanh: Math.atanh,
   erf: specialFunctions.erf,
   erfc: specialFunctions.erfc,
+  erfinv: specialFunctions.erfinv,
 };
 
 /** References in f64 for functions of two arguments. */

@@ -6,6 +6,7 @@
  */
 
 import type { Expr, ExprOp } from "../expr.ts";
+import { erfinv } from "./vector_math_erfinv.ts";
 import {
   cosh,
   erf,
@@ -52,6 +53,7 @@ const rules: { readonly [op in ExprOp]?: (x: Expr, y: Expr) => Expr } = {
   atanh,
   erf,
   erfc,
+  erfinv,
   pow,
   atan2,
 };
