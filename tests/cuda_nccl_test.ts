@@ -10,6 +10,7 @@ import {
 import "../mod.ts";
 import { closeDevice, openDevices } from "../core/device.ts";
 import { memory } from "../core/memory.ts";
+import { Profiler } from "../core/profiler.ts";
 import { scope } from "../core/scope.ts";
 import * as dist from "../dist/mod.ts";
 import { CudaError } from "../ffi/errors.ts";
@@ -109,6 +110,19 @@ test("nccl: streams wait for each other, however slow they are", (host) => {
       const sums = work.wait().map((sum) => sum.add(1));
       for (const sum of sums) assertEquals(sum.toArray(), [7, 13, 19, 25]);
       for (const other of others) other.dispose();
+    }
+  });
+});
+
+test("nccl: the profiler times collectives on every device", () => {
+  using group = dist.processGroup(names(2));
+  scope(() => {
+    const xs = names(2).map((device) => tensorOf([1, 2], "f32", device));
+    const profiler = new Profiler();
+    group.allReduce(xs).wait();
+    const { events } = profiler.stop();
+    for (const name of names(2)) {
+      assert(events.some((e) => e.kind === "device" && e.device === name));
     }
   });
 });

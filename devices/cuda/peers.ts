@@ -106,6 +106,9 @@ export function copyBetween(
     "cudaMemcpyPeerAsync",
     what,
   );
-  // The source may be overwritten or freed once the copy has read it.
+  // The source may be overwritten or freed once the copy has read it: a block
+  // that is given back from now on is busy until this wait is over.
+  from.called("wait for a peer");
+  to.activate();
   to.order(to.stream, from.stream);
 }

@@ -82,8 +82,9 @@ export class CudaTimeline implements Timeline {
   }
 
   #record(): bigint {
-    const event = this.#idle.pop() ?? this.#newEvent();
+    // An event belongs to the device that is current.
     this.#gpu.activate();
+    const event = this.#idle.pop() ?? this.#newEvent();
     check(cudart().cudaEventRecord(event, this.#gpu.stream), "cudaEventRecord");
     return event;
   }
