@@ -432,23 +432,32 @@ test("copies between GPUs keep the order of both", (host) => {
   });
 }, 2);
 
-test("an upload into memory that a peer still reads waits for the peer", (host) => {
-  scope(() => {
-    const n = 1 << 16;
-    const y = tensorOf(ramp(n), "cuda:0").add(6).materialize();
-    tensorOf(ramp(1), "cuda:1").to("cuda:0");
-    // Nothing is under way when the copy is queued.
-    cuda(0).synchronize();
-    host.delay(cuda(1).gpu.stream, 30);
-    const copy = y.to("cuda:1");
-    y.dispose();
-    const fresh = Array.from({ length: 4 }, () => tensorOf(ramp(n), "cuda:0"));
-    host.delay(cuda(1).gpu.stream, 0);
-    const got = copy.data();
-    assert(ramp(n).every((v, i) => got[i] === v + 6));
-    assertEquals(fresh.length, 4);
-  });
-}, 2);
+test(
+  "an upload into memory that a peer still reads waits for the peer",
+  (host) => {
+    scope(() => {
+      const n = 1 << 16;
+      const y = tensorOf(ramp(n), "cuda:0").add(6).materialize();
+      tensorOf(ramp(1), "cuda:1").to("cuda:0");
+      // Nothing is under way when the copy is queued.
+      cuda(0).synchronize();
+      host.delay(cuda(1).gpu.stream, 30);
+      const copy = y.to("cuda:1");
+      y.dispose();
+      const fresh = Array.from(
+        { length: 4 },
+        () => tensorOf(ramp(n), "cuda:0"),
+      );
+      host.delay(cuda(1).gpu.stream, 0);
+      const got = copy.data();
+      assert(
+        ramp(n).every((v, i) => got[i] === v + 6),
+      );
+      assertEquals(fresh.length, 4);
+    });
+  },
+  2,
+);
 
 test("tensors on different devices in one operator", () => {
   scope(() => {

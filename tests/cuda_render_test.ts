@@ -6,6 +6,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { type DType, hostArray, isFloat } from "../core/dtype.ts";
 import type { CudaDevice } from "../devices/cuda/device.ts";
+import { fillOperands } from "../devices/cuda/launch_params.ts";
 import { bounds } from "../devices/cuda/launch_shape.ts";
 import { evaluate } from "../kernel/evaluate.ts";
 import * as k from "../kernel/expr.ts";
@@ -40,6 +41,14 @@ for (const { name, run } of renderTests) {
     asLarge(() => run(device, 31));
   });
 }
+
+Deno.test("offsets into an operand of no elements are clamped to its block, not before it", () => {
+  const limits = [{ word: 2, of: 0 }, { word: 3, of: 1 }];
+  const layout = { bytes: 16, scalars: [], limits } as never;
+  const launch = { inputs: [], outputs: [], scalars: [], limits: [0, 5] };
+  const bytes = fillOperands(layout, launch as never).slice();
+  assertEquals([...new Int32Array(bytes.buffer)].slice(2), [0, 4]);
+});
 
 Deno.test("the cases of rendered kernels are there", () => {
   assert(renderTests.length > 10);

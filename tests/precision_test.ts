@@ -1,6 +1,6 @@
 /** Mixed precision: autocast and loss scaling against PyTorch's, and trainings that resume to the bit. */
 
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   autocast,
   autocastRules,
@@ -396,6 +396,35 @@ Deno.test("f16 passes over steps that overflow, and stops when the training has 
   await fit((output, targets) => crossEntropy(output, targets).mul(NaN))
     .catch((e) => error = e);
   assert(error instanceof train.BadLossError, `${error}`);
+});
+
+Deno.test("f16 stops when gradients are no numbers however the loss is scaled", async () => {
+  const model = net();
+  using optimizer = optim.sgd(model, { lr: 0.01 });
+  const error = await assertRejects(
+    () =>
+      train.fit(model, examples(64), {
+        optimizer,
+        batchSize: 16,
+        precision: "f16",
+        epochs: 16,
+        // The root is 0, its derivative infinite.
+        loss: (output, targets) =>
+          crossEntropy(output, targets).add(output.mul(0).sqrt().sum()),
+      }),
+    train.BadLossError,
+  );
+  assert(error.message.includes("gradients are infinite or NaN"));
+  assertEquals(optimizer.iteration, 0);
+});
+
+Deno.test("a scale falls no further than to a number that it can grow from", () => {
+  const scaler = new train.GradScaler({ growthInterval: 1 });
+  for (let i = 0; i < 400; i++) scaler.update(false);
+  const least = scaler.factor;
+  new train.GradScaler().restore(scaler.state());
+  scaler.update(true);
+  assert(least > 0 && scaler.factor === 2 * least);
 });
 
 Deno.test("precisions that do not go together with other options are refused", async () => {

@@ -143,7 +143,9 @@ export class GradScaler {
   update(good: boolean): void {
     const { growthFactor, backoffFactor, growthInterval } = this.#options;
     if (!good) {
-      this.#scale = Math.fround(this.#scale * backoffFactor);
+      const smaller = Math.fround(this.#scale * backoffFactor);
+      // From 0 no growth leads back, nor could a checkpoint of it be resumed.
+      if (Number.isFinite(Math.fround(1 / smaller))) this.#scale = smaller;
       this.#goodSteps = 0;
       return;
     }

@@ -12,6 +12,7 @@ import type { Tensor } from "../core/tensor.ts";
 import type { Optimizer } from "../optim/mod.ts";
 import type { Parallel } from "./fit_options.ts";
 import { GradScaler, type GradScalerState } from "./grad_scaler.ts";
+import { BadLossError } from "./nan_guard.ts";
 
 /** In what a training computes; parameters and optimizer state are f32 in any. */
 export const precisions = ["f32", "tf32", "bf16", "f16"] as const;
@@ -91,6 +92,21 @@ export class TrainingPrecision implements Disposable {
     }
     this.scaler.update(false);
     return true;
+  }
+
+  /**
+   * Ends a training whose steps are skipped though f16 cannot have overflowed any more.
+   *
+   * @param step Number of the step that was skipped.
+   * @throws {BadLossError} when the scale has fallen that far.
+   */
+  refuseStuck(step: number): void {
+    const scale = this.scaler?.factor ?? 1;
+    if (scale >= leastScale) return;
+    throw new BadLossError(
+      `Cannot go on training: at step ${step} the loss is finite, but gradients are infinite or NaN however it is scaled (by ${scale} now); look for what has no finite derivative, such as a square root at 0`,
+      step,
+    );
   }
 
   /** What a checkpoint keeps. */

@@ -269,6 +269,7 @@ export class Training implements Disposable {
     );
     if (Number.isFinite(value)) {
       if (this.#precision.stepTogether(parallel)) options.average?.update();
+      else this.#precision.refuseStuck(step);
       const output = joined(parts.map((part) => part.output));
       const targets = joined(parts.map((part) => part.targets));
       for (const metric of this.metrics) metric.update(output, targets, value);
@@ -299,6 +300,7 @@ export class Training implements Disposable {
   #learn(loss: Tensor): void {
     const { optimizer, average } = this.options;
     if (this.#precision.learn(loss, optimizer)) average?.update();
+    else this.#precision.refuseStuck(this.step);
   }
 
   #graphStep(): GraphStep {

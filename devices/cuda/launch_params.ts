@@ -66,7 +66,8 @@ export function fillOperands(layout: ParamLayout, l: Launch): Uint8Array {
   }
   for (let i = 0; i < layout.limits.length; i++) {
     const { word, of } = layout.limits[i];
-    words[word] = (l.limits[of] ?? 1) - 1;
+    // Where there is no element, the first bytes of the block are read, not those before it.
+    words[word] = Math.max((l.limits[of] ?? 1) - 1, 0);
   }
   return bytes(layout.bytes);
 }
