@@ -6,13 +6,13 @@
 import { assert, assertEquals } from "@std/assert";
 import { type DType, hostArray, isFloat } from "../core/dtype.ts";
 import type { CudaDevice } from "../devices/cuda/device.ts";
+import { kernelObserver } from "../devices/cuda/launch_facts.ts";
 import { fillOperands } from "../devices/cuda/launch_params.ts";
 import { bounds } from "../devices/cuda/launch_shape.ts";
 import { evaluate } from "../kernel/evaluate.ts";
 import * as k from "../kernel/expr.ts";
 import type { ScalarType } from "../kernel/expr.ts";
-import type { Program } from "../kernel/program.ts";
-import { stageType } from "../kernel/program.ts";
+import { type Program, program, stageType } from "../kernel/program.ts";
 import { Blocks, cudaTest } from "./cuda_cases.ts";
 import { dense, operationPrograms, reduceProgram } from "./cuda_kernels.ts";
 import {
@@ -49,6 +49,44 @@ Deno.test("offsets into an operand of no elements are clamped to its block, not 
   const bytes = fillOperands(layout, launch as never).slice();
   assertEquals([...new Int32Array(bytes.buffer)].slice(2), [0, 4]);
 });
+
+cudaTest(
+  "cuda render: few elements that lie far apart have 64-bit offsets",
+  (device) => {
+    const blocks = new Blocks(device);
+    const data = Float32Array.from({ length: 1000 }, (_, i) => i);
+    const input = { ...blocks.of(data), dtype: "f32" as const, strides: [100] };
+    const output = {
+      ...blocks.of(hostArray("f32", 10)),
+      dtype: "f32" as const,
+      strides: [1],
+    };
+    const x = k.input(0, "f32");
+    const p = program(["f32"], [], [], [
+      { dtype: "f32", per: "element", value: k.add(x, x) },
+    ]);
+    const sources: string[] = [];
+    const before = bounds.narrow;
+    kernelObserver.rendered = (source) => void sources.push(source);
+    try {
+      for (const narrow of [900, 899]) {
+        bounds.narrow = narrow;
+        device.launch({ ...dense(p, [10], 0, [input]), outputs: [output] });
+      }
+    } finally {
+      bounds.narrow = before;
+      kernelObserver.rendered = undefined;
+    }
+    const wide = sources.map((source) => /long long \w+ = /.test(source));
+    assertEquals(wide, [false, true]);
+    const got = blocks.read(output, "f32", 10);
+    assertEquals(
+      [...got as Float32Array],
+      Array.from({ length: 10 }, (_, i) => 200 * i),
+    );
+    blocks.release();
+  },
+);
 
 Deno.test("the cases of rendered kernels are there", () => {
   assert(renderTests.length > 10);

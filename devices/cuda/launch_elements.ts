@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Launch } from "../../core/device.ts";
+import type { Launch, Strided } from "../../core/device.ts";
 import type { Step } from "../../kernel/cuda/render.ts";
 import { mergeAxes, product, type Walk } from "../../kernel/walk.ts";
 import type { CudaContext } from "./context.ts";
@@ -32,12 +32,22 @@ import {
 /** Names the kernel for few elements over one axis. */
 const smallCode = 1;
 
+/** Whether an offset along the only axis needs 64 bits: a column of a giant matrix, say. */
+function reachesFar(operands: readonly Strided[], size: number): boolean {
+  for (let i = 0; i < operands.length; i++) {
+    const reach = (size - 1) * Math.abs(operands[i].strides[0]);
+    if (reach > bounds.narrow) return true;
+  }
+  return false;
+}
+
 /** Elementwise over one axis, all operands contiguous or single elements: the common case, without a look at anything else. */
 function launchFlat(context: CudaContext, facts: Facts, l: Launch): boolean {
   const [size] = l.sizes;
   if (size === 0) return true;
   if (size > bounds.narrow || facts.loads.length > 0) return false;
   if (size <= bounds.small) {
+    if (reachesFar(l.inputs, size) || reachesFar(l.outputs, size)) return false;
     launchSmall(context, facts, l);
     return true;
   }
