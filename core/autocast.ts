@@ -86,12 +86,16 @@ function inType(x: Tensor, dtype: DType, { casts }: CastState): Tensor {
   const { cast } = arithmeticOperators();
   const isParameter = x.requiresGrad && x.node === undefined;
   if (!isParameter || !gradEnabled() || dtype === "f32") return cast(x, dtype);
+  const { value } = x;
   const before = casts.get(x);
-  if (before !== undefined && !before.disposed && !before.node?.released) {
-    return before;
+  if (before !== undefined) {
+    const { made } = before;
+    const holds = before.value === value && before.writes === value.writes;
+    if (holds && !made.disposed && !made.node?.released) return made;
+    made.dispose();
   }
   const made = cast(x, dtype);
-  casts.set(x, made);
+  casts.set(x, { made, value, writes: value.writes });
   return made;
 }
 
@@ -118,7 +122,7 @@ function install(): void {
 }
 
 function release(state: CastState | undefined): void {
-  for (const made of state?.casts.values() ?? []) made.dispose();
+  for (const { made } of state?.casts.values() ?? []) made.dispose();
   if (--open > 0) return;
   uninstall?.();
   uninstall = undefined;
@@ -129,7 +133,8 @@ function release(state: CastState | undefined): void {
  * compute in `dtype`, what needs it in f32, by PyTorch's lists
  * ({@linkcode autocastRules}). Run the forward pass and the loss in it; the
  * backward pass takes the same types by itself, and gradients of f32
- * parameters arrive in f32. A parameter is converted once in each call.
+ * parameters arrive in f32. A parameter is converted once in each call, and
+ * again when it was updated.
  *
  * @param dtype `bf16`, or `f16` (scale the loss then, see `train.GradScaler`); `f32` switches autocast off inside.
  * @param body What runs; not asynchronous.

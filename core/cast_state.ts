@@ -6,13 +6,24 @@
  */
 
 import type { Tensor } from "./tensor.ts";
+import type { Value } from "./value.ts";
+
+/** What was made of a parameter. */
+export interface ParameterCast {
+  /** The parameter in the other type. */
+  readonly made: Tensor;
+  /** What the parameter was then. */
+  readonly value: Value;
+  /** How often that had been overwritten. */
+  readonly writes: number;
+}
 
 /** Autocast that is on. */
 export interface CastState {
   /** Type of the operators that gain by it. */
   readonly dtype: "f16" | "bf16";
   /** Parameters in that type, by the parameter. */
-  readonly casts: Map<Tensor, Tensor>;
+  readonly casts: Map<Tensor, ParameterCast>;
 }
 
 let current: CastState | undefined;
@@ -43,6 +54,6 @@ export function withFreshCasts<T>(body: () => T): T {
   try {
     return withCastState(own, body);
   } finally {
-    for (const made of own.casts.values()) made.dispose();
+    for (const { made } of own.casts.values()) made.dispose();
   }
 }

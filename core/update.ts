@@ -136,7 +136,10 @@ function runUpdate(u: Update, queue: LaunchQueue | undefined): void {
     throw error;
   }
   for (let i = 0; i < count; i++) {
-    if (into[i] === streams[i]) continue;
+    if (into[i] === streams[i]) {
+      into[i].writes++;
+      continue;
+    }
     into[i].madeBy = streams[i].madeBy;
     into[i].loosen();
     targets[i].setValue(into[i]);

@@ -120,6 +120,8 @@ export class Value implements Strided {
   refs = 1;
   /** Operator or role, for messages. */
   madeBy: string | undefined = undefined;
+  /** How often an update has overwritten it. */
+  writes = 0;
   #storage: Storage | undefined;
   #pending: Pending | undefined;
   /** Whether no scope frees it, so that its memory needs the backstop. */

@@ -398,6 +398,23 @@ Deno.test("f16 passes over steps that overflow, and stops when the training has 
   assert(error instanceof train.BadLossError, `${error}`);
 });
 
+Deno.test("autocast converts a parameter again after an update", () => {
+  const w = tensor([[1, 2], [3, 4]], { requiresGrad: true });
+  using optimizer = optim.sgd([w], { lr: 1 });
+  scope(() =>
+    autocast("bf16", () => {
+      const x = tensor([[1, 1]]);
+      assertEquals(x.matmul(w).toArray(), [[4, 6]]);
+      // Its gradient comes another way, so that the product's tape is still there.
+      w.mul(1).sum().backward();
+      optimizer.step();
+      assertEquals(w.toArray(), [[0, 1], [2, 3]]);
+      assertEquals(x.matmul(w).toArray(), [[2, 4]]);
+    })
+  );
+  w.dispose();
+});
+
 Deno.test("f16 stops when gradients are no numbers however the loss is scaled", async () => {
   const model = net();
   using optimizer = optim.sgd(model, { lr: 0.01 });
