@@ -61,6 +61,8 @@ Deno.test("gpu task: every row has a workload and is in the report", async () =>
       );
     }
     if ("path" in torch) {
+      // Convolutions of f32 are f32 on both sides.
+      assertEquals(report.about.conv_tf32, false);
       for (const { ratio, row, against } of comparisons(rows, report)) {
         assert(ratio !== undefined, `${row.name} against ${against}`);
       }

@@ -382,9 +382,12 @@ def main():
     options = parser.parse_args()
     DEVICE, E = options.device, options.extents
     torch.backends.cudnn.benchmark = True
+    # PyTorch rounds f32 convolutions to TF32 unless told not to; Decaf does not.
+    torch.backends.cudnn.allow_tf32 = False
     for layer in options.layers:
         row(layer["name"])(conv(layer))
     about = {"torch": torch.__version__, "cuda": torch.version.cuda}
+    about["conv_tf32"] = torch.backends.cudnn.allow_tf32
     if DEVICE.startswith("cuda"):
         about["gpu"] = torch.cuda.get_device_name()
         about["cudnn"] = torch.backends.cudnn.version()
