@@ -439,22 +439,30 @@ export class Gpu implements CudaContext {
   /** Destroys streams, events, modules and memory. */
   close(): void {
     if (this.#closed) return;
-    try {
-      if (!this.faults.lost) {
+    const errors: unknown[] = [];
+    const attempt = (body: () => void) => {
+      try {
+        body();
+      } catch (error) {
+        errors.push(error);
+      }
+    };
+    if (!this.faults.lost) {
+      attempt(() => {
         this.activate();
+        cudart().cudaStreamSynchronize(this.copyStream ?? 0n);
         cudart().cudaStreamSynchronize(this.stream ?? 0n);
         this.blocks?.close();
-      }
-    } catch (error) {
-      // That the device was lost may show only now.
-      if (!this.faults.lost) throw error;
+      });
     }
-    for (const dispose of this.#closing.splice(0).reverse()) dispose();
+    for (const dispose of this.#closing.splice(0).reverse()) attempt(dispose);
     this.#closed = true;
     if (current === this) {
       current = undefined;
       failures.device = undefined;
     }
+    // What a lost device refuses to give back is gone with it.
+    if (errors.length > 0 && !this.faults.lost) throw errors[0];
   }
 }
 
