@@ -21,7 +21,8 @@ export type AutocastRule = "low" | "f32" | "widest";
 const low = [
   ...["matmul", "batchMatmul", "linear", "einsum", "prelu"],
   ...["linearActivation", "feedForward"],
-  ...["conv", "convTranspose", "convInputGrad", "convWeightGrad"],
+  ...["conv", "convActivation", "convTranspose"],
+  ...["convInputGrad", "convWeightGrad"],
   ...["scaledDotProductAttention", "flashAttention"],
   ...["recurrentLayer", "recurrentNetwork", "lstm", "gru", "rnn"],
 ];
