@@ -16,7 +16,12 @@ import {
   setElement,
 } from "../core/dtype.ts";
 import type { OpInfo, Sample, SampleTensor } from "../core/op.ts";
-import { contiguousStrides, sizeOf } from "../core/shape.ts";
+import { dense } from "../core/fuse.ts";
+import {
+  channelsLastStrides,
+  contiguousStrides,
+  sizeOf,
+} from "../core/shape.ts";
 import { fromHost } from "../core/tensor.ts";
 import { sum } from "../ops/foundation.ts";
 import { add, mul } from "../ops/arithmetic.ts";
@@ -34,7 +39,12 @@ function isSample(x: unknown): x is SampleTensor {
 }
 
 /** How operands are brought into memory. */
-type Layout = "plain" | "strided" | "pending" | "composed";
+type Layout =
+  | "plain"
+  | "strided"
+  | "pending"
+  | "channels last"
+  | "composed";
 
 /** |computed − expected| ≤ tolerance · (1 + |expected|), by dtype of the result. */
 export const tolerance: Record<DType, number> = {
@@ -80,7 +90,11 @@ function make(
   }
   const host = hostArray(dtype, size);
   for (let i = 0; i < size; i++) setElement(host, dtype, i, data[i]);
-  const tensor = fromHost(host, dtype, s.shape);
+  const tensor = layout === "channels last" && mayLieLast(s)
+    ? new Tensor(
+      dense(fromHost(host, dtype, s.shape).value, channelsLastStrides(s.shape)),
+    )
+    : fromHost(host, dtype, s.shape);
   const result = layout === "pending" && isFloat(dtype)
     ? mul(tensor, 1)
     : tensor;
@@ -113,6 +127,11 @@ function call(
 function isPlain(x: unknown): x is Record<string, unknown> {
   return typeof x === "object" && x !== null &&
     Object.getPrototypeOf(x) === Object.prototype;
+}
+
+/** Whether a tensor can lie in memory as images with their channels last. */
+function mayLieLast({ shape }: SampleTensor): boolean {
+  return shape.length >= 3 && shape.length <= 5 && !shape.includes(0);
 }
 
 /** The operands of a sample by name; those of a list `xs` are `xs.0`, `xs.1`, … */
@@ -350,7 +369,11 @@ export function checkOperator(info: OpInfo, options: CheckOptions): void {
         row !== undefined,
         `${what}: no golden value; run "deno task golden"`,
       );
-      for (const layout of layouts) {
+      const images = operandsOf(info, sample).some(({ operand }) =>
+        mayLieLast(operand)
+      );
+      const all = images ? [...layouts, "channels last" as const] : layouts;
+      for (const layout of all) {
         compare(
           info,
           sample,
