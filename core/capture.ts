@@ -8,7 +8,7 @@
  */
 
 import type { DeferredCheck, Device, DeviceGraph, Storage } from "./device.ts";
-import { GraphError, shapeText } from "./errors.ts";
+import { DeviceLostError, GraphError, shapeText } from "./errors.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** What a capture in progress gathers besides the device's work. */
@@ -109,9 +109,15 @@ export class CapturedGraph implements Disposable {
   /** Frees the graph and the memory that only it uses. */
   [Symbol.dispose](): void {
     // What was deferred refers to flags that are about to go.
-    this.#device.synchronize();
-    for (const check of this.#session.checks) check.release();
-    this.#graph[Symbol.dispose]();
+    try {
+      this.#device.synchronize();
+    } catch (error) {
+      // What a lost device holds went with it.
+      if (!(error instanceof DeviceLostError)) throw error;
+    } finally {
+      for (const check of this.#session.checks) check.release();
+      this.#graph[Symbol.dispose]();
+    }
   }
 }
 

@@ -47,5 +47,11 @@ export function refuseFlagged(
       kept.release();
     },
   };
-  if (!noteCheck(check)) device.defer(check);
+  if (noteCheck(check)) return;
+  try {
+    device.defer(check);
+  } catch (error) {
+    check.release();
+    throw error;
+  }
 }

@@ -96,12 +96,27 @@ export class Scope implements Disposable {
     const at = stack.lastIndexOf(this);
     if (at >= 0) stack.splice(at, 1);
     ownership.scoped = stack.length > 0;
-    for (const tensor of this.#tensors) {
-      if (!tensor.persistent) tensor.dispose();
-    }
-    for (const node of this.#nodes) node.release();
+    const tensors = this.#tensors, nodes = this.#nodes;
     this.#tensors = [];
     this.#nodes = [];
+    try {
+      disposeFrom(tensors, 0);
+    } finally {
+      for (const node of nodes) node.release();
+    }
+  }
+}
+
+/** Disposes tensors, also those behind one whose device refuses to free it. */
+function disposeFrom(tensors: readonly Tensor[], first: number): void {
+  let i = first;
+  try {
+    while (i < tensors.length) {
+      const tensor = tensors[i++];
+      if (!tensor.persistent) tensor.dispose();
+    }
+  } finally {
+    if (i < tensors.length) disposeFrom(tensors, i);
   }
 }
 

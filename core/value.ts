@@ -126,6 +126,8 @@ export class Value implements Strided {
   #pending: Pending | undefined;
   /** Whether no scope frees it, so that its memory needs the backstop. */
   #loose = !ownership.scoped;
+  /** Whether it was made to outlive scopes. */
+  #outlives = false;
 
   private constructor(
     readonly device: Device,
@@ -241,6 +243,8 @@ export class Value implements Strided {
 
   /** Gives a pending value its memory; the caller then computes it. */
   reserve(): void {
+    // What was reserved for a computation that failed serves the next attempt.
+    if (this.#storage !== undefined) return;
     const { device, dtype, shape, size } = this;
     this.#storage = allocate(device, dtype, shape, size);
     this.madeBy ??= this.#pending?.template.name;
@@ -250,6 +254,7 @@ export class Value implements Strided {
   /** Leaves the memory, and that of what a pending value needs, to the garbage collector if nobody releases it. */
   loosen(): void {
     this.#loose = true;
+    this.#outlives = true;
     if (this.#storage !== undefined) guard(this.#storage, this);
     for (const arg of this.#pending?.args ?? []) {
       if (typeof arg !== "number" && !arg.#loose) arg.loosen();
@@ -265,7 +270,7 @@ export class Value implements Strided {
 
   /** Removes owners that an exception made forget; a new value that was made to outlive scopes stays. */
   releaseTo(owners: number): void {
-    if (owners === 0 && this.#loose) return;
+    if (owners === 0 && this.#outlives) return;
     while (this.refs > owners) this.release();
   }
 

@@ -40,9 +40,12 @@ export class Departure {
   join(): void {
     if (this.#joined) return;
     this.#joined = true;
-    this.#flight?.join();
-    for (const value of this.#held) value.release();
-    this.#held = [];
+    try {
+      this.#flight?.join();
+    } finally {
+      for (const value of this.#held) value.release();
+      this.#held = [];
+    }
   }
 
   /** Forgets calls that have ended, or that were aborted. */

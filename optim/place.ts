@@ -65,7 +65,8 @@ export function makePlace<H>(spot: Spot<H>): Place<H> {
     let tensor = state.tensors.get(name);
     if (tensor === undefined) {
       const shape = spot.shapes[name] ?? weight.shape;
-      tensor = persist(fill(shape, first, dtype, weight.device)).materialize();
+      tensor = fill(shape, first, dtype, weight.device).materialize();
+      persist(tensor);
       state.tensors.set(name, tensor);
     }
     return tensor;

@@ -186,11 +186,12 @@ export function loadOptimizerState<H extends object>(
   }
   for (const { weight, slot, source } of tensors) {
     const dtype = stateDType(weight.dtype);
-    const own = persist(fill(source.shape, 0, dtype, weight.device));
+    const own = fill(source.shape, 0, dtype, weight.device);
     assign(
       own.materialize(),
       to(to(source, dtype), weight.device.name),
     );
+    persist(own);
     states.get(weight)?.tensors.set(slot, own);
   }
   groups.forEach((group, i) => {

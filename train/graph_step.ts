@@ -79,9 +79,10 @@ export class GraphStep implements Disposable {
     targets: ArrayRecord,
     device: Device,
   ): Captured {
-    using _capturing = new Scope();
-    const x = keep(toTensor(inputs, device.name));
-    const y = keep(toTensor(targets, device.name));
+    // Kept only when nothing fails.
+    using capturing = new Scope();
+    const x = toTensor(inputs, device.name);
+    const y = toTensor(targets, device.name);
     let result: StepResult | undefined;
     const graph = captureGraph(device, this.#options.tensors(), () => {
       using step = new Scope();
@@ -90,13 +91,9 @@ export class GraphStep implements Disposable {
       result.loss.materialize();
     });
     const { output, loss } = result!;
-    return {
-      graph,
-      inputs: x,
-      targets: y,
-      output: keep(output),
-      loss: keep(loss),
-    };
+    for (const tensor of [x, y, output, loss]) keep(tensor);
+    capturing.keep({ x, y, output, loss });
+    return { graph, inputs: x, targets: y, output, loss };
   }
 
   #drop(): void {

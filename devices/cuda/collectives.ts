@@ -64,24 +64,30 @@ class NcclFlight implements Flight {
     this.#members = members;
     this.#events = members.map(({ gpu, stream }) => {
       gpu.activate();
-      const event = gpu.takeEvent();
-      checkCuda(cudart().cudaEventRecord(event, stream), "cudaEventRecord");
-      return event;
+      return gpu.recorded(stream);
     });
   }
 
   join(): void {
+    let refused: { error: unknown } | undefined;
     this.#events.forEach((event, i) => {
       const { gpu } = this.#members[i];
       if (gpu.gone) return;
-      gpu.activate();
-      // Blocks that are given back from now on are busy until this wait is over.
-      gpu.called("wait for collectives");
-      checkCuda(
-        cudart().cudaStreamWaitEvent(gpu.stream, event, 0),
-        "cudaStreamWaitEvent",
-      );
+      try {
+        gpu.activate();
+        // Blocks that are given back from now on are busy until this wait is over.
+        gpu.called("wait for collectives");
+        checkCuda(
+          cudart().cudaStreamWaitEvent(gpu.stream, event, 0),
+          "cudaStreamWaitEvent",
+        );
+      } catch (error) {
+        refused ??= { error };
+        // Memory that the collective uses is about to be given back.
+        cudart().cudaEventSynchronize(event);
+      }
     });
+    if (refused !== undefined) throw refused.error;
   }
 
   done(): boolean {
@@ -150,9 +156,7 @@ class NcclCommunicator implements Communicator {
   mark(rank: number): Mark {
     const { gpu } = this.#member(rank);
     gpu.activate();
-    const event = gpu.takeEvent();
-    checkCuda(cudart().cudaEventRecord(event, gpu.stream), "cudaEventRecord");
-    return new EventMark(gpu, event);
+    return new EventMark(gpu, gpu.recorded(gpu.stream));
   }
 
   start(calls: readonly CollectiveCall[], after?: readonly Mark[]): Flight {

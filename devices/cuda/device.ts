@@ -108,10 +108,14 @@ export class CudaDevice implements Device {
     this.#live -= storage.bytes;
     this.#blocks--;
     if (this.gpu.gone) return; // its memory went with it
-    if (storage instanceof CudaStorage) {
+    if (!(storage instanceof CudaStorage)) {
+      return this.gpu.give(BigInt(storage.address), storage.bytes);
+    }
+    try {
       storage.upload?.join();
+    } finally {
       this.gpu.give(storage.pointer, storage.bytes);
-    } else this.gpu.give(BigInt(storage.address), storage.bytes);
+    }
   }
 
   /** Queues a copy of host bytes; they may change afterwards. */

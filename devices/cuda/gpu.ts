@@ -410,6 +410,17 @@ export class Gpu implements CudaContext {
     return event;
   }
 
+  /** An event behind what is queued on a stream. */
+  recorded(stream: bigint): bigint {
+    const event = this.takeEvent();
+    const status = cudart().cudaEventRecord(event, stream);
+    if (status !== 0) {
+      this.giveEvent(event);
+      check(status, "cudaEventRecord");
+    }
+    return event;
+  }
+
   /** Takes back an event that nobody waits for on the host any more. */
   giveEvent(event: bigint): void {
     this.#events.push(event);
@@ -417,13 +428,10 @@ export class Gpu implements CudaContext {
 
   /** Has one stream wait for what is queued on another; nothing waits on the host. */
   order(before: bigint, after: bigint): void {
-    const event = this.takeEvent();
-    check(cudart().cudaEventRecord(event, before), "cudaEventRecord");
-    check(
-      cudart().cudaStreamWaitEvent(after, event, 0),
-      "cudaStreamWaitEvent",
-    );
+    const event = this.recorded(before);
+    const status = cudart().cudaStreamWaitEvent(after, event, 0);
     this.giveEvent(event);
+    check(status, "cudaStreamWaitEvent");
   }
 
   /** Registers what must be destroyed before the device goes; the last registered goes first. */

@@ -13,7 +13,7 @@ import {
   cuda,
   kernelNodeParams as field,
 } from "../../ffi/cuda.ts";
-import { captureMode, check, cudart } from "../../ffi/cudart.ts";
+import { captureMode, check, cudaError, cudart } from "../../ffi/cudart.ts";
 import type { CudaContext } from "./context.ts";
 import type { Gpu } from "./gpu.ts";
 import { BlockCache } from "./memory.ts";
@@ -75,9 +75,13 @@ export class Capture {
     this.#blocks = new BlockCache(
       {
         reserve(bytes) {
-          if (cudart().cudaMalloc(out, BigInt(bytes)) === 0) return out[0];
-          cudart().cudaGetLastError();
-          return undefined;
+          const status = cudart().cudaMalloc(out, BigInt(bytes));
+          if (status === cudaError.MemoryAllocation) {
+            cudart().cudaGetLastError();
+            return undefined;
+          }
+          check(status, "cudaMalloc", `${bytes} bytes`);
+          return out[0];
         },
         release(pointer) {
           gpu.activate();
@@ -112,8 +116,14 @@ export class Capture {
         // Ends the capture in either case; a failure of the body is the one to tell.
         const ended = cudart().cudaStreamEndCapture(gpu.stream, out);
         if (ended === 0) captured = out[0];
-        else if (done) check(ended, "cudaStreamEndCapture");
-        else cudart().cudaGetLastError();
+        else {
+          // Whatever was refused: the stream must not stay in the capture.
+          if (cudart().cudaStreamEndCapture(gpu.stream, out) === 0) {
+            captured = out[0];
+          }
+          if (done) check(ended, "cudaStreamEndCapture");
+          else cudart().cudaGetLastError();
+        }
       }
       work = new CapturedWork(
         gpu,
@@ -263,9 +273,14 @@ class CapturedWork implements DeviceGraph {
   [Symbol.dispose](): void {
     const gpu = this.#gpu;
     if (gpu.gone) return;
-    gpu.synchronize();
-    check(cudart().cudaGraphExecDestroy(this.#exec), "cudaGraphExecDestroy");
-    check(cudart().cudaGraphDestroy(this.#graph), "cudaGraphDestroy");
-    gpu.retire(this.#blocks);
+    try {
+      gpu.synchronize();
+    } finally {
+      const exec = cudart().cudaGraphExecDestroy(this.#exec);
+      const graph = cudart().cudaGraphDestroy(this.#graph);
+      if (!gpu.gone) gpu.retire(this.#blocks);
+      check(exec, "cudaGraphExecDestroy");
+      check(graph, "cudaGraphDestroy");
+    }
   }
 }

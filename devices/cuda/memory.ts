@@ -168,14 +168,19 @@ export class BlockCache {
 
   /** Returns everything to the source, blocks in use included. */
   close(): void {
-    this.#trimLarge();
-    this.#idle.clear();
-    for (const { start } of this.#segments.splice(0)) {
-      this.#release(start, segmentBytes);
+    const blocks: [pointer: bigint, bytes: number][] = [...this.#large];
+    for (const [size, { pointers }] of this.#idle) {
+      if (size <= smallBytes) continue;
+      for (const pointer of pointers) blocks.push([pointer, size]);
     }
-    for (const [pointer, size] of this.#large) this.#release(pointer, size);
+    for (const { start } of this.#segments.splice(0)) {
+      blocks.push([start, segmentBytes]);
+    }
+    this.#idle.clear();
     this.#large.clear();
     this.#usedLarge = 0;
+    this.#idleLarge = 0;
+    this.#releaseEach(blocks);
   }
 
   #use(pointer: bigint, size: number): void {
@@ -201,6 +206,19 @@ export class BlockCache {
     this.#source.release(pointer);
   }
 
+  /** Releases blocks, also those behind one that the source refuses. */
+  #releaseEach(blocks: readonly (readonly [bigint, number])[]): void {
+    let refused: { error: unknown } | undefined;
+    for (const [pointer, size] of blocks) {
+      try {
+        this.#release(pointer, size);
+      } catch (error) {
+        refused ??= { error };
+      }
+    }
+    if (refused !== undefined) throw refused.error;
+  }
+
   #takeLarge(size: number): Taken | undefined {
     // What this program no longer asks for must not pile up beside what it does.
     if (this.#idleLarge > Math.max(idleFloor, idleShare * this.#usedLarge)) {
@@ -210,12 +228,14 @@ export class BlockCache {
   }
 
   #trimLarge(): void {
-    for (const [size, idle] of this.#idle) {
+    const blocks: [pointer: bigint, bytes: number][] = [];
+    for (const [size, { pointers }] of this.#idle) {
       if (size <= smallBytes) continue;
       this.#idle.delete(size);
-      this.#idleLarge -= size * idle.pointers.length;
-      for (const pointer of idle.pointers) this.#release(pointer, size);
+      for (const pointer of pointers) blocks.push([pointer, size]);
     }
+    this.#idleLarge = 0;
+    this.#releaseEach(blocks);
   }
 
   #cut(size: number): Taken | undefined {
@@ -280,7 +300,7 @@ export class BlockCache {
     }
     for (const segment of unused) {
       this.#segments.splice(this.#segments.indexOf(segment), 1);
-      this.#release(segment.start, segmentBytes);
     }
+    this.#releaseEach([...unused].map(({ start }) => [start, segmentBytes]));
   }
 }

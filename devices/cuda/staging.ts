@@ -75,8 +75,10 @@ export class Staging {
     const target = storage.pointer + BigInt(offset);
     if (fresh && bytes.length >= overlapBytes) {
       this.#orderCopies(storage.idleSince);
-      this.#copyIn(target, bytes, gpu.copyStream);
-      storage.upload = this.#pending(storage);
+      this.#copyingBeside(() => {
+        this.#copyIn(target, bytes, gpu.copyStream);
+        storage.upload = this.#pending(storage);
+      });
     } else if (bytes.length >= indirectBytes) {
       this.#copyBeside(target, bytes);
     } else this.#copyIn(target, bytes, gpu.stream);
@@ -88,8 +90,10 @@ export class Staging {
     const { pointer, idleSince } = gpu.take(bytes.length, true);
     try {
       this.#orderCopies(idleSince);
-      this.#copyIn(pointer, bytes, gpu.copyStream);
-      gpu.order(gpu.copyStream, gpu.stream);
+      this.#copyingBeside(() => {
+        this.#copyIn(pointer, bytes, gpu.copyStream);
+        gpu.order(gpu.copyStream, gpu.stream);
+      });
       gpu.called("copy");
       check(
         cudart().cudaMemcpyAsync(
@@ -104,6 +108,16 @@ export class Staging {
       );
     } finally {
       gpu.give(pointer, bytes.length);
+    }
+  }
+
+  /** Uses the copy stream; when that fails, nothing may be on its way any more, because nobody would wait for it. */
+  #copyingBeside(body: () => void): void {
+    try {
+      body();
+    } catch (error) {
+      cudart().cudaStreamSynchronize(this.#gpu.copyStream);
+      throw error;
     }
   }
 
@@ -133,8 +147,7 @@ export class Staging {
   /** What compute must wait for before it uses a block. */
   #pending(storage: CudaStorage): PendingUpload {
     const gpu = this.#gpu;
-    const event = gpu.takeEvent();
-    check(cudart().cudaEventRecord(event, gpu.copyStream), "cudaEventRecord");
+    const event = gpu.recorded(gpu.copyStream);
     const arriving = this.#arriving;
     arriving.add(storage);
     // Those that nobody uses must not keep their memory for ever.
@@ -146,12 +159,12 @@ export class Staging {
       join() {
         storage.upload = undefined;
         arriving.delete(storage);
-        gpu.activate();
-        check(
-          cudart().cudaStreamWaitEvent(gpu.stream, event, 0),
-          "cudaStreamWaitEvent",
-        );
         gpu.giveEvent(event);
+        gpu.activate();
+        const status = cudart().cudaStreamWaitEvent(gpu.stream, event, 0);
+        if (status === 0) return;
+        cudart().cudaStreamSynchronize(gpu.copyStream);
+        check(status, "cudaStreamWaitEvent");
       },
     };
   }
@@ -201,11 +214,9 @@ export class Staging {
       this.#slots.push(slot);
       return slot;
     }
+    for (const event of oldest.events) this.#awaitEvent(event);
+    for (const event of oldest.events.splice(0)) this.#gpu.giveEvent(event);
     this.#slots.push(this.#slots.shift()!);
-    for (const event of oldest.events.splice(0)) {
-      this.#gpu.giveEvent(event);
-      check(cudart().cudaEventSynchronize(event), "cudaEventSynchronize");
-    }
     oldest.used = 0;
     return oldest;
   }
