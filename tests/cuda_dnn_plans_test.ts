@@ -179,12 +179,10 @@ onStandIn(
   },
 );
 
-/** The plans that the library has for a convolution, within limits. */
-function plansFor(target: "handle" | "described", limits: PlanLimits) {
-  const { gpu } = getDevice("cuda:0") as CudaDevice;
-  const { cudnn, handle } = dnnOf(gpu)!;
+/** The graph of a convolution. */
+function graphOf() {
   const ones = [1, 1];
-  const graph = convolutionGraph({
+  return convolutionGraph({
     dtype: "f32",
     channelsLast: false,
     batch: 2,
@@ -199,6 +197,13 @@ function plansFor(target: "handle" | "described", limits: PlanLimits) {
     before: [0, 0],
     after: [0, 0],
   }, { kind: 0, bias: false, alignment: 16 })!;
+}
+
+/** The plans that the library has for a convolution, within limits. */
+function plansFor(target: "handle" | "described", limits: PlanLimits) {
+  const { gpu } = getDevice("cuda:0") as CudaDevice;
+  const { cudnn, handle } = dnnOf(gpu)!;
+  const graph = graphOf();
   using own = new Descriptors(cudnn);
   const found = findPlans(
     cudnn,
@@ -267,3 +272,23 @@ onStandIn(
     assertEquals(asked, [4096]);
   },
 );
+
+onStandIn("plans that were found and never run go with the device", () => {
+  withCache(() => {
+    const { gpu } = getDevice("cuda:0") as CudaDevice;
+    gpu.options.benchmark = true;
+    const dnn = dnnOf(gpu)!;
+    const plan = dnn.plan([1, 2], "f32", graphOf);
+    assert(plan !== undefined);
+    assert(dnn.plan([1, 2], "f32", graphOf) === plan);
+    // A problem that the library cannot express is remembered as such.
+    let asked = 0;
+    const none = () => {
+      asked++;
+      return undefined;
+    };
+    assertEquals(dnn.plan([3], "f32", none), undefined);
+    assertEquals(dnn.plan([3], "f32", none), undefined);
+    assertEquals(asked, 1);
+  });
+});
