@@ -9,8 +9,14 @@ import { cudaHost } from "./cuda_host/mod.ts";
 
 const host = await cudaHost();
 
-function test(name: string, fn: () => Promise<void>): void {
-  const why = host.absent;
+/** Registers a test; on a real GPU too, unless it is about the stand-ins. */
+function test(
+  name: string,
+  fn: () => Promise<void>,
+  standIns = false,
+): void {
+  const real = Deno.env.get("DECAF_TEST_CUDA") === "real";
+  const why = real && !standIns ? undefined : host.absent;
   Deno.test({
     name: why === undefined ? name : `${name} (${why})`,
     ignore: why !== undefined,
@@ -108,7 +114,7 @@ test("cli: devices that there are not", async () => {
   );
   assertEquals(both.code, 2, both.stderr);
   assertMatch(both.stderr, /--device cuda and --devices 0,1: give one of them/);
-});
+}, true);
 
 test("cli: explain on cuda shows the same work", async () => {
   const said = await decaf(
@@ -118,37 +124,50 @@ test("cli: explain on cuda shows the same work", async () => {
   assertMatch(said.stdout, /^gelu\(add\(x, w\)\) → f32\[64, 64\]/);
 });
 
-test("cli: doctor finds the libraries and the GPU, and the GPU computes", async () => {
-  const said = await decaf(["doctor", "--device", "cuda", "--json"]);
-  assertDone(said);
-  const { ok, device, cuda } = JSON.parse(said.stdout);
-  assertEquals([ok, device.name, device.works], [true, "cuda:0", true]);
-  assert(cuda.works, said.stdout);
-  assertMatch(cuda.driver, /^\d+\.\d+$/);
-  const [gpu] = cuda.gpus;
-  const nccl = cuda.libraries.at(-1).path !== undefined;
-  assertEquals(gpu.test.results, {
-    product: "right",
-    convolution: "right",
-    "all-reduce": nccl
-      ? "right"
-      : "not tested: a library that several GPUs need is missing",
-  });
-  assertMatch(gpu.architecture, /^\d+\.\d$/);
-  assertMatch(gpu.pci, /^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.0$/i);
-  const names = cuda.libraries.map((library: { name: string }) => library.name);
-  assertEquals(names, ["cuda", "cudart", "nvrtc", "cublasLt", "cudnn", "nccl"]);
-  for (const { name, path, version, tried } of cuda.libraries) {
-    if (name === "nccl" && !nccl) continue;
-    assert(path?.startsWith("/"), `${name} at ${path}`);
-    assertMatch(version, /^\d+\.\d+/);
-    assertEquals(tried.length, 1);
-  }
-  const words = await decaf(["doctor"]);
-  assertDone(words);
-  assertMatch(words.stdout, /cuda:0 .*compute capability/);
-  assertMatch(words.stdout, /self test: product right, convolution\s+right/);
-});
+test(
+  "cli: doctor finds the libraries and the GPU, and the GPU computes",
+  async () => {
+    const said = await decaf(["doctor", "--device", "cuda", "--json"]);
+    assertDone(said);
+    const { ok, device, cuda } = JSON.parse(said.stdout);
+    assertEquals([ok, device.name, device.works], [true, "cuda:0", true]);
+    assert(cuda.works, said.stdout);
+    assertMatch(cuda.driver, /^\d+\.\d+$/);
+    const [gpu] = cuda.gpus;
+    const nccl = cuda.libraries.at(-1).path !== undefined;
+    assertEquals(gpu.test.results, {
+      product: "right",
+      convolution: "right",
+      "all-reduce": nccl
+        ? "right"
+        : "not tested: a library that several GPUs need is missing",
+    });
+    assertMatch(gpu.architecture, /^\d+\.\d$/);
+    assertMatch(gpu.pci, /^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.0$/i);
+    const names = cuda.libraries.map((library: { name: string }) =>
+      library.name
+    );
+    assertEquals(names, [
+      "cuda",
+      "cudart",
+      "nvrtc",
+      "cublasLt",
+      "cudnn",
+      "nccl",
+    ]);
+    for (const { name, path, version, tried } of cuda.libraries) {
+      if (name === "nccl" && !nccl) continue;
+      assert(path?.startsWith("/"), `${name} at ${path}`);
+      assertMatch(version, /^\d+\.\d+/);
+      assertEquals(tried.length, 1);
+    }
+    const words = await decaf(["doctor"]);
+    assertDone(words);
+    assertMatch(words.stdout, /cuda:0 .*compute capability/);
+    assertMatch(words.stdout, /self test: product right, convolution\s+right/);
+  },
+  true,
+);
 
 test("doctor: several GPUs and the links among them", () => {
   if (host.absent !== undefined) return Promise.resolve();
@@ -181,7 +200,7 @@ test("doctor: several GPUs and the links among them", () => {
   }
   assertEquals(host.leaks(), []);
   return Promise.resolve();
-});
+}, true);
 
 Deno.test("cli: doctor with nothing installed tells every path and what to install", async () => {
   const said = await decaf(["doctor"], { env: nothing });
