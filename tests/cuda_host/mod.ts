@@ -246,8 +246,7 @@ async function open(): Promise<CudaHost | { readonly absent: string }> {
   }
   Deno.env.set("DECAF_CUDA_HOST_CXX", compiler);
   Deno.env.set("DECAF_CUDA_HOST_KERNELS", built.kernels);
-  // Kernels for the stand-ins and kernels for GPUs stay apart.
-  Deno.env.set("DECAF_CACHE", `${built.kernels}/decaf`);
+  Deno.env.set("DECAF_CACHE", ownCache(`${built.kernels}/runs`));
   const { symbols: functions } = Deno.dlopen(built.core, symbols);
   functions.decafhost_reset();
   const graphs = Deno.env.get("DECAF_CUDNN_GRAPHS");
@@ -256,4 +255,26 @@ async function open(): Promise<CudaHost | { readonly absent: string }> {
     recordGraphs(graphs);
   }
   return new CudaHost(functions, paths, built.headers);
+}
+
+const DAY = 86_400_000;
+
+/**
+ * A folder for Decaf's caches that this process shares with nobody but its
+ * children: what another run leaves there would change which calls are made.
+ * Those of earlier days are deleted.
+ */
+function ownCache(runs: string): string {
+  const set = Deno.env.get("DECAF_CACHE");
+  if (set?.startsWith(`${runs}/`)) return set;
+  Deno.mkdirSync(runs, { recursive: true });
+  for (const { name } of Deno.readDirSync(runs)) {
+    if (Date.now() - parseInt(name) < DAY) continue;
+    try {
+      Deno.removeSync(`${runs}/${name}`, { recursive: true });
+    } catch {
+      // Another process deletes it too.
+    }
+  }
+  return `${runs}/${Date.now()}-${Deno.pid}`;
 }
