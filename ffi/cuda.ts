@@ -61,6 +61,7 @@ export const symbols = {
 /** `CUresult`: the statuses that Decaf treats in a way of their own. */
 export const cuResult = {
   SUCCESS: 0,
+  INVALID_IMAGE: 200,
   NO_BINARY_FOR_GPU: 209,
   UNSUPPORTED_PTX_VERSION: 222,
 } as const;

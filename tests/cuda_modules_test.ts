@@ -6,7 +6,9 @@ import {
   withSource,
 } from "../devices/cuda/compilation_error.ts";
 import { KernelCache } from "../devices/cuda/kernel_cache.ts";
-import { compileTarget } from "../devices/cuda/modules.ts";
+import { compileTarget, driverAdvice } from "../devices/cuda/modules.ts";
+import { machine } from "../ffi/machine.ts";
+import { nvidiaFolder } from "./c_headers.ts";
 
 Deno.test("kernels are compiled for the device, or the newest architecture before it", () => {
   const target = (major: number, minor: number) =>
@@ -20,6 +22,17 @@ Deno.test("kernels are compiled for the device, or the newest architecture befor
     error.message,
     "Cannot compile kernels for cuda:0: NVRTC 13.0 supports compute capability 7.5 and newer, and the GPU has 7.0; install the NVRTC of an older CUDA (CUDA 12 for 5.0 to 7.2) and set DECAF_LIBNVRTC to it",
   );
+});
+
+Deno.test("code that a driver does not understand: a compiler that is newer than it", () => {
+  assertEquals(
+    driverAdvice(209, "13.2", "12.8"),
+    "NVRTC 13.2 is newer than the driver, which supports CUDA 12.8; install a newer driver, or the NVRTC of CUDA 12 and set DECAF_LIBNVRTC to it",
+  );
+  assert(driverAdvice(222, "12.9", "12.4") !== undefined);
+  assertEquals(driverAdvice(209, "12.4", "12.4"), undefined);
+  assertEquals(driverAdvice(209, "12.9", "13.0"), undefined);
+  assertEquals(driverAdvice(700, "13.2", "12.8"), undefined);
 });
 
 Deno.test("errors of the compiler come with their lines", () => {
@@ -39,6 +52,49 @@ Deno.test("errors of the compiler come with their lines", () => {
     (_, i) => `kernel.cu(1): error: number ${i}`,
   ).join("\n");
   assert(withSource(many, source).endsWith("and 2 more"));
+});
+
+const nvidia = nvidiaFolder();
+const realNvrtc = ["cu13/lib/libnvrtc.so.13", "cuda_nvrtc/lib/libnvrtc.so.12"]
+  .map((file) => `${nvidia}/${file}`)
+  .find((file) => machine.exists(file));
+
+Deno.test({
+  name: `NVIDIA's compiler: what it says of errors comes with the lines${
+    realNvrtc === undefined
+      ? " (no libnvrtc: set DECAF_NVIDIA to site-packages/nvidia of a Python with NVIDIA's wheels)"
+      : ""
+  }`,
+  ignore: realNvrtc === undefined,
+  async fn() {
+    const url = (path: string) => new URL(`../${path}`, import.meta.url).href;
+    const code = `
+      Deno.env.set("DECAF_LIBNVRTC", ${JSON.stringify(realNvrtc)});
+      const { compile } = await import("${url("ffi/nvrtc.ts")}");
+      const { withSource } = await import("${
+      url("devices/cuda/compilation_error.ts")
+    }");
+      const source = "struct P { float *x; };\\n" +
+        'extern "C" __global__ void k(const P p) {\\n' +
+        "  p.x[0] = undeclared;\\n  int y = 1 +;\\n}\\n";
+      const bad = compile(source, ["--gpu-architecture=sm_80"], "cubin");
+      console.log(bad.code === undefined, withSource(bad.log, source));
+      const good = compile('extern "C" __global__ void k() {}', ["--gpu-architecture=compute_80"], "ptx");
+      console.log(good.code.length > 0, good.log);
+    `;
+    const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["eval", "--no-check", code],
+      env: { NO_COLOR: "1" },
+    }).output();
+    const said = new TextDecoder().decode(stdout);
+    assertEquals(
+      said,
+      'true identifier "undeclared" is undefined\n' +
+        "  line 3: p.x[0] = undeclared;\n" +
+        "expected an expression\n  line 4: int y = 1 +;\ntrue \n",
+      new TextDecoder().decode(stderr),
+    );
+  },
 });
 
 // ---- the cache on disk ----

@@ -5,7 +5,9 @@
  * @module
  */
 
-import { cuda, loadModule, moduleFunction } from "../../ffi/cuda.ts";
+import { cuda, cuResult, loadModule, moduleFunction } from "../../ffi/cuda.ts";
+import { driverVersion, versionText } from "../../ffi/cudart.ts";
+import { CudaError } from "../../ffi/errors.ts";
 import {
   compile,
   library as nvrtcLibrary,
@@ -76,6 +78,29 @@ export function compileTarget(
   return { architecture: `compute_${Math.max(...older)}`, form: "ptx" };
 }
 
+/** Statuses of a driver that does not understand what a newer compiler made. */
+const notUnderstood: ReadonlySet<number> = new Set([
+  cuResult.INVALID_IMAGE,
+  cuResult.NO_BINARY_FOR_GPU,
+  cuResult.UNSUPPORTED_PTX_VERSION,
+]);
+
+/** What to do about code that a driver refuses; undefined when the compiler is not newer than the driver. */
+export function driverAdvice(
+  status: number,
+  compiler: string,
+  driver: string,
+): string | undefined {
+  const [newer, older] = [compiler, driver].map((text) =>
+    text.split(".").map(Number)
+  );
+  const ahead = newer[0] - older[0] || newer[1] - older[1];
+  if (!notUnderstood.has(status) || !(ahead > 0)) return undefined;
+  return `NVRTC ${compiler} is newer than the driver, which supports CUDA ${driver}; install a newer driver, or the NVRTC of CUDA ${
+    older[0]
+  } and set DECAF_LIBNVRTC to it`;
+}
+
 /** The kernels of one device. */
 export class Modules {
   readonly #owner: ModuleOwner;
@@ -119,10 +144,29 @@ export class Modules {
 
   #load(source: string, entry: string): LoadedFunction {
     this.#owner.activate();
-    const module = loadModule(this.#code(source));
+    const module = this.#module(this.#code(source), entry);
     this.#owner.onClose(() => cuda().cuModuleUnload(module));
     const handle = moduleFunction(module, entry);
     return { entry, handle, sharedLimit: sharedDefault };
+  }
+
+  #module(code: Uint8Array<ArrayBuffer>, entry: string): bigint {
+    try {
+      return loadModule(code);
+    } catch (error) {
+      const advice = error instanceof CudaError && error.call.library === "cuda"
+        ? driverAdvice(
+          error.call.status,
+          this.#target!.version,
+          versionText(driverVersion()),
+        )
+        : undefined;
+      if (advice === undefined) throw error;
+      throw new CompilationError(
+        `Cannot load the kernel ${entry} on ${this.#owner.name}: ${advice}`,
+        { cause: error },
+      );
+    }
   }
 
   #code(source: string): Uint8Array<ArrayBuffer> {
