@@ -5,7 +5,8 @@
  */
 
 /** Files whose loops compute, or whose calls are timed. */
-const busy = /^(blocks|cublaslt|cudnn_.*|faults|fibers|launch|nccl_run)\.cc$/;
+const busy =
+  /^(blocks|cublaslt.*|cudnn_(interpreter|.*loops.*)|faults|fibers|launch|nccl_(reduce|run))\.cc$/;
 
 /** Flags for a source. */
 export function flagsOf(source: string): string[] {
