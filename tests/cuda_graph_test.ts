@@ -28,6 +28,7 @@ import {
   scope,
   setDefaultDevice,
   type Tensor,
+  tensor,
   train,
 } from "../mod.ts";
 import { cudaForTests, cudaTest } from "./cuda_host/device.ts";
@@ -126,6 +127,28 @@ for (const [name, optimizer] of Object.entries(methods)) {
       }),
   );
 }
+
+cudaTest(
+  device,
+  "graph: a check that fails as the graph is freed leaves nothing behind",
+  () =>
+    onCuda(() => {
+      const x = rand([4, 5]).materialize();
+      const labels = tensor([7, 0, 0, 0], { dtype: "i32" });
+      let y: Tensor | undefined;
+      const cuda = getDevice("cuda");
+      const graph = captureGraph(cuda, [x], () => {
+        scope((): Tensor => y = crossEntropy(x, labels).materialize());
+      });
+      graph.replay();
+      device.host?.clearCalls();
+      assertThrows(() => graph[Symbol.dispose](), IndexError, "label 7");
+      if (device.host !== undefined) {
+        assert(device.host.calls().includes("cudaGraphDestroy"));
+      }
+      for (const t of [x, labels, y!]) t.dispose();
+    }),
+);
 
 cudaTest(
   device,
