@@ -74,17 +74,23 @@ function report(files: Map<string, Lines>): number {
 async function main(): Promise<number> {
   const data = await Deno.makeTempDir();
   try {
-    const cover = ["test", "-A", "--no-check", `--coverage=${data}`];
+    // A run empties the folder that it writes to.
+    const cover = (part: string) => [
+      ...["test", "-A", "--no-check", `--coverage=${data}/${part}`],
+    ];
     const own = filesBelow("tests", ["_test.ts"]).filter((path) =>
       /^tests\/(cuda|cublaslt|cudnn|ffi|nccl)_/.test(path)
     );
     const codes = [
-      await runDeno([...cover, ...own]),
-      await runDeno([...cover, preload, ...foundationOnCuda]),
+      await runDeno([...cover("own"), ...own]),
+      await runDeno([...cover("foundation"), preload, ...foundationOnCuda]),
     ];
     if (codes[1] === absentCode) return absentCode;
     const { stdout } = await new Deno.Command(Deno.execPath(), {
-      args: ["coverage", "--lcov", `--include=(devices/cuda|ffi)/`, data],
+      args: [
+        ...["coverage", "--lcov", "--include=(devices/cuda|ffi)/"],
+        ...[`${data}/own`, `${data}/foundation`],
+      ],
       cwd: ROOT,
       stderr: "inherit",
     }).output();
