@@ -90,6 +90,14 @@ export function realCudnn(): Cudnn | { absent: string } {
       ...machine,
       env: (name) => name === cudnnLibrary.variable ? path : machine.env(name),
     });
+    // By its bare name the loader answers with the stand-in where tests have opened that.
+    const standIn = machine.env(cudnnLibrary.variable)?.includes("cuda_host");
+    if (standIn && !library.path.startsWith("/")) {
+      return {
+        absent:
+          "cuDNN is not installed, or only where the stand-in hides it; DECAF_NVIDIA names the folder of NVIDIA's wheels",
+      };
+    }
     if (library.version >= 90_800) return library;
     // Older versions plan only for the GPU at hand.
     const { versionText } = library;
