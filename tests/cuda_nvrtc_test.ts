@@ -84,7 +84,7 @@ for (const { name, file, variable, architectures } of compilers) {
         assert(kernels.length > 300, `only ${kernels.length} kernels`);
         const failures = await compileAll(file!, architecture, kernels);
         assertEquals(
-          failures.map((f) => `${f.entry}: ${f.log}\n${f.source}`),
+          failures.slice(0, 3).map((f) => `${f.entry}: ${f.log}\n${f.source}`),
           [],
         );
       },
