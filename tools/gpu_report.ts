@@ -100,7 +100,8 @@ function side(
 
 /** The report as a page. */
 export function reportPage(report: Report, rows: readonly GpuRow[]): string {
-  const { decaf, torch, about, suites, remarks } = report;
+  const { decaf, torch, about, suites } = report;
+  const remarks = [...report.remarks];
   const chain = rows.find((row) => row.hostMicroseconds !== undefined);
   const copyRow = rows.find((row) => row.name === "copy");
   const best = Math.min(
@@ -169,7 +170,7 @@ export function reportPage(report: Report, rows: readonly GpuRow[]): string {
     }
   }
   if (remarks.length > 0) {
-    lines.push("", "## Remarks", "", ...new Set(remarks.map((r) => `- ${r}`)));
+    lines.push("", "## Remarks", "", ...remarks.map((r) => `- ${r}`));
   }
   return lines.join("\n") + "\n";
 }

@@ -69,6 +69,11 @@ function main(): void {
   for (const name of names) {
     let line: object;
     try {
+      const { options } = getDevice(flags.device);
+      // As PyTorch's side: libraries time their algorithms, and TF32 is off.
+      if (options !== undefined) {
+        Object.assign(options, { benchmark: true, tf32: false });
+      }
       const run = prepare(name, flags.device, extents);
       line = { ...time(run, flags.device, Number(flags.seconds)), name };
     } catch (error) {
