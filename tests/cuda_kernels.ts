@@ -42,7 +42,7 @@ export class Recorder implements CudaContext {
   readonly major = 8;
   readonly minor = 0;
   readonly multiprocessors = 108;
-  readonly sharedMemoryPerBlock = 48 << 10;
+  readonly sharedMemoryPerBlock = 227 << 10;
   readonly stream = 0n;
   readonly copyStream = 0n;
   readonly options = { tf32: false, benchmark: false, sync: false };
@@ -511,6 +511,21 @@ function collectLarge(context: CudaContext): void {
     }
   }
   collectWide(context);
+  collectShared(context);
+}
+
+/** Rows that wait in shared memory. */
+function collectShared(context: CudaContext): void {
+  const before = bounds.registers;
+  bounds.registers = 0;
+  try {
+    for (const dtype of ["f32", "bf16", "f64"] as const) {
+      launchShapes(context, softmaxProgram(dtype), rowShapes.slice(6, 9));
+      launchShapes(context, normProgram(dtype), rowShapes.slice(6, 9));
+    }
+  } finally {
+    bounds.registers = before;
+  }
 }
 
 /** The variants with 64-bit indices. */

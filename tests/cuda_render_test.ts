@@ -384,6 +384,50 @@ cudaTest("cuda render: indices of 64 bits", (device) => {
   }
 });
 
+cudaTest("cuda render: rows that wait in shared memory", (device) => {
+  const before = bounds.registers;
+  bounds.registers = 0;
+  try {
+    for (const { run } of renderTests) asLarge(() => run(device, 47));
+    asLarge(() => onDevice(device, longRows));
+  } finally {
+    bounds.registers = before;
+  }
+});
+
+/** Rows of several walks, vectors cut short at their ends among them. */
+function longRows(): void {
+  const dice = new Dice(14);
+  for (const dtype of ["f32", "bf16"] as const) {
+    for (const [rows, n] of [[1, 1001], [3, 4096], [2, 5000]]) {
+      const draw = drawer(dice, dtype);
+      check({
+        name: `cuda shared ${dtype}`,
+        space: [rows, n],
+        axes: [1],
+        streams: [
+          operand(dtype, [rows, n], "plain", draw),
+          operand("f32", [rows, n], "plain", draw),
+        ],
+        build: ({ streams: [x, y] }) => ({
+          stages: [
+            { op: "max", value: k.add(x, y) },
+            { op: "argmin", value: k.sub(x, k.stage(0, "f32")) },
+          ],
+          outputs: [
+            {
+              dtype: "f32",
+              per: "element",
+              value: k.sub(k.mul(x, y), k.stage(0, "f32")),
+            },
+            { dtype: "i64", per: "row", value: k.stage(1, "i32") },
+          ],
+        }),
+      });
+    }
+  }
+}
+
 cudaTest("cuda render: sums are the same from run to run", (device) => {
   const dice = new Dice(13);
   const blocks = new Blocks(device);

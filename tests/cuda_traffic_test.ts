@@ -1,21 +1,29 @@
 /** Bytes that rendered kernels move, against the least that would do. */
 
 import { assert, assertEquals } from "@std/assert";
+import { launch } from "../devices/cuda/launch.ts";
+import { Recorder } from "./cuda_kernels.ts";
 import { samples, touches, traffic } from "./cuda_traffic.ts";
-
-/** Rows that do not fit in registers are read once per walk; L2 has most of them. */
-const readAgain = new Map([["softmax 8192×50257 bf16", 2]]);
 
 for (const [name, l] of Object.entries(samples)) {
   Deno.test(`cuda traffic: ${name} moves no byte twice`, () => {
     const { moved, least } = traffic(l);
-    const ratio = moved / least, expected = readAgain.get(name) ?? 1;
     assert(
-      Math.abs(ratio - expected) < 0.001,
+      Math.abs(moved / least - 1) < 0.001,
       `${moved} bytes are moved, ${least} would do`,
     );
   });
 }
+
+Deno.test("cuda traffic: below 2³¹ elements indices are 32 bits wide", () => {
+  for (const [name, l] of Object.entries(samples)) {
+    const recorder = new Recorder();
+    launch(recorder, l);
+    for (const { source } of recorder.launches) {
+      assert(!/for \(long long/.test(source), name);
+    }
+  }
+});
 
 Deno.test("cuda traffic: every loop over elements counts", () => {
   const { reads, writes } = touches(`

@@ -11,7 +11,10 @@ import type { CudaContext } from "./context.ts";
 import { compileVariant, type Facts } from "./launch_facts.ts";
 import { addSteps, placedOf } from "./launch_operands.ts";
 import { fillCount, fillOperands, fillWalk } from "./launch_params.ts";
-import { type Pieces, rowVariant } from "./launch_shape.ts";
+import { type Pieces, rowVariant, sharedRowBytes } from "./launch_shape.ts";
+
+/** Shared memory that reductions take beside rows. */
+const ownShared = 4096;
 
 /** Largest number of blocks along an axis of the grid. */
 const maxBlocks = 2 ** 31 - 1;
@@ -25,12 +28,14 @@ export function runRows(
   pieces?: Pieces,
 ): void {
   const { sizes, outerRank } = walk;
+  const operands = placedOf(l);
   const variant = rowVariant(
     facts,
     walk,
-    placedOf(l),
+    operands,
     l.inputs.length,
     pieces,
+    context.sharedMemoryPerBlock - ownShared,
   );
   const code = codeOf(variant);
   let kernel = facts.kernels.get(code);
@@ -43,14 +48,18 @@ export function runRows(
   fillWalk(layout, walk);
   const items = product(sizes, 0, outerRank);
   fillCount(layout, "count", items);
-  fillCount(layout, "length", product(sizes, outerRank, sizes.length));
+  const length = product(sizes, outerRank, sizes.length);
+  fillCount(layout, "length", length);
   if (pieces !== undefined) {
     fillCount(layout, "piece", pieces.length);
     fillCount(layout, "rows", items / pieces.count);
   }
   const slots = variant.block / variant.team;
   const blocks = Math.min(Math.ceil(items / slots), maxBlocks);
-  context.launch(kernel.fn, blocks, 1, 1, kernel.threads, 0, params);
+  const shared = variant.shared
+    ? sharedRowBytes(facts, variant.steps, operands, length)
+    : 0;
+  context.launch(kernel.fn, blocks, 1, 1, kernel.threads, shared, params);
 }
 
 /** A number, or where it would not fit a text, that names a variant of a program. */
@@ -61,7 +70,7 @@ function codeOf(v: RowVariant): number | string {
   code = code * 32 + v.lanes;
   code = code * 32 + v.chunks;
   code = (code * 16 + Math.log2(v.team)) * 16 + Math.log2(v.block);
-  code = code * 2 + (v.pieces ? 1 : 0);
+  code = code * 4 + (v.pieces ? 1 : 0) + (v.shared ? 2 : 0);
   code = addSteps(code, v.steps);
   return code > Number.MAX_SAFE_INTEGER ? JSON.stringify(v) : code;
 }

@@ -38,17 +38,19 @@ export const bounds: {
   narrow: number;
   /** Elements up to which a launch takes longer than its work: the simplest shape will do, so that programs have few kernels. */
   small: number;
-} = { narrow: 2 ** 31 - 1, small: 8192 };
+  /** 32-bit registers per thread that may hold a row between walks. */
+  registers: number;
+} = { narrow: 2 ** 31 - 1, small: 8192, registers: 64 };
 
 /** Whether a walk has so few elements that its shape makes no difference. */
 function isSmall({ sizes }: Walk): boolean {
   return product(sizes, 0, sizes.length) <= bounds.small;
 }
 
-/** Whether counts or offsets need 64 bits. */
-export function needsWide(walk: Walk): boolean {
+/** Whether counts or offsets need 64 bits; axes before `first` count pieces of what the others walk. */
+export function needsWide(walk: Walk, first = 0): boolean {
   const { sizes, strides } = walk;
-  if (product(sizes, 0, sizes.length) > bounds.narrow) return true;
+  if (product(sizes, first, sizes.length) > bounds.narrow) return true;
   for (let i = 0; i < strides.length; i++) {
     let reach = 0;
     for (let d = 0; d < sizes.length; d++) {
@@ -137,9 +139,9 @@ export function elementBlocks(count: number, multiprocessors: number): number {
 
 const chunkCounts = [1, 2, 3, 4, 6, 8, 12, 16];
 
-/** 32-bit registers per thread that may hold a row between walks. */
+/** 32-bit registers per thread that may hold a row, in a block of so many threads. */
 function registers(block: number): number {
-  return block <= 256 ? 64 : block <= 512 ? 40 : 20;
+  return Math.min(bounds.registers, block <= 256 ? 64 : block <= 512 ? 40 : 20);
 }
 
 /** The shape of a kernel over rows; the walk has an inner axis, and its first outer axis counts the pieces where there are any. */
@@ -149,6 +151,8 @@ export function rowVariant(
   operands: readonly Placed[],
   inputs: number,
   pieces: Pieces | undefined,
+  /** Shared memory that a block may use; where rows wait makes no difference to results. */
+  sharedBytes: number,
 ): RowVariant {
   const { sizes, outerRank, strides } = walk;
   const last = sizes.length - 1;
@@ -165,6 +169,7 @@ export function rowVariant(
       team: 32,
       block: 128,
       chunks: 0,
+      shared: false,
       pieces: false,
     };
   }
@@ -217,12 +222,14 @@ export function rowVariant(
       chunks = chunksFor(vectors, team, lanes * words, block);
       if (chunks > 0 || words === 0 || team >= 1024) break;
     }
-    if (chunks === 0 && words > 0) team = block = 512;
+    // Long rows are read again: from shared memory, where the GPU has enough, or from its cache.
+    if (chunks === 0 && words > 0) team = block = 1024;
   } else {
     team = Math.min(16, powerOfTwo(vectors / 16));
     block = team * Math.max(32, 128 / team);
     chunks = chunksFor(vectors, team, words, block);
   }
+  const bytes = sharedRowBytes(facts, steps, operands, length);
   return {
     kind: "rows",
     outerRank,
@@ -230,13 +237,30 @@ export function rowVariant(
     steps,
     lanes,
     ragged: lanes > 1 && product(sizes, outerRank, sizes.length) % lanes !== 0,
-    wide: needsWide(walk),
+    wide: needsWide(walk, pieces === undefined ? 0 : 1),
     order,
     team,
     block,
     chunks,
+    shared: order === "row" && team >= 1024 && chunks === 0 &&
+      pieces === undefined && bytes > 0 && bytes <= sharedBytes,
     pieces: pieces !== undefined,
   };
+}
+
+/** Bytes that the operands which several walks read take in shared memory, a row of each. */
+export function sharedRowBytes(
+  facts: Facts,
+  steps: readonly Step[],
+  operands: readonly Placed[],
+  length: number,
+): number {
+  let bytes = 0;
+  for (const i of facts.repeated) {
+    if (steps[i] !== "unit" && steps[i] !== "any") continue;
+    bytes += Math.ceil(length * bytesOf(operands[i].dtype) / 16) * 16;
+  }
+  return bytes;
 }
 
 /** Vectors per thread to keep in registers; 0 when there is nothing to keep or no room. */

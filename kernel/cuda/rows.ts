@@ -38,7 +38,7 @@ import {
   type Numbered,
   resultOf,
 } from "./reduce.ts";
-import { valueTypes } from "./types.ts";
+import { storageTypes, valueTypes } from "./types.ts";
 import type { RowVariant, Step } from "./variant.ts";
 import { Vectors } from "./vectors.ts";
 import { repeatedOperands, walksOf } from "./walks.ts";
@@ -83,7 +83,7 @@ class RowWriter {
     );
     this.#walks = walksOf(plan);
     this.#streams = streamsOf(roots(p.stages, p.outputs));
-    this.#cached = v.chunks === 0 ? [] : repeatedOperands(p)
+    this.#cached = v.chunks === 0 && !v.shared ? [] : repeatedOperands(p)
       .filter((i) => v.steps[i] !== "fixed" && v.steps[i] !== "row");
   }
 
@@ -97,6 +97,7 @@ class RowWriter {
     const exprs = this.#walks.flat().concat(
       p.outputs.filter((o) => o.per === "row").map((o) => o.value),
     );
+    before.push(...this.#shareRows());
     const fixed = this.#emitter(before, new Map(), this.#rowLeaf);
     fixedParts(exprs, (e) => this.#isFixed(e)).forEach((e) => fixed.emit(e));
 
@@ -326,10 +327,39 @@ class RowWriter {
     }`;
   }
 
+  /** Places in shared memory for a row of each operand that several walks need. */
+  #shareRows(): string[] {
+    const { p, v } = this;
+    if (!v.shared) return [];
+    const lines = ["extern __shared__ uint4 held[];"];
+    let before = "held";
+    for (const i of this.#cached) {
+      const type = storageTypes[p.inputs[i]];
+      lines.push(`${type}* const h${i} = (${type}*)(${before});`);
+      before = `held + (((char*)(h${i} + p.length) - (char*)held) + 15) / 16`;
+    }
+    return lines;
+  }
+
   /** Reads the operands that several walks need. */
   #keepOperands(lines: string[]): void {
     const { p, v } = this;
-    if (this.#cached.length > 0) {
+    if (v.shared) {
+      const body: string[] = [];
+      const coords = this.#coords(body);
+      for (const i of this.#cached) {
+        this.#vectors.copy(
+          body,
+          p.inputs[i],
+          pointer(p.inputs.length, i),
+          `(${this.#offset(i, coords)})`,
+          `h${i}`,
+          `(${this.#index.offset})j`,
+          `r${i}`,
+        );
+      }
+      this.#loop(lines, body, "#pragma unroll 4");
+    } else if (this.#cached.length > 0) {
       const body: string[] = [];
       const coords = this.#coords(body);
       for (const i of this.#cached) {
@@ -369,7 +399,19 @@ class RowWriter {
       const step = v.steps[i], dtype = p.inputs[i];
       if (step === "fixed" || step === "row") continue;
       if (this.#cached.includes(i)) {
-        text.set(i, this.#vectors.kept(dtype, `g${i}`));
+        text.set(
+          i,
+          v.shared
+            ? this.#vectors.read(
+              lines,
+              dtype,
+              `h${i}`,
+              `(${this.#index.offset})j`,
+              "unit",
+              `r${i}`,
+            )
+            : this.#vectors.kept(dtype, `g${i}`),
+        );
         continue;
       }
       lines.push(

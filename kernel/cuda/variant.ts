@@ -60,6 +60,8 @@ export interface RowVariant {
   readonly block: number;
   /** Vectors of a row that each thread keeps in registers between walks; 0 where rows are read again. */
   readonly chunks: number;
+  /** Whether operands that several walks read wait in shared memory, as the rows are too long for registers. */
+  readonly shared: boolean;
   /** Whether the first outer axis counts pieces of rows. */
   readonly pieces: boolean;
 }

@@ -72,6 +72,24 @@ export class Vectors {
     else this.#fill(lines, dtype, pointer, offset, `${name}[c]`);
   }
 
+  /** Copies the vector at `pointer[offset]` to `to[at]`, by way of `words`. */
+  copy(
+    lines: string[],
+    dtype: DType,
+    pointer: string,
+    offset: string,
+    to: string,
+    at: string,
+    words: string,
+  ): void {
+    if (this.lanes === 1) lines.push(`${to}[${at}] = ${pointer}[${offset}];`);
+    else {
+      lines.push(declareWords(dtype, this.lanes, words));
+      this.#fill(lines, dtype, pointer, offset, words);
+      this.end(lines, dtype, to, at, words);
+    }
+  }
+
   /** Lane `v` of the vector that is kept as number `c`. */
   kept(dtype: DType, name: string): string {
     return this.lanes === 1
