@@ -5,8 +5,23 @@ import { CudaError } from "../ffi/errors.ts";
 import { LibraryError, tryLibrary } from "../ffi/library.ts";
 import * as nccl from "../ffi/nccl.ts";
 
-const found = tryLibrary(nccl.library);
-const absent = found instanceof LibraryError ? found.message : undefined;
+/** Opens the real library: not the stand-in that tests before this one may have named. */
+function findReal(): string | undefined {
+  const variable = nccl.library.variable;
+  const named = Deno.env.get(variable);
+  const wheels = Deno.env.get("DECAF_NVIDIA");
+  try {
+    if (wheels) Deno.env.set(variable, `${wheels}/nccl/lib/libnccl.so.2`);
+    else if (named?.includes("cuda_host")) Deno.env.delete(variable);
+    const found = tryLibrary(nccl.library);
+    return found instanceof LibraryError ? found.message : undefined;
+  } finally {
+    if (named === undefined) Deno.env.delete(variable);
+    else Deno.env.set(variable, named);
+  }
+}
+
+const absent = findReal();
 
 function test(name: string, body: () => void): void {
   Deno.test({
