@@ -140,6 +140,7 @@ function release(state: CastState | undefined): void {
  * @param dtype `bf16`, or `f16` (scale the loss then, see `train.GradScaler`); `f32` switches autocast off inside.
  * @param body What runs; not asynchronous.
  * @throws {RangeError} for another type.
+ * @throws {TypeError} when the body returns a promise.
  *
  * @example
  * ```ts
@@ -161,8 +162,18 @@ export function autocast<T>(dtype: AutocastType, body: () => T): T {
   const state = dtype === "f32" ? undefined : { dtype, casts: new Map() };
   install();
   try {
-    return withCastState(state, body);
+    return synchronous(withCastState(state, body));
   } finally {
     release(state);
   }
+}
+
+/** Refuses a promise: autocast ends when the body returns, which would be at its first `await`. */
+function synchronous<T>(result: T): T {
+  if (!(result instanceof Promise)) return result;
+  // Only the mistake itself is told, not what else may become of the body.
+  result.catch(() => {});
+  throw new TypeError(
+    "Cannot run an asynchronous body in mixed precision: all after its first await would be computed without; await outside, and give autocast a body that returns what it computed",
+  );
 }

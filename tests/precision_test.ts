@@ -264,6 +264,20 @@ Deno.test("autocast converts a parameter once, leaves f64 alone, ends at f32 and
   });
 });
 
+Deno.test("autocast refuses an asynchronous body, and has ended by then", async () => {
+  const body = async () => {
+    await Promise.resolve();
+    throw new Error("what becomes of the body is not told");
+  };
+  assertThrows(
+    () => autocast("bf16", body),
+    TypeError,
+    "Cannot run an asynchronous body in mixed precision",
+  );
+  scope(() => assertEquals(linear(ones([1, 2]), ones([2, 2])).dtype, "f32"));
+  await new Promise((done) => setTimeout(done, 0));
+});
+
 Deno.test("batch normalisation under autocast takes 16 bits with f32 statistics, and gives 16 bits", () => {
   scope(() => {
     for (const training of [true, false]) {
