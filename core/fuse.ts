@@ -353,17 +353,36 @@ function rowPlace(kernel: RowKernel): Place {
 
 /** Launches that are to be run together. */
 export class LaunchQueue {
-  readonly #queued: { device: Device; launch: Launch }[] = [];
+  #queued: { device: Device; launch: Launch }[] = [];
+  #held: Value[] = [];
 
-  /** Adds a launch; its operands and results must not be freed before it is run. */
-  add(device: Device, launch: Launch): void {
+  /**
+   * Adds a launch.
+   *
+   * @param device Where it will run.
+   * @param launch What.
+   * @param values What it reads and writes: kept until it has run, whoever else lets go of them.
+   */
+  add(device: Device, launch: Launch, values: readonly Value[]): void {
+    for (const value of values) this.#held.push(value.retain());
     this.#queued.push({ device, launch });
   }
 
   /** Runs what was added: those of one program together, where the device can. */
   run(): void {
+    try {
+      this.#run();
+    } finally {
+      for (const value of this.#held) value.release();
+      this.#held = [];
+    }
+  }
+
+  #run(): void {
+    const queued = this.#queued;
+    this.#queued = [];
     const groups = new Map<Device, Map<Program, Launch[]>>();
-    for (const { device, launch } of this.#queued.splice(0)) {
+    for (const { device, launch } of queued) {
       observer.launch?.(launch);
       if (device.launchAll === undefined) {
         device.launch(launch);
@@ -460,7 +479,7 @@ function runDense(
     live: kernel.live && (() => [...fusion.scalars, ...kernel.live!()]),
   };
   if (queue !== undefined) {
-    queue.add(device, launch);
+    queue.add(device, launch, leaves);
     return results;
   }
   try {

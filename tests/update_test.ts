@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { fromHost, Scope, type Tensor } from "../mod.ts";
-import { update } from "../core/update.ts";
+import { update, updateAll } from "../core/update.ts";
 import type { DType } from "../core/dtype.ts";
 import { persist } from "../core/scope.ts";
 import * as k from "../kernel/expr.ts";
@@ -85,4 +85,35 @@ Deno.test("update: what was computed from a target keeps its old elements", () =
   assertEquals(view.toArray(), [[1], [2], [3]]);
   set("test add", fromHost(new Float32Array([1]), "f32", [1]));
   assertEquals(x.toArray(), [12, 23, 34]);
+});
+
+Deno.test("updates together: what one reads stays, though another one frees it", () => {
+  using _scope = new Scope();
+  const size = 1000;
+  const numbersOf = (step: number) => numbers(size, step);
+  const a = kept(numbersOf(1)), b = kept(numbersOf(2));
+  const left = kept(numbersOf(3)), right = kept(numbersOf(-4));
+  // Only what is pending refers to its operands.
+  const pending = left.sub(right);
+  left.dispose();
+  right.dispose();
+  const other = b.mul(2);
+  const add = (target: Tensor) => ({
+    name: "test add pending",
+    targets: [target],
+    operands: [pending],
+    scalars: [],
+    define: ([x]: readonly k.Expr[], [o]: readonly k.Expr[]) => [k.add(x, o)],
+  });
+  // The second target is shared, so what is pending is computed for it: its
+  // operands are free then, and their memory is what the target moves to.
+  updateAll([add(a), add(b)]);
+  const difference = numbersOf(3).map((x, i) => x - numbersOf(-4)[i]);
+  for (const [tensor, step] of [[a, 1], [b, 2]] as const) {
+    assertEquals(
+      [...tensor.data()].map(Number),
+      numbersOf(step).map((x, i) => x + difference[i]),
+    );
+  }
+  assertEquals([...other.data()].map(Number), numbersOf(2).map((x) => 2 * x));
 });
