@@ -49,10 +49,6 @@ export const symbols = {
     parameters: ["u64", "i32", "buffer"],
     result: "i32",
   },
-  cudaMemPoolGetAttribute: {
-    parameters: ["u64", "i32", "buffer"],
-    result: "i32",
-  },
   cudaMemPoolTrimTo: { parameters: ["u64", "usize"], result: "i32" },
   cudaMemPoolSetAccess: {
     parameters: ["u64", "buffer", "usize"],
@@ -66,10 +62,6 @@ export const symbols = {
   },
   cudaMemcpyPeerAsync: {
     parameters: ["u64", "i32", "u64", "i32", "usize", "u64"],
-    result: "i32",
-  },
-  cudaMemsetAsync: {
-    parameters: ["u64", "i32", "usize", "u64"],
     result: "i32",
   },
   cudaStreamCreateWithFlags: { parameters: ["buffer", "u32"], result: "i32" },
