@@ -231,25 +231,40 @@ export class DataParallel implements Disposable {
       started: 0,
     };
     this.#exchange = exchange;
+    let shards: Shard[];
     try {
-      const shards: Shard[] = [];
-      for (let i = 0; i < parts; i++) {
+      shards = this.#replicas.flatMap((_, i) => {
         const start = limits[i], end = limits[i + 1];
-        if (start === end) continue;
+        if (start === end) return [];
         const part = { index: i, start, end, batch, loss, scale };
-        shards.push(this.on(i, () => this.#part(part)));
-      }
+        return [this.on(i, () => this.#part(part))];
+      });
       this.#departRest(exchange);
-      return shards;
     } catch (error) {
+      // This is what went wrong first, whatever else may follow from it.
+      this.#end(exchange);
       for (const replica of this.#replicas) replica.zeroGrad();
       throw error;
-    } finally {
-      for (const mark of exchange.marks.flat()) mark?.release();
-      for (const work of exchange.works) work.wait();
-      this.#last = exchange.works;
-      this.#exchange = undefined;
     }
+    const refused = this.#end(exchange);
+    if (refused !== undefined) throw refused.error;
+    return shards;
+  }
+
+  /** Has the devices wait for all that was sent; the first error, if there is one. */
+  #end({ marks, works }: Exchange): { error: unknown } | undefined {
+    let refused: { error: unknown } | undefined;
+    for (const mark of marks.flat()) mark?.release();
+    for (const work of works) {
+      try {
+        work.wait();
+      } catch (error) {
+        refused ??= { error };
+      }
+    }
+    this.#last = works;
+    this.#exchange = undefined;
+    return refused;
   }
 
   /**

@@ -370,6 +370,62 @@ Deno.test("nothing stays in memory: after steps, after errors, at the end", () =
   assertEquals(memory().devices.cpu.blocks, before.devices.cpu.blocks);
 });
 
+/** Refuses to be waited for, as a device that is lost does. */
+class Refusing extends LocalCommunicator {
+  refusing = false;
+  joined = 0;
+
+  override start(calls: readonly CollectiveCall[]): Flight {
+    const flight = super.start(calls);
+    return {
+      join: () => {
+        this.joined++;
+        flight.join();
+        if (this.refusing) throw new Error("the device is lost");
+      },
+      done: () => flight.done(),
+      release: () => flight.release(),
+    };
+  }
+}
+
+Deno.test("what went wrong first is told, though waiting fails too; and all is waited for", () => {
+  const device = getDevice("cpu");
+  const refusing = new Refusing(device, 2);
+  using group = new dist.ProcessGroup(refusing, [device, device]);
+  const before = memory().tensors;
+  {
+    using model = network();
+    using optimizer = adam(model);
+    using parallel = dist.dataParallel(model, optimizer, group, {
+      bucketBytes: 80,
+    });
+    const step = (hook: (grad: Tensor) => void) => {
+      const unhook = model.parameters()[0].registerHook(hook);
+      try {
+        scope(() => void parallel.backward(batch(8, 1), crossEntropy));
+      } finally {
+        unhook();
+      }
+    };
+    step(() => {});
+    refusing.refusing = true;
+    refusing.joined = 0;
+    let calls = 0;
+    const hook = () => {
+      if (calls++ === 1) throw new Error("a hook of the second device");
+    };
+    assertThrows(() => step(hook), Error, "a hook of the second device");
+    assert(refusing.joined > 1, `${refusing.joined} collectives`);
+    assertEquals(model.parameters().filter((p) => p.grad !== undefined), []);
+    // Alone, it is told itself.
+    assertThrows(() => step(() => {}), Error, "the device is lost");
+    refusing.refusing = false;
+    step(() => {});
+  }
+  assertEquals(memory().tensors, before);
+});
+
 Deno.test("what cannot be trained in parallel is refused", () => {
   using model = network();
   using optimizer = adam(model);
