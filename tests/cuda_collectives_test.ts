@@ -5,14 +5,24 @@
 
 import { assertAlmostEquals, assertEquals } from "@std/assert";
 import "../mod.ts";
-import { closeDevice, openDevices } from "../core/device.ts";
+import { closeDevice, getDevice, openDevices } from "../core/device.ts";
 import { memory } from "../core/memory.ts";
 import { scope } from "../core/scope.ts";
+import type { CudaDevice } from "../devices/cuda/device.ts";
 import * as dist from "../dist/mod.ts";
 import { deviceCount } from "../ffi/cudart.ts";
 import { LibraryError, tryLibrary } from "../ffi/library.ts";
 import { library } from "../ffi/nccl.ts";
-import { crossEntropy, rand } from "../mod.ts";
+import {
+  crossEntropy,
+  fromHost,
+  keep,
+  nn,
+  optim,
+  rand,
+  type Tensor,
+  zeros,
+} from "../mod.ts";
 import { cudaHost } from "./cuda_host/mod.ts";
 import { checkGroup } from "./dist_cases.ts";
 import {
@@ -116,4 +126,55 @@ test("all GPUs learn what the CPU learns, and so do replicas on one", (devices) 
       assertAlmostEquals(w, weights[i], 1e-4)
     );
   }
+});
+
+test("a gradient that a hook uploads is summed after it has arrived", (devices) => {
+  const [first] = devices;
+  const size = 200;
+  const layer = () => nn.linear(size, size, { bias: false, device: first });
+  using model = nn.sequential(layer(), layer());
+  using optimizer = optim.sgd(model, { lr: 0.1 });
+  using parallel = dist.dataParallel(model, optimizer, devices, {
+    bucketBytes: 1000,
+  });
+  // Gradients of zero, so that the sum is what the first device's hook gives.
+  const shape = [3 * devices.length, size];
+  const inputs = scope(() => keep(zeros(shape, { device: first })));
+  const targets = scope(() => keep(rand(shape, { device: first })));
+  const loss = (y: Tensor, t: Tensor) => y.sub(t).square().mean();
+  const step = () => {
+    scope(() => void parallel.backward({ inputs, targets }, loss));
+    parallel.finish();
+  };
+  step();
+  const [lower, upper] = model.parameters();
+  const copies = (getDevice(first) as CudaDevice).gpu.copyStream;
+  if (host?.absent === undefined) host?.delay(copies, 60);
+  for (const used of [false, true]) {
+    const hooks = [
+      upper.registerHook((grad) => {
+        if (grad.device.name !== first) return;
+        // 160,000 bytes go over the copy stream.
+        const elements = new Float32Array(size * size).fill(7);
+        return fromHost(elements, "f32", grad.shape, { device: first });
+      }),
+      // Whoever else uses it must not hide from the sum that it is on its way.
+      lower.registerHook((grad) => {
+        if (used && grad.device.name === first) {
+          void upper.grad!.mul(2).materialize();
+        }
+      }),
+    ];
+    step();
+    for (const unhook of hooks) unhook();
+    const sums = devices.map((_, i) =>
+      parallel.on(i, () => {
+        const grad = model.parameters()[1].grad!.data() as Float32Array;
+        return [Math.min(...grad), Math.max(...grad)];
+      })
+    );
+    assertEquals(sums, devices.map(() => [7, 7]), `used before: ${used}`);
+  }
+  if (host?.absent === undefined) host?.delay(copies, 0);
+  for (const tensor of [inputs, targets]) tensor.dispose();
 });

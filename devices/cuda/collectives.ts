@@ -12,7 +12,7 @@ import type {
   Flight,
   Mark,
 } from "../../core/collectives.ts";
-import type { Block, Device } from "../../core/device.ts";
+import type { Block } from "../../core/device.ts";
 import {
   check as checkCuda,
   createStream,
@@ -39,6 +39,7 @@ import { introducePeers } from "./peers.ts";
 /** One local rank. */
 interface Member {
   readonly rank: number;
+  readonly device: CudaDevice;
   readonly gpu: Gpu;
   /** `ncclComm_t`. */
   readonly handle: bigint;
@@ -154,15 +155,19 @@ class NcclCommunicator implements Communicator {
   }
 
   mark(rank: number): Mark {
-    const { gpu } = this.#member(rank);
+    const { device, gpu } = this.#member(rank);
     gpu.activate();
+    // What is still being uploaded was given to the device before the mark.
+    device.joinUploads();
     return new EventMark(gpu, gpu.recorded(gpu.stream));
   }
 
   start(calls: readonly CollectiveCall[], after?: readonly Mark[]): Flight {
-    for (const { send, recv } of calls) {
-      uploaded(send);
-      uploaded(recv);
+    if (after === undefined) {
+      for (const { send, recv } of calls) {
+        uploaded(send);
+        uploaded(recv);
+      }
     }
     this.#members.forEach(({ gpu, stream }, i) => {
       gpu.activate();
@@ -272,10 +277,6 @@ function uploaded(block: Block | undefined): void {
   (block?.storage as CudaStorage | undefined)?.upload?.join();
 }
 
-function gpuOf(device: Device): Gpu {
-  return (device as CudaDevice).gpu;
-}
-
 /** A stream for collectives on each GPU, and what `join` makes of them; without it, nothing stays. */
 function withStreams<T>(
   gpus: readonly Gpu[],
@@ -301,7 +302,8 @@ export const cudaCollectives: Collectives = {
 
   open(devices) {
     nccl();
-    const gpus = devices.map(gpuOf);
+    const opened = devices as readonly CudaDevice[];
+    const gpus = opened.map(({ gpu }) => gpu);
     for (const a of gpus) {
       // NCCL's kernels write into each other's memory.
       for (const b of gpus) if (a !== b) introducePeers(a, b);
@@ -309,8 +311,9 @@ export const cudaCollectives: Collectives = {
     return withStreams(gpus, (streams) => {
       const handles = initAll(gpus.map((gpu) => gpu.ordinal));
       const members = gpus.map((gpu, rank) => {
+        const device = opened[rank];
         const handle = handles[rank], stream = streams[rank];
-        return { rank, gpu, handle, stream };
+        return { rank, device, gpu, handle, stream };
       });
       return new NcclCommunicator(members, gpus.length, Infinity);
     });
@@ -318,8 +321,9 @@ export const cudaCollectives: Collectives = {
 
   uniqueId: getUniqueId,
 
-  join({ device, rank, worldSize, id, timeout, callTimeout }) {
-    const gpu = gpuOf(device);
+  join({ device: given, rank, worldSize, id, timeout, callTimeout }) {
+    const device = given as CudaDevice;
+    const { gpu } = device;
     return withStreams([gpu], ([stream]) => {
       const handle = initRank({ rank, worldSize, id: new Uint8Array(id) });
       const came = waitWhileInProgress([handle], timeout);
@@ -335,7 +339,7 @@ export const cudaCollectives: Collectives = {
           `Rank ${rank} on ${gpu.name} cannot join ${worldSize} ranks: ${why}`,
         );
       }
-      const member = { rank, gpu, handle, stream };
+      const member = { rank, device, gpu, handle, stream };
       return new NcclCommunicator([member], worldSize, callTimeout);
     });
   },

@@ -198,6 +198,11 @@ export class CudaDevice implements Device {
     scan(this.gpu, spec);
   }
 
+  /** Has later work of the compute stream wait for every upload that is under way. */
+  joinUploads(): void {
+    this.#staging.join();
+  }
+
   /** Waits for all queued work. */
   synchronize(): void {
     this.#refuseInCapture("wait for the device");
