@@ -18,6 +18,8 @@ export class Checks {
   readonly #gpu: Gpu;
   #flags: { address: bigint; values: Int32Array } | undefined;
   #waiting: DeferredCheck[] = [];
+  /** The first failure that was seen and that nobody was told of yet. */
+  #failure: Error | undefined;
 
   /**
    * Nothing is reserved before the first check.
@@ -28,11 +30,11 @@ export class Checks {
     this.#gpu = gpu;
   }
 
-  /** Adds a check; when there are too many, waits for all of them first. */
+  /** Adds a check; when there are too many, waits for all of them first. What failed among them is told at the next read. */
   add(deferred: DeferredCheck): void {
     if (this.#waiting.length === capacity) {
       this.#gpu.synchronize();
-      this.settle();
+      this.#look();
     }
     const flags = this.#flags ??= this.#reserve();
     const slot = this.#waiting.length;
@@ -65,12 +67,19 @@ export class Checks {
    * @throws {Error} what the first check that failed says.
    */
   settle(): void {
-    if (this.#waiting.length === 0) return;
+    if (this.#waiting.length > 0) this.#look();
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure !== undefined) throw failure;
+  }
+
+  /** Looks at all flags, and notes the first failure. */
+  #look(): void {
     const waiting = this.#waiting;
     this.#waiting = [];
     const failed = waiting.findIndex((_, i) => this.#flags!.values[i] !== 0);
     try {
-      if (failed >= 0) throw waiting[failed].failed();
+      if (failed >= 0) this.#failure ??= waiting[failed].failed();
     } finally {
       for (const deferred of waiting) deferred.release();
     }
@@ -78,6 +87,7 @@ export class Checks {
 
   /** Forgets all checks: the device is gone. */
   drop(): void {
+    this.#failure = undefined;
     for (const deferred of this.#waiting.splice(0)) deferred.release();
   }
 }
