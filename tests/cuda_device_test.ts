@@ -14,14 +14,19 @@ import { CudaError } from "../ffi/errors.ts";
 import {
   chooseDevice,
   closeDevice,
+  data,
   DeviceLostError,
   fromHost,
   getDevice,
+  manualSeed,
   memory,
+  nn,
+  optim,
   OutOfMemoryError,
   scope,
   setDefaultDevice,
   type Tensor,
+  train,
 } from "../mod.ts";
 import { embedding } from "../ops/functions.ts";
 import { type CudaHost, cudaHost } from "./cuda_host/mod.ts";
@@ -557,19 +562,39 @@ test("more checks than there are places for", () => {
   });
 });
 
+test("a check that failed long ago is told at the next read, and later checks are made", () => {
+  scope(() => {
+    const table = fromHost(ramp(12), "f32", [4, 3], { device: "cuda" });
+    const at = (index: number) =>
+      fromHost(Int32Array.of(index), "i32", [1], { device: "cuda" });
+    embedding(at(4), table).materialize();
+    const good = at(2);
+    // None of these is to blame.
+    for (let i = 0; i < 600; i++) embedding(good, table).materialize();
+    const error = assertThrows(() => cuda().synchronize(), RangeError);
+    assertMatch(error.message, /index 4/);
+    // The one that comes when there is no place left is not lost.
+    for (let i = 0; i < 256; i++) embedding(good, table).materialize();
+    embedding(at(5), table).materialize();
+    const late = assertThrows(() => cuda().synchronize(), RangeError);
+    assertMatch(late.message, /index 5/);
+    assertEquals(embedding(good, table).toArray(), [[6, 7, 8]]);
+  });
+});
+
 // ---- DECAF_DEBUG ----
 
 /** Opens the device under DECAF_DEBUG and calls `body`. */
-function debugging(words: string, body: () => void): void {
+function debugging<T>(words: string, body: () => T): T {
   const before = Deno.env.get("DECAF_DEBUG");
   Deno.env.set("DECAF_DEBUG", words);
   try {
-    cuda();
-    body();
+    cuda(); // reads it
   } finally {
     if (before === undefined) Deno.env.delete("DECAF_DEBUG");
     else Deno.env.set("DECAF_DEBUG", before);
   }
+  return body();
 }
 
 test("DECAF_DEBUG=sync waits after each launch and before each library call", (host) =>
@@ -602,6 +627,48 @@ test(
   1,
   true,
 );
+
+for (const words of ["sync", "memory", "sync,memory"]) {
+  test(`DECAF_DEBUG=${words}: training steps are captured and replayed as without`, async () => {
+    const plain = await trainedByGraph();
+    closeDevice("cuda");
+    const debugged = await debugging(words, trainedByGraph);
+    assertEquals(debugged, plain);
+    assert(plain.graphs > 0);
+  });
+}
+
+/** A training whose steps run as a graph: its losses, and how often the graph ran. */
+async function trainedByGraph(): Promise<{ losses: number[]; graphs: number }> {
+  manualSeed(5);
+  cuda();
+  using model = nn.sequential(
+    nn.linear(6, 8, { device: "cuda" }),
+    nn.dropout(0.25),
+    nn.linear(8, 3, { device: "cuda" }),
+  );
+  using optimizer = optim.adamW(model, { lr: 0.1, maxGradientNorm: 1 });
+  const losses: number[] = [];
+  let graphs = 0;
+  cuda().gpu.watch = (what) => void (what === "graph" && graphs++);
+  const examples = data.arrayDataset(
+    { data: ramp(32 * 6).map(Math.sin), shape: [32, 6], dtype: "f32" },
+    {
+      data: Int32Array.from({ length: 32 }, (_, i) => i % 3),
+      shape: [32],
+      dtype: "i32",
+    },
+  );
+  await train.fit(model, examples, {
+    optimizer,
+    graph: true,
+    epochs: 2,
+    batchSize: 8,
+    callbacks: [{ step: ({ batch }) => void losses.push(batch.loss) }],
+  });
+  optimizer.zeroGrad();
+  return { losses, graphs };
+}
 
 // ---- kernels ----
 

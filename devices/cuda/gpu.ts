@@ -15,11 +15,8 @@ import {
   check,
   createEvent,
   createStream,
-  cudaError,
   cudart,
-  defaultPool,
   memoryInfo,
-  memPoolAttribute,
   statusName,
 } from "../../ffi/cudart.ts";
 import { type FailedCall, failures } from "../../ffi/errors.ts";
@@ -28,6 +25,7 @@ import type { CudaContext, CudaFunction, CudaOptions } from "./context.ts";
 import { Faults, isSticky } from "./faults.ts";
 import { BlockCache, type Taken } from "./memory.ts";
 import { Modules } from "./modules.ts";
+import { DevicePool } from "./pool.ts";
 
 /** The GPU that is current for this thread. */
 let current: Gpu | undefined;
@@ -60,7 +58,7 @@ function explain(call: FailedCall): string | undefined {
   }
   // The other libraries hide an asynchronous error behind a status of their
   // own; the stream tells it. While it is captured it may not be asked.
-  if (current.source !== current.blocks) return undefined;
+  if (current.capturing) return undefined;
   const hidden = cudart().cudaStreamQuery(current.stream);
   if (!isSticky(hidden)) return undefined;
   return lose(current, {
@@ -74,9 +72,6 @@ function lose(gpu: Gpu, call: FailedCall): string {
   current = undefined; // so that the next call finds out
   return gpu.faults.lose(call);
 }
-
-const handle = new BigUint64Array(1);
-const unlimited = new BigUint64Array([2n ** 64n - 1n]);
 
 /** Words of `DECAF_DEBUG`. */
 function debugging(word: string): boolean {
@@ -114,10 +109,10 @@ export class Gpu implements CudaContext {
   /** Blocks of this device. */
   readonly blocks: BlockCache;
   /** Where new blocks come from: `blocks`, or those of the graph that is being captured. */
-  source: BlockCache;
+  #source: BlockCache;
   readonly #modules: Modules;
-  /** Pool that blocks come from; undefined where the device has none. */
-  readonly pool: bigint | undefined;
+  /** Where blocks come from. */
+  readonly pool: DevicePool;
   /** Where blocks belong that are not of `blocks`. */
   readonly #strays = new Map<bigint, BlockCache>();
   /** Caches of graphs that are gone, while some of their blocks are in use. */
@@ -157,17 +152,12 @@ export class Gpu implements CudaContext {
         ordinal,
       );
       this.memoryBytes = memoryInfo().total;
-      this.pool = attribute("MemoryPoolsSupported", ordinal) === 0
-        ? undefined
-        : keepingPool(ordinal);
+      this.pool = new DevicePool(this);
       this.stream = this.#newStream();
       this.copyStream = this.#newStream();
       this.#modules = new Modules(this);
-      this.source = this.blocks = new BlockCache(
-        {
-          reserve: (bytes) => this.#reserve(bytes),
-          release: (pointer) => this.#release(pointer),
-        },
+      this.#source = this.blocks = new BlockCache(
+        this.pool,
         () => this.faults.count,
         debugging("memory"),
       );
@@ -207,7 +197,7 @@ export class Gpu implements CudaContext {
 
   /** To be called before each library call. */
   called(what: string): void {
-    if (this.options.sync) this.synchronize();
+    if (this.options.sync && !this.capturing) this.synchronize();
     this.faults.note(what);
     this.watch?.(what);
   }
@@ -262,7 +252,7 @@ export class Gpu implements CudaContext {
         `${fn.entry}, grid ${gridX}×${gridY}×${gridZ}, block ${blockX}, ${sharedBytes} bytes of shared memory`,
       );
     }
-    if (this.options.sync) this.synchronize();
+    if (this.options.sync && !this.capturing) this.synchronize();
   }
 
   #allowShared(fn: CudaFunction, bytes: number): void {
@@ -295,6 +285,17 @@ export class Gpu implements CudaContext {
     this.faults.good();
   }
 
+  /** Whether work becomes part of a graph instead of being queued. */
+  get capturing(): boolean {
+    return this.#source !== this.blocks;
+  }
+
+  /** Says that work is captured from now on, with new blocks from a graph's own cache; that it is over, when there is none. */
+  capture(own?: BlockCache): void {
+    this.#source = own ?? this.blocks;
+    if (own === undefined) this.pool.captured();
+  }
+
   /**
    * Takes a block.
    *
@@ -303,7 +304,7 @@ export class Gpu implements CudaContext {
    */
   take(bytes: number, written = false): Taken {
     this.activate();
-    const { source } = this;
+    const source = this.#source;
     const taken = source.take(bytes, written ? this.faults.ended : undefined) ??
       this.#takeAtLast(bytes);
     if (source !== this.blocks) this.#strays.set(taken.pointer, source);
@@ -336,13 +337,11 @@ export class Gpu implements CudaContext {
 
   /** Frees what is idle and tries again. */
   #takeAtLast(bytes: number): Taken {
-    if (this.source !== this.blocks) this.#noneLeft(bytes);
+    if (this.capturing) this.#noneLeft(bytes);
     this.blocks.trim();
     this.synchronize();
-    if (this.pool !== undefined) {
-      check(cudart().cudaMemPoolTrimTo(this.pool, 0n), "cudaMemPoolTrimTo");
-    }
-    const taken = this.source.take(bytes);
+    this.pool.trim();
+    const taken = this.#source.take(bytes);
     return taken ?? this.#noneLeft(bytes);
   }
 
@@ -351,34 +350,6 @@ export class Gpu implements CudaContext {
     throw new OutOfMemoryError(
       `${this.name} has no ${bytes} bytes left: ${free} of ${total} are free, and this process holds ${this.blocks.reservedBytes}`,
     );
-  }
-
-  #reserve(bytes: number): bigint | undefined {
-    this.faults.note("cudaMallocAsync");
-    const size = BigInt(bytes);
-    const status = this.pool === undefined
-      ? cudart().cudaMalloc(handle, size)
-      : cudart().cudaMallocAsync(handle, size, this.stream);
-    if (status === 0) return handle[0];
-    if (status === cudaError.MemoryAllocation) {
-      cudart().cudaGetLastError();
-      return undefined;
-    }
-    check(
-      status,
-      this.pool === undefined ? "cudaMalloc" : "cudaMallocAsync",
-      `${bytes} bytes`,
-    );
-  }
-
-  #release(pointer: bigint): void {
-    if (this.faults.lost) return; // its memory went with it
-    this.activate();
-    this.faults.note("cudaFreeAsync");
-    if (this.pool === undefined) check(cudart().cudaFree(pointer), "cudaFree");
-    else {
-      check(cudart().cudaFreeAsync(pointer, this.stream), "cudaFreeAsync");
-    }
   }
 
   /** Scratch memory, valid for calls queued until the next `workspace` of this device. */
@@ -472,19 +443,4 @@ export class Gpu implements CudaContext {
     // What a lost device refuses to give back is gone with it.
     if (errors.length > 0 && !this.faults.lost) throw errors[0];
   }
-}
-
-/** The device's default pool, told to keep what is freed: giving it back to the system costs time. */
-function keepingPool(ordinal: number): bigint {
-  const pool = defaultPool(ordinal);
-  check(
-    cudart().cudaMemPoolSetAttribute(
-      pool,
-      memPoolAttribute.ReleaseThreshold,
-      unlimited,
-    ),
-    "cudaMemPoolSetAttribute",
-    "ReleaseThreshold",
-  );
-  return pool;
 }

@@ -100,7 +100,7 @@ export class Capture {
     gpu.dropWorkspace();
     gpu.blocks.trim();
     gpu.synchronize();
-    gpu.source = this.#blocks;
+    gpu.capture(this.#blocks);
     let captured = 0n;
     let work: CapturedWork | undefined;
     try {
@@ -134,7 +134,7 @@ export class Capture {
       );
       return work;
     } finally {
-      gpu.source = gpu.blocks;
+      gpu.capture();
       if (!gpu.gone) {
         gpu.dropWorkspace();
         if (work === undefined) {
@@ -234,6 +234,7 @@ class CapturedWork implements DeviceGraph {
     if (this.#live.length > 0) this.#renew();
     gpu.called("graph");
     check(cudart().cudaGraphLaunch(this.#exec, gpu.stream), "cudaGraphLaunch");
+    if (gpu.options.sync) gpu.synchronize();
   }
 
   /** Gives kernels whose scalars change new ones: each is launched as at first, but into its node. */
