@@ -7,8 +7,9 @@
 
 import type { Surroundings } from "./search.ts";
 
-/** Whether a permission was given already. */
+/** Whether a permission was given already; of no path there is none to give. */
 function granted(descriptor: Deno.PermissionDescriptor): boolean {
+  if ("path" in descriptor && descriptor.path === "") return false;
   return Deno.permissions.querySync(descriptor).state === "granted";
 }
 

@@ -442,6 +442,24 @@ Deno.test("--allow-ffi not given: the device says so at its first use", async ()
   );
 });
 
+Deno.test("--allow-ffi alone, or with some files to read: the search goes as far as it may", async () => {
+  // Nothing opens, so that what this machine has changes nothing.
+  const blind = `
+    const { findLibrary } = await import("@/ffi/library.ts");
+    const { machine } = await import("@/ffi/machine.ts");
+    const { library } = await import("@/ffi/cudart.ts");
+    const refuse = () => { throw new Error("libcudart: cannot open shared object file"); };
+    try { findLibrary(library, machine, refuse); } catch (error) { console.log(error.name, error.tried.length > 5, error.tried[0].from); }
+  `;
+  for (const flags of [[], ["--allow-read=/tmp"], ["--allow-env"]]) {
+    assertEquals(
+      (await run(["--allow-ffi", ...flags], blind)).trim(),
+      "LibraryError true the loader's own path",
+      flags.join(),
+    );
+  }
+});
+
 Deno.test("a file that is no library, and a file that is not there, named by the variable", async () => {
   const file = await Deno.makeTempFile({ suffix: ".so" });
   try {
@@ -472,15 +490,13 @@ const real = (() => {
   const file = `${folder}/cu13/lib/libcudart.so.13`;
   return machine.exists(file) ? file : undefined;
 })();
+const noRuntime =
+  " (no libcudart: set DECAF_NVIDIA to site-packages/nvidia of a Python with NVIDIA's wheels)";
 const noDriver = machine.exists("/proc/driver/nvidia/version") !== true;
 
 Deno.test({
   name: `NVIDIA's own runtime without a driver${
-    real === undefined
-      ? " (no libcudart: set DECAF_NVIDIA to site-packages/nvidia of a Python with NVIDIA's wheels)"
-      : noDriver
-      ? ""
-      : " (there is a driver here)"
+    real === undefined ? noRuntime : noDriver ? "" : " (there is a driver here)"
   }`,
   ignore: real === undefined || !noDriver,
   async fn() {
@@ -503,7 +519,9 @@ Deno.test({
 });
 
 Deno.test({
-  name: "NVIDIA's libraries find each other: opened by their paths alone",
+  name: `NVIDIA's libraries find each other: opened by their paths alone${
+    real === undefined ? noRuntime : ""
+  }`,
   ignore: real === undefined,
   async fn() {
     const folder = nvidiaFolder();
