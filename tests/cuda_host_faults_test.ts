@@ -113,21 +113,59 @@ test("a reset makes the machine new", (raw) => {
   assertMatch(host.violations()[0], /was destroyed before/);
 });
 
-Deno.test("without g++ the reason is told", async () => {
-  const { code, stdout } = await new Deno.Command(Deno.execPath(), {
+/** Asks for the stand-ins with another compiler, in a process of its own. */
+async function hostWith(compiler: string, env: Record<string, string> = {}) {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
       ...["eval", "--quiet"],
       `const { cudaHost } = await import(${
         JSON.stringify(new URL("cuda_host/mod.ts", import.meta.url).href)
       }); console.log((await cudaHost()).absent);`,
     ],
-    env: { DECAF_CUDA_HOST_CXX: "no-such-compiler" },
+    env: { DECAF_CUDA_HOST_CXX: compiler, CI: "", NO_COLOR: "1", ...env },
   }).output();
-  assertEquals(code, 0);
-  assertEquals(
-    new TextDecoder().decode(stdout).trim(),
-    "no-such-compiler was not found",
-  );
+  const decoder = new TextDecoder();
+  return {
+    code,
+    said: decoder.decode(stdout).trim(),
+    complaint: decoder.decode(stderr),
+  };
+}
+
+Deno.test("without g++ the reason is told", async () => {
+  for (const CI of ["", "true"]) {
+    const { code, said } = await hostWith("no-such-compiler", { CI });
+    assertEquals([code, said], [0, "no-such-compiler was not found"]);
+  }
+});
+
+const linux = Deno.build.os === "linux";
+
+Deno.test({
+  name: `a g++ that refuses the sources is told, and fails where CI is set${
+    linux ? "" : " (the stand-ins are built on Linux only)"
+  }`,
+  ignore: !linux,
+  async fn() {
+    const folder = await Deno.makeTempDir();
+    try {
+      const refusing = `${folder}/g++`;
+      await Deno.writeTextFile(
+        refusing,
+        '#!/bin/sh\ncase "$1" in -dump*) echo 9.9.9;; *) echo "core.h:1: error: too modern"; exit 1;; esac\n',
+        { mode: 0o755 },
+      );
+      const env = { DECAF_CUDA_HOST_CACHE: folder, DECAF_TEST_CUDA: "" };
+      const alone = await hostWith(refusing, env);
+      assertEquals(alone.code, 0, alone.complaint);
+      assertMatch(alone.said, /core\.h:1: error: too modern/);
+      const checked = await hostWith(refusing, { ...env, CI: "true" });
+      assertEquals(checked.code, 1);
+      assertMatch(checked.complaint, /BuildError: .*\n?.*too modern/);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
 });
 
 test("the stand-ins have every function that Decaf calls", ({ host }) => {
