@@ -330,11 +330,14 @@ export const hypot: Binary = elementwise<Binary>({
     );
     const x = k.mul(a, scale), y = k.mul(b, scale);
     const root = k.sqrt(k.add(k.mul(x, x), k.mul(y, y)));
-    const infinite = k.or(
-      k.eq(k.abs(a), Infinity),
-      k.eq(k.abs(b), Infinity),
+    // ∞ with the slope ∞ / ∞ of an infinite operand: NaN, as in PyTorch
+    const [far, farther] = [a, b].map((c) => k.eq(k.abs(c), Infinity));
+    const length = (c: k.Expr) => k.sqrt(k.mul(c, c));
+    const infinite = k.add(
+      k.select(far, length(a), 0),
+      k.select(farther, length(b), 0),
     );
-    return k.select(infinite, Infinity, k.div(root, scale));
+    return k.select(k.or(far, farther), infinite, k.div(root, scale));
   },
   formula: "√(a² + b²)",
   torch: "torch.hypot(a, b)",
@@ -348,6 +351,10 @@ export const hypot: Binary = elementwise<Binary>({
       }),
     ],
     [t([3], { data: [3e30, -3e-30, NaN] }), t([3], { data: [4e30, 4e-30, 0] })],
+    [
+      t([3], { data: [Infinity, 3, -Infinity] }),
+      t([3], { data: [2, -Infinity, Infinity] }),
+    ],
   ],
 });
 

@@ -5,6 +5,7 @@
  */
 
 import { integer } from "../core/attributes.ts";
+import { promote } from "../core/dtype.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
 import { sameShape } from "../core/shape.ts";
@@ -16,7 +17,7 @@ import { axisPositions } from "./axis_positions.ts";
 import { classAxis, classLabels, requireClassWeight } from "./class_labels.ts";
 import { Elementwise } from "./engine.ts";
 import { minimum } from "./extremes.ts";
-import { reshape, sum } from "./foundation.ts";
+import { cast, reshape, sum } from "./foundation.ts";
 import {
   formula,
   type LossOptions,
@@ -78,10 +79,16 @@ export const cosineSimilarity: (
     requireFloat("take the cosine similarity of", a, b);
     // An axis is counted in the broadcast shape: from the end it is the same in both.
     const from = axis < 0 ? axis : axis - Math.max(a.rank, b.rank);
-    const parts = [[a, b], [a, a], [b, b]].map((pair) =>
+    // Squares of halves leave their range where the vectors are of moderate length.
+    const wide = (x: Tensor) =>
+      x.dtype === "f16" || x.dtype === "bf16" ? cast(x, "f32") : x;
+    const [p, q] = [wide(a), wide(b)];
+    const parts = [[p, q], [p, p], [q, q]].map((pair) =>
       sum(mul(pair[0], pair[1]), from)
     );
-    return cosine.apply([...parts, eps]);
+    const similarity = cosine.apply([...parts, eps]);
+    const dtype = promote(a.dtype, b.dtype);
+    return similarity.dtype === dtype ? similarity : cast(similarity, dtype);
   },
   samples: [
     [t([2, 3]), t([2, 3], { low: -1 })],
@@ -89,6 +96,10 @@ export const cosineSimilarity: (
     [t([3]), t([3], { low: -1 }), 0],
     [t([2, 3]), t([1, 3], { low: -1 })],
     [t([2, 2], { dtype: "f64" }), t([2, 2], { dtype: "f64", low: -1 }), 0],
+    [
+      t([2, 2], { dtype: "f16", data: [300, 100, -400, 500] }),
+      t([2, 2], { dtype: "f16", data: [300, 100, 600, 700] }),
+    ],
     [
       t([2, 2], { data: [0, 0, 3, 4], grad: false }),
       t([2, 2], { data: [1, 2, 4, 3], grad: false }),

@@ -281,7 +281,10 @@ export const logit: (x: Tensor, options?: LogitOptions) => Tensor = elementwise<
       x,
       between(x, low, k.sub(1, low)),
     );
-    return k.sub(k.log(y), k.log1p(k.neg(y)));
+    const odds = k.sub(k.log(y), k.log1p(k.neg(y)));
+    // Outside [0, 1] neither the value nor its derivative is a number.
+    const outside = k.or(k.lt(y, 0), k.lt(1, y));
+    return k.select(outside, k.mul(y, NaN), odds);
   },
   formula: "ln(x / (1 − x))",
   torch: "torch.logit(x, None if eps < 0 else eps)",
@@ -289,6 +292,7 @@ export const logit: (x: Tensor, options?: LogitOptions) => Tensor = elementwise<
   samples: [
     ...floatSamples({ low: 0.05, high: 0.95 }),
     [t([5], { data: [0, 1, NaN, 2, -1], grad: false })],
+    [t([3], { data: [0.5, 2, -1] })],
     [t([5], { data: [0, 1, 0.5, 2, -1] }), { eps: 0.1 }],
   ],
 });

@@ -212,11 +212,26 @@ export const sinc: Unary = elementwise<Unary>({
   result: "float",
   define: ([x]) => {
     const angle = k.mul(x, Math.PI);
-    return k.select(k.eq(x, 0), 1, k.div(k.call("sin", angle), angle));
+    const square = k.mul(angle, angle);
+    // 1 − a²/6 + a⁴/120 − a⁶/5040, exact near 0, where derivatives of the quotient cancel
+    let series = k.constant(-1 / 5040, x.type);
+    for (const c of [1 / 120, -1 / 6, 1]) {
+      series = k.add(k.mul(series, square), c);
+    }
+    return k.select(
+      k.lt(square, 2 ** -10),
+      series,
+      k.div(k.call("sin", angle), angle),
+    );
   },
   formula: "sin πx / πx",
   torch: "x.sinc()",
-  samples: [...allFloatSamples({ low: 0.25 }), ...integerSamples()],
+  samples: [
+    ...allFloatSamples({ low: 0.25 }),
+    ...integerSamples(),
+    [t([3], { data: [1e-40, -1e-45, 0] })],
+    [t([2], { dtype: "f64", data: [1e-200, -1e-310] })],
+  ],
 });
 
 /** Degrees to radians. */
