@@ -60,7 +60,7 @@ export function binder(d: Signature): (...args: unknown[]) => Bound {
     const attrs: Record<string, unknown> = { ...d.attrs };
     for (const name in given) {
       const value = given[name];
-      if (value === undefined || value === attrs[name]) continue;
+      if (value === undefined || Object.is(value, attrs[name])) continue;
       if (!Object.hasOwn(attrs, name)) refuseUnknown(d.name, name, names);
       checkAttribute(d.name, name, value, rules);
       attrs[name] = value;

@@ -5,6 +5,7 @@
  * @module
  */
 import { IndexError } from "../core/errors.ts";
+import { checkOptions } from "../core/options.ts";
 import type { Batch, Dataset, EpochRandom } from "./dataset.ts";
 import { permutation } from "./rng.ts";
 
@@ -77,6 +78,13 @@ export class DataLoader<T = Batch> {
    *   examples, or another option is out of range.
    */
   constructor(dataset: Dataset<T>, options: LoaderOptions) {
+    checkOptions("make a loader", options, {
+      batchSize: true,
+      shuffle: true,
+      seed: true,
+      dropLast: true,
+      prefetch: true,
+    });
     const { batchSize, shuffle = false, seed = 0 } = options;
     const { dropLast = false, prefetch = 1 } = options;
     if (!Number.isInteger(batchSize) || batchSize < 1) {

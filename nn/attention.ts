@@ -5,6 +5,7 @@
  */
 
 import { ShapeError, shapeText } from "../core/errors.ts";
+import type { OptionNames } from "../core/options.ts";
 import type { Tensor } from "../core/tensor.ts";
 import { scaledDotProductAttention } from "../ops/attention.ts";
 import { where } from "../ops/comparison.ts";
@@ -15,7 +16,13 @@ import * as ops from "../ops/linear.ts";
 import { permute } from "../ops/shape.ts";
 import { narrow } from "../ops/slicing.ts";
 import { empty, filled } from "./allocate.ts";
-import { checkExtents, checkProbability, show } from "./extents.ts";
+import {
+  checkExtents,
+  checkNames,
+  checkProbability,
+  moduleNames,
+  show,
+} from "./extents.ts";
 import { xavierUniform, zeros } from "./init.ts";
 import { Linear } from "./linear.ts";
 import { Module, type ModuleOptions } from "./module.ts";
@@ -34,6 +41,15 @@ export interface MultiheadAttentionOptions extends ModuleOptions {
   /** Whether input and output are [batch, time, width] instead of [time, batch, width]. */
   batchFirst?: boolean;
 }
+
+const names: OptionNames<MultiheadAttentionOptions> = {
+  ...moduleNames,
+  dropout: true,
+  bias: true,
+  keySize: true,
+  valueSize: true,
+  batchFirst: true,
+};
 
 /** What a query may look at. */
 export interface AttendOptions {
@@ -81,9 +97,10 @@ export class MultiheadAttention extends Module<
     options: MultiheadAttentionOptions = {},
   ) {
     super();
-    const { dropout = 0, bias = true, batchFirst = false } = options;
-    const { keySize = width, valueSize = width } = options;
     const who = "a MultiheadAttention";
+    checkNames(who, options, names);
+    const { dropout = 0, bias = true, batchFirst = false } = options;
+    const { keySize = width, valueSize = width, dtype, device } = options;
     checkExtents(who, { width, heads, keySize, valueSize });
     checkProbability(who, dropout);
     if (width % heads !== 0) {
@@ -103,7 +120,7 @@ export class MultiheadAttention extends Module<
       this.vProjWeight = weight(width, valueSize);
     }
     if (bias) this.inProjBias = parameter(filled([3 * width], 0, options));
-    this.outProj = new Linear(width, width, options);
+    this.outProj = new Linear(width, width, { bias, dtype, device });
     if (this.outProj.bias !== undefined) zeros(this.outProj.bias);
     this.#heads = heads;
     this.#width = width;

@@ -6,6 +6,7 @@
 
 import { noGrad } from "../core/autograd.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
+import type { OptionNames } from "../core/options.ts";
 import { scope } from "../core/scope.ts";
 import type { Tensor } from "../core/tensor.ts";
 import { update } from "../core/update.ts";
@@ -14,9 +15,9 @@ import { batchNorm, instanceNorm } from "../ops/normalization.ts";
 import { mean as meanOver } from "../ops/reduction.ts";
 import { moments } from "../ops/statistics.ts";
 import { filled } from "./allocate.ts";
-import { checkExtents, show } from "./extents.ts";
+import { checkExtents, checkNames, show } from "./extents.ts";
 import { Module } from "./module.ts";
-import { checkEps, type NormOptions } from "./norm.ts";
+import { checkEps, normNames, type NormOptions } from "./norm.ts";
 import { buffer, parameter } from "./roles.ts";
 
 /** Options of instance normalisation. */
@@ -109,6 +110,12 @@ export abstract class RunningNorm extends Module {
   }
 }
 
+const runningNames: OptionNames<BatchNormOptions & InstanceNormOptions> = {
+  ...normNames,
+  momentum: true,
+  trackRunningStats: true,
+};
+
 /** Base of the batch normalisations. */
 export abstract class BatchNorm extends RunningNorm {
   /** Makes weights and running statistics. */
@@ -117,6 +124,7 @@ export abstract class BatchNorm extends RunningNorm {
     ranks: readonly number[],
     options: BatchNormOptions,
   ) {
+    checkNames(`a ${new.target.name}`, options, runningNames);
     super(channels, ranks, {
       ...options,
       affine: options.affine ?? true,
@@ -208,6 +216,7 @@ export abstract class InstanceNorm extends RunningNorm {
     rank: number,
     options: InstanceNormOptions,
   ) {
+    checkNames(`a ${new.target.name}`, options, runningNames);
     super(channels, [rank], { ...options, affine: options.affine ?? false });
   }
 

@@ -5,11 +5,12 @@
  */
 
 import { ShapeError, shapeText } from "../core/errors.ts";
+import type { OptionNames } from "../core/options.ts";
 import type { Tensor } from "../core/tensor.ts";
 import { conv, convTranspose } from "../ops/convolution.ts";
 import { pad, type PadMode } from "../ops/pad.ts";
 import type { Padding, PerAxis } from "../ops/windows.ts";
-import { checkExtents, show } from "./extents.ts";
+import { checkExtents, checkNames, moduleNames, show } from "./extents.ts";
 import { empty } from "./allocate.ts";
 import { resetAffine } from "./linear.ts";
 import { Module, type ModuleOptions } from "./module.ts";
@@ -62,6 +63,16 @@ function checkKernel(
   return extents;
 }
 
+const convNames: OptionNames<ConvOptions> = {
+  ...moduleNames,
+  stride: true,
+  padding: true,
+  dilation: true,
+  groups: true,
+  bias: true,
+  paddingMode: true,
+};
+
 /** Base of the convolutions: `weight` [out, in/groups, kernel…], `bias` [out]. */
 export abstract class Conv extends Module {
   /** Filters [out, in/groups, kernel…]. */
@@ -80,8 +91,9 @@ export abstract class Conv extends Module {
     options: ConvOptions,
   ) {
     super();
-    const { groups = 1, bias = true } = options;
     const who = `a ${new.target.name}`;
+    checkNames(who, options, convNames);
+    const { groups = 1, bias = true } = options;
     const channels = { inChannels, outChannels, groups };
     const extents = checkKernel(who, rank, kernel, channels);
     this.weight = parameter(
@@ -235,6 +247,16 @@ export interface ConvTransposeOptions extends ModuleOptions {
   bias?: boolean;
 }
 
+const transposedNames: OptionNames<ConvTransposeOptions> = {
+  ...moduleNames,
+  stride: true,
+  padding: true,
+  outputPadding: true,
+  dilation: true,
+  groups: true,
+  bias: true,
+};
+
 /** Base of the transposed convolutions: `weight` [in, out/groups, kernel…], `bias` [out]. */
 export abstract class ConvTranspose extends Module {
   /** Filters [in, out/groups, kernel…]. */
@@ -253,8 +275,9 @@ export abstract class ConvTranspose extends Module {
     options: ConvTransposeOptions,
   ) {
     super();
-    const { groups = 1, bias = true } = options;
     const who = `a ${new.target.name}`;
+    checkNames(who, options, transposedNames);
+    const { groups = 1, bias = true } = options;
     const channels = { inChannels, outChannels, groups };
     const extents = checkKernel(who, rank, kernel, channels);
     this.weight = parameter(

@@ -10,7 +10,7 @@ import type { Tensor } from "../core/tensor.ts";
 import { mul } from "../ops/arithmetic.ts";
 import { fill } from "../ops/foundation.ts";
 import { dropout as drop } from "../ops/random.ts";
-import { checkProbability, show } from "./extents.ts";
+import { checkNames, checkProbability, show } from "./extents.ts";
 import { Module } from "./module.ts";
 
 /** Options of the dropout modules. */
@@ -29,7 +29,9 @@ export class Dropout extends Module {
   /** Makes a dropout. @throws {RangeError} when p is no probability. */
   constructor(p = 0.5, options: DropoutOptions = {}) {
     super();
-    checkProbability(`a ${new.target.name}`, p);
+    const who = `a ${new.target.name}`;
+    checkProbability(who, p);
+    checkNames(who, options, { generator: true });
     this.p = p;
     this.generator = options.generator;
   }

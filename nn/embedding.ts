@@ -16,7 +16,7 @@ import {
 } from "../ops/embedding.ts";
 import { empty } from "./allocate.ts";
 import { overwrite } from "./convert.ts";
-import { checkExtents, show } from "./extents.ts";
+import { checkExtents, checkNames, moduleNames, show } from "./extents.ts";
 import { normal } from "./init.ts";
 import { Module, type ModuleOptions } from "./module.ts";
 import { parameter } from "./roles.ts";
@@ -26,6 +26,8 @@ export interface EmbeddingOptions extends ModuleOptions {
   /** Row that starts as 0 and is not trained; negative numbers count from the end. */
   paddingIdx?: number;
 }
+
+const names = { ...moduleNames, paddingIdx: true } as const;
 
 /** A table of N(0, 1), with zeros in the padding row. */
 function makeTable(
@@ -73,6 +75,7 @@ export class Embedding extends Module {
    */
   constructor(count: number, width: number, options: EmbeddingOptions = {}) {
     super();
+    checkNames("an Embedding", options, names);
     this.weight = makeTable("an Embedding", count, width, options);
     this.#paddingIdx = options.paddingIdx;
   }
@@ -121,7 +124,10 @@ export class EmbeddingBag extends Module<
    */
   constructor(count: number, width: number, options: EmbeddingBagOptions = {}) {
     super();
-    this.weight = makeTable("an EmbeddingBag", count, width, options);
+    const who = "an EmbeddingBag";
+    const bags = { mode: true, includeLastOffset: true } as const;
+    checkNames(who, options, { ...names, ...bags });
+    this.weight = makeTable(who, count, width, options);
     const { mode, includeLastOffset, paddingIdx } = options;
     this.#options = { mode, includeLastOffset, paddingIdx };
   }

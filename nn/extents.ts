@@ -1,8 +1,26 @@
 /**
- * Checks of the numbers that modules are made with.
+ * Checks of what modules are made with.
  *
  * @module
  */
+
+import { checkOptions, type OptionNames } from "../core/options.ts";
+import type { ModuleOptions } from "./module.ts";
+
+/** The options of every module that has parameters. */
+export const moduleNames: OptionNames<ModuleOptions> = {
+  dtype: true,
+  device: true,
+};
+
+/** Refuses options that are none; `who` is "a Linear". */
+export function checkNames<O extends object>(
+  who: string,
+  options: O,
+  names: OptionNames<O>,
+): void {
+  checkOptions(`make ${who}`, options, names);
+}
 
 /** Refuses extents that are no positive whole numbers. */
 export function checkExtents(

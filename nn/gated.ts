@@ -8,7 +8,7 @@ import type { Tensor } from "../core/tensor.ts";
 import { glu as gate, prelu as sloped } from "../ops/gated.ts";
 import { filled } from "./allocate.ts";
 import { Functional } from "./containers.ts";
-import { checkExtents, show } from "./extents.ts";
+import { checkExtents, checkNames, moduleNames, show } from "./extents.ts";
 import { Module, type ModuleOptions } from "./module.ts";
 import { parameter } from "./roles.ts";
 
@@ -28,6 +28,11 @@ export class PReLU extends Module {
   /** Makes slopes. @throws {RangeError} when their number is no positive whole number. */
   constructor(options: PReLUOptions = {}) {
     super();
+    checkNames("a PReLU", options, {
+      ...moduleNames,
+      count: true,
+      initial: true,
+    });
     const { count = 1, initial = 0.25 } = options;
     checkExtents("a PReLU", { count });
     this.weight = parameter(filled([count], initial, options));

@@ -17,7 +17,7 @@ import {
   unflatten as splitAxis,
 } from "../ops/shape.ts";
 import { type AffineMap, Functional } from "./containers.ts";
-import { checkExtents, show } from "./extents.ts";
+import { checkExtents, checkNames, moduleNames, show } from "./extents.ts";
 import { empty } from "./allocate.ts";
 import { kaimingUniform, uniform } from "./init.ts";
 import { Module, type ModuleOptions } from "./module.ts";
@@ -28,6 +28,8 @@ export interface LinearOptions extends ModuleOptions {
   /** Whether a bias is added; true when omitted. */
   bias?: boolean;
 }
+
+const names = { ...moduleNames, bias: true } as const;
 
 /** y = x·Wᵀ + b over the last axis. Parameters: `weight` [out, in], `bias` [out]. */
 export class Linear extends Module implements AffineMap {
@@ -48,6 +50,7 @@ export class Linear extends Module implements AffineMap {
   ) {
     super();
     checkExtents("a Linear", { inFeatures, outFeatures });
+    checkNames("a Linear", options, names);
     const { bias = true } = options;
     this.weight = parameter(empty([outFeatures, inFeatures], options));
     this.bias = bias ? parameter(empty([outFeatures], options)) : undefined;
@@ -117,6 +120,7 @@ export class Bilinear extends Module<[a: Tensor, b: Tensor]> {
   ) {
     super();
     checkExtents("a Bilinear", { in1Features, in2Features, outFeatures });
+    checkNames("a Bilinear", options, names);
     const { bias = true } = options;
     this.weight = parameter(
       empty([outFeatures, in1Features, in2Features], options),

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { checkPlain } from "../core/options.ts";
 import type { Tensor } from "../core/tensor.ts";
 import * as ops from "../ops/loss.ts";
 import {
@@ -58,6 +59,7 @@ export class Loss<Inputs extends unknown[] = Pair> extends Module<Inputs> {
     options: Weights & object = {},
   ) {
     super();
+    checkPlain(`make a ${name}`, options);
     const { weight, posWeight, ...rest } = options;
     this.weight = weight && buffer(weight);
     this.posWeight = posWeight && buffer(posWeight);

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { OptionNames } from "../core/options.ts";
 import type { Shape } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
 import * as ops from "../ops/normalization.ts";
@@ -14,7 +15,7 @@ import {
 } from "../ops/response_norm.ts";
 import { filled } from "./allocate.ts";
 import { Functional } from "./containers.ts";
-import { checkExtents, show } from "./extents.ts";
+import { checkExtents, checkNames, moduleNames, show } from "./extents.ts";
 import { Module, type ModuleOptions } from "./module.ts";
 import { parameter } from "./roles.ts";
 
@@ -25,6 +26,13 @@ export interface NormOptions extends ModuleOptions {
   /** Whether there are weights (and biases); true when omitted. */
   affine?: boolean;
 }
+
+/** The names of {@linkcode NormOptions}. */
+export const normNames: OptionNames<NormOptions> = {
+  ...moduleNames,
+  eps: true,
+  affine: true,
+};
 
 /** Options of {@linkcode layerNorm}. */
 export interface LayerNormOptions extends NormOptions {
@@ -60,6 +68,7 @@ export class LayerNorm extends Module {
   /** Makes weights of 1 and biases of 0. @throws {RangeError} for extents or ε out of their range. */
   constructor(shape: number | Shape, options: LayerNormOptions = {}) {
     super();
+    checkNames("a LayerNorm", options, { ...normNames, bias: true });
     const { eps = 1e-5, affine = true, bias = true } = options;
     this.#shape = checkShape("a LayerNorm", shape);
     this.#eps = checkEps("a LayerNorm", eps);
@@ -98,6 +107,7 @@ export class RMSNorm extends Module {
   /** Makes weights of 1; ε is the machine epsilon when omitted. @throws {RangeError} for extents or ε out of their range. */
   constructor(shape: number | Shape, options: NormOptions = {}) {
     super();
+    checkNames("an RMSNorm", options, normNames);
     const { eps, affine = true } = options;
     this.#shape = checkShape("an RMSNorm", shape);
     this.#eps = eps === undefined ? eps : checkEps("an RMSNorm", eps);
@@ -135,6 +145,7 @@ export class GroupNorm extends Module {
   /** Makes weights of 1 and biases of 0. @throws {RangeError} when the groups do not divide the channels. */
   constructor(groups: number, channels: number, options: NormOptions = {}) {
     super();
+    checkNames("a GroupNorm", options, normNames);
     const { eps = 1e-5, affine = true } = options;
     checkExtents("a GroupNorm", { groups, channels });
     if (channels % groups !== 0) {

@@ -6,6 +6,7 @@
  */
 
 import { ShapeError, shapeText } from "../core/errors.ts";
+import type { OptionNames } from "../core/options.ts";
 import type { Tensor } from "../core/tensor.ts";
 import { squeeze, unsqueeze } from "../ops/shape.ts";
 import {
@@ -14,7 +15,13 @@ import {
   type RecurrentOptions as RunOptions,
   rnn as runRnn,
 } from "../ops/recurrent.ts";
-import { checkExtents, checkProbability, show } from "./extents.ts";
+import {
+  checkExtents,
+  checkNames,
+  checkProbability,
+  moduleNames,
+  show,
+} from "./extents.ts";
 import { empty } from "./allocate.ts";
 import { uniform } from "./init.ts";
 import { Module, type ModuleOptions } from "./module.ts";
@@ -33,6 +40,15 @@ export interface RecurrentOptions extends ModuleOptions {
   /** Share of the outputs of each layer but the last that is dropped in training. */
   dropout?: number;
 }
+
+const recurrentNames: OptionNames<RecurrentOptions> = {
+  ...moduleNames,
+  layers: true,
+  bidirectional: true,
+  bias: true,
+  batchFirst: true,
+  dropout: true,
+};
 
 /** Options of one call. */
 export interface SequenceOptions {
@@ -83,17 +99,19 @@ export abstract class Recurrent<States, Output> extends Module<
   readonly #inputSize: number;
   readonly #options: RecurrentOptions;
 
-  /** Makes all weights; `gates` per hidden unit. */
+  /** Makes all weights; `gates` per hidden unit; `names` are the options that there are. */
   constructor(
     gates: number,
     inputSize: number,
     hiddenSize: number,
     options: RecurrentOptions,
+    names: OptionNames<RecurrentOptions> = recurrentNames,
   ) {
     super();
+    const who = `a ${new.target.name}`;
+    checkNames(who, options, names);
     const { layers = 1, bidirectional = false, bias = true, dropout = 0 } =
       options;
-    const who = `a ${new.target.name}`;
     checkExtents(who, { inputSize, hiddenSize, layers });
     checkProbability(who, dropout);
     const weights: Record<string, Tensor> = {};
@@ -235,6 +253,8 @@ export interface NonlinearityOptions {
   nonlinearity?: "tanh" | "relu";
 }
 
+const rnnNames = { ...recurrentNames, nonlinearity: true } as const;
+
 /** Plain recurrent network: (x, h?) to [outputs, h]. */
 export class RNN extends Recurrent<Tensor, [Tensor, Tensor]> {
   readonly #nonlinearity: "tanh" | "relu";
@@ -245,7 +265,7 @@ export class RNN extends Recurrent<Tensor, [Tensor, Tensor]> {
     hiddenSize: number,
     options: RecurrentOptions & NonlinearityOptions = {},
   ) {
-    super(1, inputSize, hiddenSize, options);
+    super(1, inputSize, hiddenSize, options, rnnNames);
     this.#nonlinearity = options.nonlinearity ?? "tanh";
   }
 
@@ -278,6 +298,9 @@ export interface CellOptions extends ModuleOptions {
   bias?: boolean;
 }
 
+const cellNames = { ...moduleNames, bias: true } as const;
+const rnnCellNames = { ...cellNames, nonlinearity: true } as const;
+
 /** Base of the cells: `weight_ih` [G·H, in], `weight_hh` [G·H, H], `bias_ih`, `bias_hh` [G·H]. */
 export abstract class Cell<States, Output> extends Module<
   [x: Tensor, states?: States],
@@ -288,16 +311,19 @@ export abstract class Cell<States, Output> extends Module<
   /** Whether there are biases. */
   protected readonly bias: boolean;
 
-  /** Makes all weights; `gates` per hidden unit. */
+  /** Makes all weights; `gates` per hidden unit; `names` are the options that there are. */
   constructor(
     gates: number,
     inputSize: number,
     hiddenSize: number,
     options: CellOptions,
+    names: OptionNames<CellOptions> = cellNames,
   ) {
     super();
+    const who = `a ${new.target.name}`;
+    checkNames(who, options, names);
     const { bias = true } = options;
-    checkExtents(`a ${new.target.name}`, { inputSize, hiddenSize });
+    checkExtents(who, { inputSize, hiddenSize });
     this.bias = bias;
     this.weights = makeWeights(
       gates,
@@ -408,7 +434,7 @@ export class RNNCell extends Cell<Tensor, Tensor> {
     hiddenSize: number,
     options: CellOptions & NonlinearityOptions = {},
   ) {
-    super(1, inputSize, hiddenSize, options);
+    super(1, inputSize, hiddenSize, options, rnnCellNames);
     this.#nonlinearity = options.nonlinearity ?? "tanh";
   }
 

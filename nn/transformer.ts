@@ -4,12 +4,14 @@
  * @module
  */
 
+import { showValue } from "../core/attributes.ts";
 import type { Tensor } from "../core/tensor.ts";
 import { add } from "../ops/arithmetic.ts";
 import type { LinearActivation } from "../ops/linear_activation.ts";
 import { type AttendOptions, MultiheadAttention } from "./attention.ts";
 import { Dropout } from "./dropout.ts";
 import { Linear } from "./linear.ts";
+import { checkNames, moduleNames } from "./extents.ts";
 import { Module, type ModuleOptions } from "./module.ts";
 import { LayerNorm } from "./norm.ts";
 
@@ -29,6 +31,40 @@ export interface TransformerLayerOptions extends ModuleOptions {
   normFirst?: boolean;
   /** Whether there are biases; true when omitted. */
   bias?: boolean;
+}
+
+/** The options of a layer as those of its parts. */
+function parts(who: string, options: TransformerLayerOptions) {
+  checkNames(who, options, {
+    ...moduleNames,
+    feedForward: true,
+    dropout: true,
+    activation: true,
+    eps: true,
+    batchFirst: true,
+    normFirst: true,
+    bias: true,
+  });
+  const { feedForward = 2048, dropout = 0.1, eps = 1e-5 } = options;
+  const { bias, batchFirst, dtype, device } = options;
+  const map = { bias, dtype, device };
+  return {
+    feedForward,
+    dropout,
+    map,
+    norm: { ...map, eps },
+    attention: { ...map, dropout, batchFirst },
+  };
+}
+
+/** Refuses what is no list of layers. */
+function checkLayers(who: string, layers: readonly unknown[]): void {
+  if (Array.isArray(layers) && layers.length > 0) return;
+  throw new TypeError(
+    `Cannot make ${who} of ${
+      showValue(layers)
+    }: it takes an array of layers, each with weights of its own`,
+  );
 }
 
 /** The feed-forward part of a layer: in as few products as what is between them allows. */
@@ -93,15 +129,14 @@ export class TransformerEncoderLayer extends Module<
     options: TransformerLayerOptions = {},
   ) {
     super();
-    const { feedForward = 2048, dropout = 0.1, eps = 1e-5 } = options;
-    const norm = { ...options, eps };
-    this.selfAttn = new MultiheadAttention(width, heads, {
-      ...options,
-      dropout,
-    });
-    this.linear1 = new Linear(width, feedForward, options);
+    const { feedForward, dropout, map, norm, attention } = parts(
+      "a TransformerEncoderLayer",
+      options,
+    );
+    this.selfAttn = new MultiheadAttention(width, heads, attention);
+    this.linear1 = new Linear(width, feedForward, map);
     this.dropout = new Dropout(dropout);
-    this.linear2 = new Linear(feedForward, width, options);
+    this.linear2 = new Linear(feedForward, width, map);
     this.norm1 = new LayerNorm(width, norm);
     this.norm2 = new LayerNorm(width, norm);
     this.dropout1 = new Dropout(dropout);
@@ -184,14 +219,15 @@ export class TransformerDecoderLayer extends Module<
     options: TransformerLayerOptions = {},
   ) {
     super();
-    const { feedForward = 2048, dropout = 0.1, eps = 1e-5 } = options;
-    const norm = { ...options, eps };
-    const attention = { ...options, dropout };
+    const { feedForward, dropout, map, norm, attention } = parts(
+      "a TransformerDecoderLayer",
+      options,
+    );
     this.selfAttn = new MultiheadAttention(width, heads, attention);
     this.multiheadAttn = new MultiheadAttention(width, heads, attention);
-    this.linear1 = new Linear(width, feedForward, options);
+    this.linear1 = new Linear(width, feedForward, map);
     this.dropout = new Dropout(dropout);
-    this.linear2 = new Linear(feedForward, width, options);
+    this.linear2 = new Linear(feedForward, width, map);
     this.norm1 = new LayerNorm(width, norm);
     this.norm2 = new LayerNorm(width, norm);
     this.norm3 = new LayerNorm(width, norm);
@@ -261,6 +297,7 @@ export class TransformerEncoder extends Module<
   /** Stacks layers. */
   constructor(layers: readonly TransformerEncoderLayer[], norm?: LayerNorm) {
     super();
+    checkLayers(`a ${new.target.name}`, layers);
     this.layers = layers;
     this.norm = norm;
   }
@@ -292,6 +329,7 @@ export class TransformerDecoder extends Module<
   /** Stacks layers. */
   constructor(layers: readonly TransformerDecoderLayer[], norm?: LayerNorm) {
     super();
+    checkLayers(`a ${new.target.name}`, layers);
     this.layers = layers;
     this.norm = norm;
   }

@@ -14,6 +14,7 @@ import {
   setElement,
 } from "../core/dtype.ts";
 import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
+import { checkOptions, type OptionNames } from "../core/options.ts";
 import { type Shape, sizeOf } from "../core/shape.ts";
 import { fromHost, type Tensor, type TensorOptions } from "../core/tensor.ts";
 import { marked } from "./creating.ts";
@@ -46,6 +47,13 @@ export interface TensorDataOptions extends TensorOptions {
   /** Extents that the elements are arranged in, instead of those of the nesting. */
   shape?: Shape;
 }
+
+const optionNames: OptionNames<TensorDataOptions> = {
+  shape: true,
+  dtype: true,
+  device: true,
+  requiresGrad: true,
+};
 
 /** The dtype that holds the elements of each typed array, by the name of its class. */
 const typedTypes: Readonly<Record<string, DType>> = {
@@ -228,6 +236,7 @@ export function tensor(
   data: NestedData,
   options: TensorDataOptions = {},
 ): Tensor {
+  checkOptions("make a tensor", options, optionNames);
   const nested = shapeOf(data);
   const found: Found = {
     typed: undefined,

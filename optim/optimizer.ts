@@ -9,6 +9,7 @@
 import { noGrad } from "../core/autograd.ts";
 import { afterReplay, capturing } from "../core/capture.ts";
 import { GradientError, GraphError } from "../core/errors.ts";
+import { checkPlain } from "../core/options.ts";
 import { Scope } from "../core/scope.ts";
 import type { Tensor } from "../core/tensor.ts";
 import { type Update, updateAll } from "../core/update.ts";
@@ -79,6 +80,7 @@ export class Optimizer<H extends object = object> implements Disposable {
     options: CommonOptions & H,
   ) {
     const who = `optimizer ${method.name}`;
+    checkPlain(`make ${who}`, options, ["lr", ...Object.keys(method.hyper)]);
     const { maxGradientNorm, maxGradientValue, ...shared } = options;
     this.maxGradientNorm = bound(who, "maxGradientNorm", maxGradientNorm);
     this.maxGradientValue = bound(who, "maxGradientValue", maxGradientValue);

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { checkOptions } from "../core/options.ts";
 import type { Callback, EpochReport } from "./fit_options.ts";
 
 /** Options of {@linkcode earlyStopping}. */
@@ -44,6 +45,12 @@ interface Memory {
  * ```
  */
 export function earlyStopping(options: EarlyStoppingOptions = {}): Callback {
+  checkOptions("stop early", options, {
+    patience: true,
+    metric: true,
+    mode: true,
+    threshold: true,
+  });
   const { patience = 3, metric = "loss", mode = "min", threshold = 0 } =
     options;
   if (!Number.isInteger(patience) || patience < 0) {

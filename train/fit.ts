@@ -4,8 +4,14 @@
  * @module
  */
 
+import { checkOptions } from "../core/options.ts";
 import type { Batch, Dataset } from "../data/dataset.ts";
-import type { FitOptions, FitResult, Split } from "./fit_options.ts";
+import {
+  fitNames,
+  type FitOptions,
+  type FitResult,
+  type Split,
+} from "./fit_options.ts";
 import type { Model } from "./model.ts";
 import { Training, valuesOf } from "./training.ts";
 import { turn } from "./turn.ts";
@@ -49,6 +55,7 @@ export async function fit(
   data: Dataset<Batch> | Split | Promise<Dataset<Batch> | Split>,
   options: FitOptions,
 ): Promise<FitResult> {
+  checkOptions("train", options, fitNames);
   const { epochs = 1, checkpoint, signal } = options;
   if (!Number.isInteger(epochs) || epochs < 1) {
     throw new RangeError(

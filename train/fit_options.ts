@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { OptionNames } from "../core/options.ts";
 import type { Tensor } from "../core/tensor.ts";
 import type { Batch, Dataset } from "../data/dataset.ts";
 import type { Optimizer, ParameterAverage } from "../optim/mod.ts";
@@ -156,6 +157,29 @@ export interface FitOptions {
   /** Device by name; the model's when omitted. */
   readonly device?: string;
 }
+
+/** The names of {@linkcode FitOptions}. */
+export const fitNames: OptionNames<FitOptions> = {
+  optimizer: true,
+  epochs: true,
+  batchSize: true,
+  loss: true,
+  metrics: true,
+  seed: true,
+  shuffle: true,
+  dropLast: true,
+  testBatchSize: true,
+  average: true,
+  checkpoint: true,
+  checkpointEvery: true,
+  resume: true,
+  graph: true,
+  precision: true,
+  signal: true,
+  parallel: true,
+  callbacks: true,
+  device: true,
+};
 
 /** How a training ended. */
 export interface FitResult {
