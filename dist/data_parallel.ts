@@ -393,6 +393,25 @@ export class DataParallel implements Disposable {
     );
   }
 
+  /**
+   * Whether something holds in every process of the group, all of which must
+   * ask at this point; waits for their answers.
+   *
+   * @param here Whether it holds in this one.
+   * @throws {CollectiveError} when that takes too long, or a peer is gone.
+   */
+  agree(here: boolean): boolean {
+    const { group } = this;
+    if (group.ranks.length === group.worldSize) return here;
+    using _asking = new Scope();
+    return noGrad(() => {
+      const not = Number(!here);
+      const answers = group.devices.map((d) => fill([1], not, "i32", d));
+      const [no] = group.allReduce(answers, { op: "max" }).finishSync();
+      return no.item() === 0;
+    });
+  }
+
   /** Takes an optimizer step on every device. */
   step(): void {
     const [first, ...others] = this.#replicas;

@@ -7,6 +7,9 @@ import { scope } from "../core/scope.ts";
 import * as dist from "../dist/mod.ts";
 import { seat } from "../dist/seat.ts";
 import { crossEntropy, type Tensor } from "../mod.ts";
+import { arrayDataset, type Batch } from "../data/mod.ts";
+import { loadCheckpoint } from "../train/checkpoint.ts";
+import { fit } from "../train/fit.ts";
 import { type CudaHost, cudaHost } from "./cuda_host/mod.ts";
 import { tensorOf } from "./dist_cases.ts";
 import {
@@ -91,6 +94,37 @@ function train(group: dist.ProcessGroup): number[] {
   return weightsOf(model);
 }
 
+/** Losses that are infinite on rank 1 alone, whose gradients are finite: what then becomes of the parameters, and of the scale of f16. */
+async function overflow(
+  group: dist.ProcessGroup,
+  precision: "f16" | "f32",
+): Promise<unknown> {
+  using model = classifier(device);
+  using optimizer = optimizerFor(model);
+  using parallel = dist.dataParallel(model, optimizer, group);
+  const checkpoint = `${folder}/${precision}_${rank}.safetensors`;
+  let steps = 0;
+  const { inputs, targets } = pointsOf(24, 0) as Batch;
+  const run = fit(model, arrayDataset(inputs, targets), {
+    optimizer,
+    parallel,
+    precision,
+    checkpoint,
+    batchSize: 6,
+    seed: rank,
+    loss: (y, t) => {
+      const loss = crossEntropy(y, t);
+      return rank === 1 && steps++ === 1 ? loss.add(Infinity) : loss;
+    },
+  });
+  if (precision === "f32") {
+    return await run.then(() => "ended", (error) => error.message);
+  }
+  await run;
+  const { progress } = await loadCheckpoint(checkpoint);
+  return { weights: weightsOf(model), scaler: progress.scaler };
+}
+
 /** A communicator that does not come to its end, and connections that are not made. */
 function stalled(group: dist.ProcessGroup, host: CudaHost): void {
   const x = tensorOf([1, 2], "f32", device);
@@ -126,6 +160,9 @@ async function main(): Promise<void> {
     assertEquals([group.rank, group.worldSize], [rank, worldSize]);
     if (mode === "all") await everyCollective(group);
     if (mode === "train") say(JSON.stringify(train(group)));
+    if (mode === "f16" || mode === "f32") {
+      say(JSON.stringify(await overflow(group, mode)));
+    }
     if (mode === "stalled") stalled(group, host);
     // What another rank does not finish is given up when the time is over.
     if (mode === "unfinished") host.hang("ncclCommFinalize");

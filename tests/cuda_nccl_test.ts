@@ -441,6 +441,30 @@ test("nccl: processes learn what one device learns", async () => {
   assertClose(ranks[0], one.weights);
 });
 
+test("nccl: processes agree whether a step is passed over, and on the scale of f16", async () => {
+  const { code, said } = await processes(2, "f16");
+  assertEquals(code, 0, said.join("\n"));
+  const [first, second] = said.map((text) => JSON.parse(text));
+  assertEquals(first, second);
+  // Halved once, by the second of four steps.
+  assertEquals(first.scaler, { scale: 32768, goodSteps: 2 });
+});
+
+test("nccl: a loss that is no number in one process ends the training in all", async () => {
+  const { code, said } = await processes(2, "f32");
+  assertEquals(code, 0, said.join("\n"));
+  assert(
+    said[0].includes(
+      "Cannot go on training: the loss of another process is no finite number at step 1",
+    ),
+    said[0],
+  );
+  assert(
+    said[1].includes("Cannot go on training: the loss is Infinity at step 1"),
+    said[1],
+  );
+});
+
 test("nccl: a process that is gone is noticed by the others in time", async () => {
   const { said } = await processes(2, "gone");
   assertEquals(said.length, 2);

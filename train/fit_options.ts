@@ -103,6 +103,8 @@ export interface Parallel {
   backward(batch: Batch, loss: Loss, scale?: number): readonly Part[];
   /** Waits until the gradients are on all devices. */
   finish(): void;
+  /** Whether something holds here and in every other process that takes part; all must ask at once. */
+  agree(here: boolean): boolean;
   /** Updates the parameters on every device. */
   step(): void;
   /** Makes all devices equal to the first. */

@@ -31,6 +31,8 @@ export interface OptimizerTeam {
   readonly optimizers: readonly Optimizer[];
   /** Takes the step. */
   step(): void;
+  /** Whether something holds here and in every other process that takes part, where there are others. */
+  agree?(here: boolean): boolean;
 }
 
 /** What a later run needs to scale on exactly. */
@@ -126,15 +128,17 @@ export class GradScaler {
    * Divides the gradients by the scale, takes the optimizer's step unless one
    * of them is infinite or NaN, and adapts the scale. Waits for one number
    * from the device. A step that is skipped leaves parameters, optimizer state
-   * and iteration as they were.
+   * and iteration as they were; it is skipped in all processes of a team, or in none.
    *
    * @returns Whether the step was taken.
    */
   step(optimizer: Optimizer | OptimizerTeam): boolean {
-    const good = this.#unscale(
-      "optimizers" in optimizer ? optimizer.optimizers : [optimizer],
-    );
-    if (good) optimizer.step();
+    const team: OptimizerTeam = "optimizers" in optimizer
+      ? optimizer
+      : { optimizers: [optimizer], step: () => optimizer.step() };
+    const finite = this.#unscale(team.optimizers);
+    const good = team.agree?.(finite) ?? finite;
+    if (good) team.step();
     this.update(good);
     return good;
   }

@@ -76,6 +76,14 @@ export function refuseBadLoss(failed: BadStep): never {
   );
 }
 
+/** Throws because of what another process has computed. */
+export function refuseOthersLoss(step: number): never {
+  throw new BadLossError(
+    `Cannot go on training: the loss of another process is no finite number at step ${step}; that process says which tensor went bad first`,
+    step,
+  );
+}
+
 /** Throws when a parameter is not finite, so that no good checkpoint is overwritten. */
 export function refuseBadParameters(step: number, model: Model): void {
   const found = firstBadParameter(model, (x) => !Number.isFinite(x));

@@ -27,7 +27,11 @@ import { GraphStep, type StepResult } from "./graph_step.ts";
 import { meanLoss, type Metric } from "./metrics.ts";
 import type { Model } from "./model.ts";
 import { TrainingPrecision } from "./precision.ts";
-import { refuseBadLoss, refuseBadParameters } from "./nan_guard.ts";
+import {
+  refuseBadLoss,
+  refuseBadParameters,
+  refuseOthersLoss,
+} from "./nan_guard.ts";
 
 /** Something with a name that remembers. */
 interface Memory {
@@ -267,13 +271,14 @@ export class Training implements Disposable {
       (sum, { share }, i) => sum + share * losses[i],
       0,
     );
-    if (Number.isFinite(value)) {
+    if (parallel.agree(Number.isFinite(value))) {
       if (this.#precision.stepTogether(parallel)) options.average?.update();
       else this.#precision.refuseStuck(step);
       const output = joined(parts.map((part) => part.output));
       const targets = joined(parts.map((part) => part.targets));
       for (const metric of this.metrics) metric.update(output, targets, value);
     } else if (!this.#precision.forgives()) {
+      if (Number.isFinite(value)) refuseOthersLoss(step);
       const bad = losses.findIndex((loss) => !Number.isFinite(loss));
       const { inputs, output } = parts[bad];
       const loss = losses[bad];
