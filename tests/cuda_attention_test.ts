@@ -4,181 +4,40 @@
  */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { getDevice, gradients, scope, type Tensor } from "../mod.ts";
+import { getDevice, gradients, scope } from "../mod.ts";
 import { closeDevice, setDefaultDevice } from "../core/device.ts";
-import { type DType, hostArray, setElement } from "../core/dtype.ts";
-import { manualSeed, Philox } from "../core/random.ts";
+import { manualSeed } from "../core/random.ts";
 import { operators } from "../core/op.ts";
 import type { AttentionSpec } from "../core/sequence_kernels.ts";
 import { contiguousStrides } from "../core/shape.ts";
-import { fromHost } from "../core/tensor.ts";
+import { libraryAttention } from "../devices/cuda/dnn/attention.ts";
+import type { CudaDevice } from "../devices/cuda/device.ts";
 import { mul } from "../ops/arithmetic.ts";
-import {
-  type AttentionOptions,
-  scaledDotProductAttention,
-} from "../ops/attention.ts";
+import { scaledDotProductAttention } from "../ops/attention.ts";
 import { cast, reshape, sum } from "../ops/foundation.ts";
 import { unbind } from "../ops/joining.ts";
 import { permute, transpose } from "../ops/shape.ts";
 import { narrow } from "../ops/slicing.ts";
-import { cudaHost } from "./cuda_host/mod.ts";
+import {
+  assertClose,
+  type Case,
+  cases,
+  heads,
+  type Machine,
+  onCuda,
+  run,
+  tensor,
+} from "./attention_cases.ts";
 import { checkOperator } from "./operator_harness.ts";
 
-const host = await cudaHost();
-
-type Machine = Exclude<typeof host, { readonly absent: string }>;
-
-/** A test on the stand-ins, which ends with nothing violated and nothing left behind. */
-function onCuda(name: string, body: (machine: Machine) => void): void {
-  Deno.test({
-    name: host.absent === undefined ? name : `${name} (${host.absent})`,
-    ignore: host.absent !== undefined,
-    fn() {
-      if (host.absent !== undefined) return;
-      host.reset();
-      // A plan that took long, on a busy machine, would be kept on disk, and be
-      // found there with other calls.
-      const folder = Deno.env.get("DECAF_CACHE")!;
-      Deno.env.set("DECAF_CACHE", "/dev/null/decaf");
-      try {
-        body(host);
-      } finally {
-        Deno.env.set("DECAF_CACHE", folder);
-        closeDevice("cuda");
-      }
-      assertEquals(host.violations(), []);
-      assertEquals(host.leaks(), []);
-    },
-  });
-}
-
-/** A tensor of numbers from −1.5 to 1.5, the same on every device. */
-function tensor(
-  seed: number,
-  shape: readonly number[],
-  dtype: DType,
-  device: string,
-  value = (uniform: number) => 3 * uniform - 1.5,
-): Tensor {
-  const random = new Philox(seed);
-  const data = hostArray(dtype, shape.reduce((a, b) => a * b, 1));
-  for (let i = 0; i < data.length; i++) {
-    setElement(data, dtype, i, value(random.uniform()));
-  }
-  return fromHost(data, dtype, shape, { device });
-}
-
-interface Case {
-  q: number[];
-  k: number[];
-  v: number[];
-  options?: Omit<AttentionOptions, "mask">;
-  /** Extents of a mask, and whether it is of bool. */
-  mask?: { shape: number[]; bool: boolean; hidden?: number };
-}
-
-/** Result and gradients of a case. */
-function run(c: Case, dtype: DType, device: string): Float64Array[] {
-  return scope(() => {
-    const [q, k, v] = [c.q, c.k, c.v].map((shape, i) => {
-      const x = tensor(i, shape, dtype, device);
-      x.requiresGrad = true;
-      return x;
-    });
-    const { shape, bool, hidden = 0.3 } = c.mask ?? {};
-    const mask = shape &&
-      (bool
-        ? tensor(7, shape, "bool", device, (u) => u < hidden ? 0 : 1)
-        : tensor(7, shape, "f32", device, (u) => u < hidden ? -Infinity : u));
-    const o = scaledDotProductAttention(q, k, v, { mask, ...c.options });
-    const weight = tensor(9, o.shape, dtype, device);
-    const found = gradients(sum(mul(o, weight)), [q, k, v]);
-    return [o, ...found].map((t) =>
-      Float64Array.from(cast(t!, "f32").data() as Float32Array)
-    );
-  });
-}
-
-function assertClose(
-  actual: Float64Array[],
-  expected: Float64Array[],
-  dtype: DType,
-  what: string,
-): void {
-  // The fused engine rounds the weights and its gradients once where the definition rounds every step.
-  const slack = dtype === "bf16" ? 0.05 : 0.008;
-  actual.forEach((values, n) => {
-    assertEquals(values.length, expected[n].length);
-    values.forEach((value, i) => {
-      const wanted = expected[n][i];
-      assert(
-        Math.abs(value - wanted) <= slack * (1 + Math.abs(wanted)),
-        `${what}: result ${n}, element ${i} is ${value}, not ${wanted}`,
-      );
-    });
-  });
-}
+/** The fused engine rounds the weights and its gradients once where the definition rounds every step. */
+const slackOf = { f16: 0.008, bf16: 0.05 };
 
 /** Runs of graphs. */
 function executions(machine: Machine): number {
   return machine.calls().filter((name) => name === "cudnnBackendExecute")
     .length;
 }
-
-const heads = { q: [2, 4, 5, 8], k: [2, 4, 7, 8], v: [2, 4, 7, 16] };
-
-const cases: Record<string, Case> = {
-  plain: heads,
-  causal: {
-    q: [2, 3, 6, 8],
-    k: [2, 3, 6, 8],
-    v: [2, 3, 6, 8],
-    options: { causal: true },
-  },
-  "causal, fewer keys": {
-    q: [1, 2, 6, 8],
-    k: [1, 2, 4, 8],
-    v: [1, 2, 4, 8],
-    options: { causal: true },
-  },
-  "a factor of its own": { ...heads, options: { scale: 0.9 } },
-  "grouped heads": {
-    q: [2, 6, 5, 8],
-    k: [2, 2, 5, 8],
-    v: [2, 2, 5, 8],
-    options: { causal: true },
-  },
-  "one head for all": { q: [1, 4, 3, 8], k: [1, 1, 3, 8], v: [1, 1, 3, 8] },
-  "three axes": { q: [4, 5, 8], k: [4, 7, 8], v: [4, 7, 8] },
-  "two axes": { q: [5, 8], k: [7, 8], v: [7, 8] },
-  "five axes": {
-    q: [2, 3, 2, 4, 8],
-    k: [2, 3, 2, 4, 8],
-    v: [2, 3, 2, 4, 8],
-    mask: { shape: [3, 1, 4, 4], bool: true },
-  },
-  "hidden keys": {
-    ...heads,
-    mask: { shape: [2, 1, 1, 7], bool: true, hidden: 0.4 },
-  },
-  "a mask for all heads": { ...heads, mask: { shape: [5, 7], bool: false } },
-  "a mask for each head": {
-    ...heads,
-    mask: { shape: [2, 4, 5, 7], bool: false },
-  },
-  "rows that see nothing": {
-    ...heads,
-    mask: { shape: [1, 4, 5, 7], bool: true, hidden: 0.8 },
-  },
-  "a number per query": { ...heads, mask: { shape: [4, 5, 1], bool: true } },
-  "hidden and causal": {
-    q: [1, 2, 6, 8],
-    k: [1, 2, 6, 8],
-    v: [1, 2, 6, 8],
-    options: { causal: true },
-    mask: { shape: [6, 6], bool: true, hidden: 0.5 },
-  },
-};
 
 for (const dtype of ["f16", "bf16"] as const) {
   onCuda(`attention in ${dtype} gives what the definition gives`, (machine) => {
@@ -187,7 +46,7 @@ for (const dtype of ["f16", "bf16"] as const) {
       machine.clearCalls();
       const actual = run(c, dtype, "cuda");
       assertEquals(executions(machine), 2, `${name}: one run each way`);
-      assertClose(actual, expected, dtype, `${name} ${dtype}`);
+      assertClose(actual, expected, slackOf[dtype], `${name} ${dtype}`);
     }
   });
 }
@@ -200,7 +59,7 @@ onCuda("dropout drops the same weights on every device", (machine) => {
   machine.clearCalls();
   const actual = run(c, "bf16", "cuda");
   assertEquals(executions(machine), 2);
-  assertClose(actual, expected, "bf16", "dropout");
+  assertClose(actual, expected, slackOf.bf16, "dropout");
 });
 
 onCuda(
@@ -229,7 +88,7 @@ onCuda(
           Float64Array.from(cast(x, "f32").data() as Float32Array)
         );
       });
-    assertClose(attend("cuda"), attend("cpu"), "bf16", "GPT");
+    assertClose(attend("cuda"), attend("cpu"), slackOf.bf16, "GPT");
   },
 );
 
@@ -257,11 +116,11 @@ onCuda("masks, operands and gradients may lie anyhow", () => {
         Float64Array.from(cast(x!, "f32").data() as Float32Array)
       );
     });
-  assertClose(attend("cuda"), attend("cpu"), "bf16", "strided");
+  assertClose(attend("cuda"), attend("cpu"), slackOf.bf16, "strided");
 });
 
-onCuda("what the library does not take is left to the definition", () => {
-  const device = getDevice("cuda");
+onCuda("what the library does not take it leaves to others", () => {
+  const device = getDevice("cuda") as CudaDevice;
   const spec = {
     dtype: "bf16",
     batch: 1,
@@ -277,13 +136,13 @@ onCuda("what the library does not take is left to the definition", () => {
     dropout: 0,
     training: true,
   } as const;
-  const { attention } = device.kernels;
+  const library = libraryAttention(device.gpu);
   const takes = (difference: Partial<AttentionSpec>) => {
     const changed = { ...spec, ...difference };
     const q = contiguousStrides([1, 2, 4, changed.depth]);
     const v = contiguousStrides([1, 2, 4, changed.width]);
     const layout = { q, k: q, v, o: v, d: v, dq: q, dk: q, dv: v };
-    return attention!.takes(changed, layout);
+    return library.takes(changed, layout);
   };
   assert(takes({}));
   assert(!takes({ dtype: "f32" }));
@@ -331,7 +190,7 @@ onCuda(
       machine.fail({ function: name, nth, status: 4000 });
       const what = `call ${i}, ${name}`;
       try {
-        assertClose(run(c, "bf16", "cuda"), expected, "bf16", what);
+        assertClose(run(c, "bf16", "cuda"), expected, slackOf.bf16, what);
       } catch (error) {
         assertStringIncludes(`${error}`, "failed on cuda:0", what);
         assertStringIncludes(`${error}`, "CUDNN_STATUS_INTERNAL_ERROR", what);

@@ -10,6 +10,7 @@ import { assert, assertEquals } from "@std/assert";
 import { machine } from "../ffi/machine.ts";
 import { fromFileUrl } from "@std/path";
 import { nvidiaFolder } from "./c_headers.ts";
+import { attentionSources } from "./cuda_attention_kernels.ts";
 import { collectKernels, type KernelSource } from "./cuda_kernels.ts";
 import { suiteKernels } from "./cuda_suite_kernels.ts";
 import type { Failure, Job } from "./nvrtc_compile.ts";
@@ -64,7 +65,11 @@ let collected: KernelSource[] | undefined;
 
 /** The kernels that are compiled for an architecture. */
 function kernelsFor(architecture: number): KernelSource[] {
-  collected ??= [...collectKernels(), ...suiteKernels()];
+  collected ??= [
+    ...collectKernels(),
+    ...suiteKernels(),
+    ...attentionSources(),
+  ];
   const turn = turns.indexOf(architecture);
   return complete
     ? collected

@@ -40,6 +40,7 @@ const groups: readonly (readonly string[])[] = [
     "batched matmul bf16",
     "batched matmul f32",
     "attention",
+    "attention f32",
   ],
   ["mlp step", "mlp step, graph", "lenet step", "lenet step, graph"],
   ["resnet50 training", "gpt2 training"],

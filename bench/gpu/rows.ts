@@ -193,14 +193,14 @@ export function gpuRows(e: Extents): GpuRow[] {
       target: 0.98,
       flops: 2 * batched.count * batched.size ** 3,
     })),
-    {
-      name: "attention",
+    ...["bf16", "f32"].map((type): GpuRow => ({
+      name: type === "bf16" ? "attention" : `attention ${type}`,
       doc:
-        `bf16, causal, batch ${a.batch}, ${a.heads} heads, T ${a.time}, d ${a.width}, forward and backward`,
+        `${type}, causal, batch ${a.batch}, ${a.heads} heads, T ${a.time}, d ${a.width}, forward and backward`,
       target: 1,
       // Two products forward, five backward, half of each masked.
       flops: 7 * a.batch * a.heads * a.time ** 2 * a.width,
-    },
+    })),
     {
       name: "mlp step, graph",
       doc: "784-256-10, batch 128, f32, SGD step as a CUDA graph",

@@ -169,18 +169,24 @@ row("batched matmul bf16")(batched(torch.bfloat16))
 row("batched matmul f32")(batched(torch.float32))
 
 
-@row("attention")
-def attention():
-    a = E["attention"]
-    shape = (a["batch"], a["heads"], a["time"], a["width"])
-    q, k, v = (randn(*shape, dtype=torch.bfloat16, grad=True) for _ in range(3))
-    seed = randn(*shape, dtype=torch.bfloat16)
+def attention(dtype):
+    def prepare():
+        a = E["attention"]
+        shape = (a["batch"], a["heads"], a["time"], a["width"])
+        q, k, v = (randn(*shape, dtype=dtype, grad=True) for _ in range(3))
+        seed = randn(*shape, dtype=dtype)
 
-    def work():
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        torch.autograd.grad(y, (q, k, v), seed)
+        def work():
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            torch.autograd.grad(y, (q, k, v), seed)
 
-    return work
+        return work
+
+    return prepare
+
+
+row("attention")(attention(torch.bfloat16))
+row("attention f32")(attention(torch.float32))
 
 
 def step(model, optimizer, x, target):

@@ -54,6 +54,19 @@ function product(
   };
 }
 
+function attention(dtype: DType): Prepare {
+  return (device, { attention: { batch, heads, time, width } }) => {
+    const shape = [batch, heads, time, width];
+    const [q, k, v] = [1, 2, 3].map(() => leaf(device, shape, dtype));
+    const seed = made(device, shape, dtype);
+    return () =>
+      scope(() => {
+        const y = q.scaledDotProductAttention(k, v, { causal: true });
+        gradients(y, [q, k, v], { seed });
+      });
+  };
+}
+
 const square = ({ matmul }: Extents) => [matmul, matmul];
 const batch = ({ batched: { count, size } }: Extents) => [count, size, size];
 
@@ -189,16 +202,8 @@ export const workloads: Readonly<Record<string, Prepare>> = {
   "matmul f32": product("f32", square),
   "batched matmul bf16": product("bf16", batch),
   "batched matmul f32": product("f32", batch),
-  "attention": (device, { attention: { batch, heads, time, width } }) => {
-    const shape = [batch, heads, time, width];
-    const [q, k, v] = [1, 2, 3].map(() => leaf(device, shape, "bf16"));
-    const seed = made(device, shape, "bf16");
-    return () =>
-      scope(() => {
-        const y = q.scaledDotProductAttention(k, v, { causal: true });
-        gradients(y, [q, k, v], { seed });
-      });
-  },
+  "attention": attention("bf16"),
+  "attention f32": attention("f32"),
   "mlp step": eager(mlp),
   "mlp step, graph": graphed(mlp),
   "lenet step": eager(lenet),

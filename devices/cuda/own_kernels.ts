@@ -31,7 +31,7 @@ export function ownKernel(
   return kernel;
 }
 
-const buffer = new ArrayBuffer(256);
+const buffer = new ArrayBuffer(512);
 const words = new Uint32Array(buffer);
 const views: Uint8Array[] = [];
 

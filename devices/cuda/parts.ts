@@ -5,13 +5,13 @@
  */
 
 import type { DeviceKernels } from "../../core/device.ts";
+import { attentionKernels } from "./attention.ts";
 import type { CudaContext } from "./context.ts";
 export { launch, launchAll } from "./launch.ts";
 export { matmul } from "./matmul.ts";
 export { scan } from "./scan.ts";
 export { scatter } from "./scatter.ts";
 export { sort } from "./sort.ts";
-import { attentionKernels } from "./dnn/attention.ts";
 import {
   conv,
   convActivated,

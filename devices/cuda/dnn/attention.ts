@@ -214,7 +214,7 @@ function addressesOf(operands: readonly (Strided | undefined)[]): bigint[] {
   );
 }
 
-/** Attention on a device. */
-export function attentionKernels(context: CudaContext): AttentionKernels {
+/** The library's attention on a device. */
+export function libraryAttention(context: CudaContext): AttentionKernels {
   return new Attention(context);
 }
