@@ -11,6 +11,19 @@ import type { DeferredCheck } from "./device.ts";
 import { readBytes } from "./fuse.ts";
 import type { Value } from "./value.ts";
 
+let gathered: Value[] | undefined;
+
+/** Runs `body`, whose checks on devices that run behind the host are not made: their flags are added to a list, which owns them. */
+export function withFlags<T>(into: Value[], body: () => T): T {
+  const outer = gathered;
+  gathered = into;
+  try {
+    return body();
+  } finally {
+    gathered = outer;
+  }
+}
+
 /**
  * Refuses a call whose kernel has set a flag.
  *
@@ -29,6 +42,11 @@ export function refuseFlagged(
     const wrong = new Int32Array(readBytes(flag).buffer)[0] !== 0;
     flag.release();
     if (wrong) throw failed(elements);
+    return;
+  }
+  if (gathered !== undefined) {
+    flag.loosen();
+    gathered.push(flag);
     return;
   }
   const kept = elements.view(

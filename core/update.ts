@@ -65,6 +65,34 @@ function elsewhere({ name }: Update, old: Value): Value {
   return Value.empty(device, dtype, shape, order);
 }
 
+let gate: Tensor | undefined;
+
+/** Runs `body`, whose updates leave their targets as they are where a single element is 0 when they run. */
+export function gatedBy<T>(condition: Tensor, body: () => T): T {
+  const outer = gate;
+  gate = condition;
+  try {
+    return body();
+  } finally {
+    gate = outer;
+  }
+}
+
+/** The update, where the gate that is in force lets it happen. */
+function gated(u: Update): Update {
+  if (gate === undefined) return u;
+  return {
+    ...u,
+    name: `${u.name} where open`,
+    operands: [...u.operands, gate],
+    define(targets, operands, scalars) {
+      const open = operands[operands.length - 1];
+      const news = u.define(targets, operands.slice(0, -1), scalars);
+      return news.map((x, i) => k.select(k.gt(open, 0), x, targets[i]));
+    },
+  };
+}
+
 const kernelNames = new Map<string, string>();
 
 /** Runs an update. */
@@ -82,7 +110,8 @@ export function updateAll(updates: readonly Update[]): void {
   }
 }
 
-function runUpdate(u: Update, queue: LaunchQueue | undefined): void {
+function runUpdate(asked: Update, queue: LaunchQueue | undefined): void {
+  const u = gated(asked);
   const { targets, operands } = u;
   const count = targets.length;
   let shared = false;

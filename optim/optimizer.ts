@@ -213,6 +213,23 @@ export class Optimizer<H extends object = object> implements Disposable {
     return this.#nextNumbers[rule];
   }
 
+  /** Notes how many steps were taken; what it returns takes back the count of later ones, which changed nothing. */
+  remember(): () => void {
+    const { iteration } = this;
+    const before = new Map(
+      Array.from(this.#states, ([tensor, { numbers }]) => [
+        tensor,
+        { ...numbers },
+      ]),
+    );
+    return () => {
+      this.iteration = iteration;
+      for (const [tensor, state] of this.#states) {
+        state.numbers = before.get(tensor) ?? {};
+      }
+    };
+  }
+
   /** Drops the gradients of all parameters. */
   zeroGrad(): void {
     for (const { parameters } of this.groups) {

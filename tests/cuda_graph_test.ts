@@ -382,6 +382,61 @@ cudaTest(
     }),
 );
 
+for (const bad of ["label", "input"] as const) {
+  cudaTest(
+    device,
+    `graph: a step with a bad ${bad} changes no parameter, and is told as that of a plain one`,
+    () =>
+      onCuda(async () => {
+        const inputs = Float32Array.from({ length: 240 }, (_, i) => i % 7 / 7);
+        const targets = Int32Array.from({ length: 40 }, (_, i) => i % 3);
+        // In the fifth batch, which runs as a graph.
+        if (bad === "label") targets[33] = 7;
+        else inputs[33 * 6] = NaN;
+        const examples = data.arrayDataset(
+          { data: inputs, shape: [40, 6], dtype: "f32" },
+          { data: targets, shape: [40], dtype: "i32" },
+        );
+        const seen: unknown[] = [];
+        for (const graph of [false, true]) {
+          manualSeed(3);
+          const model = nn.sequential(
+            nn.linear(6, 8),
+            nn.dropout(0.25),
+            nn.linear(8, 3),
+          );
+          using optimizer = optim.adamW(model, { lr: 0.1 });
+          using average = optim.ema(model, { decay: 0.9, warmup: true });
+          let steps = 0;
+          const error = await train.fit(model, examples, {
+            ...{ optimizer, average, graph, batchSize: 8, shuffle: false },
+            callbacks: [{ step: () => void steps++ }],
+          }).then(() => "none", (error) => `${error}`);
+          const numbers = (tensors: Record<string, Tensor>) =>
+            Object.values(tensors).flatMap((t) => [...t.data()].map(Number));
+          const { tensors, iteration, numbers: counts } = optimizer.stateDict();
+          seen.push({
+            ...{ error, steps, iteration, counts, updates: average.updates },
+            weights: numbers(model.stateDict()),
+            state: numbers(tensors),
+            averages: numbers(average.stateDict().tensors),
+          });
+          optimizer.zeroGrad();
+          model[Symbol.dispose]();
+        }
+        const [plain, graphed] = seen as { error: string; steps: number }[];
+        assertEquals(graphed, plain);
+        assertEquals(plain.steps, 4);
+        assert(
+          plain.error.includes(
+            bad === "label" ? "label 7 among 3" : "at step 4; the first tensor",
+          ),
+          plain.error,
+        );
+      }),
+  );
+}
+
 cudaTest(
   device,
   "timeline: kernels and products have device times, in order",

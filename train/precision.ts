@@ -9,8 +9,9 @@ import { autocast } from "../core/autocast.ts";
 import { backward } from "../core/autograd.ts";
 import { getDevice } from "../core/device.ts";
 import type { Tensor } from "../core/tensor.ts";
+import type { UpdateGate } from "../core/update_gate.ts";
 import type { Optimizer } from "../optim/mod.ts";
-import type { Parallel } from "./fit_options.ts";
+import type { FitOptions, Parallel } from "./fit_options.ts";
 import { GradScaler, type GradScalerState } from "./grad_scaler.ts";
 import { BadLossError } from "./nan_guard.ts";
 
@@ -71,6 +72,24 @@ export class TrainingPrecision implements Disposable {
     backward(loss);
     optimizer.step();
     return true;
+  }
+
+  /**
+   * The backward pass and an update that happens where the gate is open when
+   * the device comes to it; not in f16, where the host decides.
+   */
+  learnWhere(
+    gate: UpdateGate,
+    loss: Tensor,
+    { optimizer, average }: Pick<FitOptions, "optimizer" | "average">,
+  ): void {
+    optimizer.zeroGrad();
+    gate.watch(() => backward(loss));
+    gate.require(loss);
+    gate.during(() => {
+      optimizer.step();
+      average?.update();
+    });
   }
 
   /** What gradients are to be multiplied by. */

@@ -9,6 +9,7 @@ import { getDevice } from "../core/device.ts";
 import { defaultGenerator, type RandomState } from "../core/random.ts";
 import { Scope } from "../core/scope.ts";
 import type { Tensor } from "../core/tensor.ts";
+import { UpdateGate } from "../core/update_gate.ts";
 import type { Batch } from "../data/dataset.ts";
 import { DataLoader } from "../data/loader.ts";
 import { concat, crossEntropy, to } from "../ops/functions.ts";
@@ -69,6 +70,8 @@ export class Training implements Disposable {
   /** Name of the device that steps run on. */
   readonly device: string;
   readonly #graph: GraphStep | undefined;
+  /** Lets the updates of captured steps happen while all is well. */
+  #gate: UpdateGate | undefined;
   readonly #precision: TrainingPrecision;
   /** Optimizer steps taken. */
   step = 0;
@@ -212,27 +215,52 @@ export class Training implements Disposable {
     if (options.parallel !== undefined) {
       return this.#parallelStep(options.parallel, batch);
     }
-    const captured = this.#graph?.run(
-      batch.inputs,
-      batch.targets,
-      getDevice(this.device),
-    );
-    const { output, targets, value } = captured === undefined
-      ? this.#plainStep(batch)
-      : { ...captured, value: captured.loss.item() };
-    if (captured !== undefined && !Number.isFinite(value)) {
-      const inputs = toTensor(batch.inputs, this.device);
-      const { step, model } = this;
-      this.#precision.run(() =>
-        refuseBadLoss({ loss: value, step, model, inputs, output })
-      );
-    }
+    const { output, targets, value } = this.#graphedStep(batch) ??
+      this.#plainStep(batch);
     // An overflow that was passed over says nothing of the model.
     if (Number.isFinite(value)) {
       for (const metric of this.metrics) metric.update(output, targets, value);
     }
     this.step++;
     return value;
+  }
+
+  /** A step by the captured graph; undefined where it must be a plain one. */
+  #graphedStep(batch: Batch) {
+    if (this.#graph === undefined) return undefined;
+    const { options: { optimizer, average }, device } = this;
+    const random = defaultGenerator().state();
+    const forget = optimizer.remember();
+    const updates = average?.updates;
+    const captured = this.#graph.run(
+      batch.inputs,
+      batch.targets,
+      getDevice(device),
+    );
+    if (captured === undefined) return undefined;
+    const value = captured.loss.item();
+    if (this.#gate!.open.item() === 1) return { ...captured, value };
+    // The device has changed nothing; neither has what the host counts.
+    forget();
+    if (average !== undefined) average.updates = updates!;
+    defaultGenerator().restore(random);
+    this.#refuse(batch, value);
+  }
+
+  /** Computes a step that went wrong again, and says what is wrong with it. */
+  #refuse(batch: Batch, loss: number): never {
+    const { model, step, device } = this;
+    const random = defaultGenerator().state();
+    const inputs = toTensor(batch.inputs, device);
+    const targets = toTensor(batch.targets, device);
+    const { output } = noGrad(() => this.#forward(inputs, targets));
+    output.materialize();
+    // Checks of labels and indices speak for themselves.
+    getDevice(device).synchronize();
+    defaultGenerator().restore(random);
+    return this.#precision.run(() =>
+      refuseBadLoss({ loss, step, model, inputs, output })
+    );
   }
 
   #plainStep(
@@ -310,13 +338,15 @@ export class Training implements Disposable {
 
   #graphStep(): GraphStep {
     const { model, options: { optimizer, average } } = this;
+    const gate = this.#gate = new UpdateGate(getDevice(this.device));
     return new GraphStep({
       step: (inputs, targets) => {
-        const result = this.#forward(inputs, targets);
-        this.#learn(result.loss);
+        const result = gate.watch(() => this.#forward(inputs, targets));
+        this.#precision.learnWhere(gate, result.loss, this.options);
         return result;
       },
       tensors: () => [
+        gate.open,
         ...Object.values(model.stateDict()),
         ...Object.values(optimizer.stateDict().tensors),
         ...Object.values(average?.stateDict().tensors ?? {}),
@@ -327,6 +357,7 @@ export class Training implements Disposable {
   /** Frees what only the training needs. */
   [Symbol.dispose](): void {
     this.#graph?.[Symbol.dispose]();
+    this.#gate?.[Symbol.dispose]();
     this.#precision[Symbol.dispose]();
   }
 
