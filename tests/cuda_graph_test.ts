@@ -382,6 +382,99 @@ cudaTest(
     }),
 );
 
+/** What may change in the middle of a training, between two steps. */
+const changes: Record<
+  string,
+  (model: nn.Sequential, optimizer: optim.Optimizer) => void
+> = {
+  "a batch norm in evaluation": (model) => void model.children()[1].eval(),
+  "a parameter that is frozen": (model) => {
+    model.parameters()[0].requiresGrad = false;
+  },
+  "another probability of dropout": (model) => {
+    (model.children()[3] as unknown as { p: number }).p = 0.75;
+  },
+  "a part that is replaced": (model) => {
+    (model.layers as nn.Module[])[2] = nn.gelu();
+  },
+  "another weight decay": (_, optimizer) => {
+    optimizer.groups[0].weightDecay = 0.5;
+  },
+  "another bound of gradients": (_, optimizer) => {
+    optimizer.maxGradientNorm = 0.01;
+  },
+};
+
+for (const [what, change] of Object.entries(changes)) {
+  cudaTest(
+    device,
+    `graph: ${what} is noticed, and steps go on as plain ones do`,
+    () =>
+      onCuda(async () => {
+        const run = async (graph: boolean) => {
+          const model = net();
+          using optimizer = optim.adam(model, {
+            lr: 0.05,
+            maxGradientNorm: 1,
+          }) as optim.Optimizer;
+          const losses: number[] = [];
+          const whole = examples();
+          const indices = Uint32Array.from({ length: 32 }, (_, i) => i);
+          const batch = await whole.batch(indices, { seed: 0, epoch: 0 });
+          await train.fit(
+            model,
+            data.arrayDataset(batch.inputs, batch.targets),
+            {
+              ...{ optimizer, graph, epochs: 4, batchSize: 8 },
+              callbacks: [{
+                step(report) {
+                  losses.push(report.batch.loss);
+                  if (report.step === 6) change(model, optimizer);
+                },
+              }],
+            },
+          );
+          const weights = Object.values(model.stateDict()).flatMap((t) =>
+            [...t.data()].map(Number)
+          );
+          for (const p of model.parameters()) {
+            p.grad?.dispose();
+            p.grad = undefined;
+          }
+          model[Symbol.dispose]();
+          return { losses, weights };
+        };
+        assertEquals(await run(true), await run(false));
+      }),
+  );
+}
+
+cudaTest(
+  device,
+  "graph: callbacks see the gradients of the step before them, also after a plain one",
+  () =>
+    onCuda(async () => {
+      const run = async (graph: boolean) => {
+        const model = net();
+        using optimizer = optim.sgd(model, { lr: 0.1 });
+        const seen: number[] = [];
+        await train.fit(model, examples(), {
+          ...{ optimizer, graph, epochs: 3, batchSize: 8, dropLast: false },
+          callbacks: [{
+            step() {
+              const [weight] = model.parameters();
+              seen.push(Number(weight.grad!.data()[0]));
+            },
+          }],
+        });
+        optimizer.zeroGrad();
+        model[Symbol.dispose]();
+        return seen;
+      };
+      assertEquals(await run(true), await run(false));
+    }),
+);
+
 for (const bad of ["label", "input"] as const) {
   cudaTest(
     device,

@@ -28,6 +28,7 @@ import { GraphStep, type StepResult } from "./graph_step.ts";
 import { meanLoss, type Metric } from "./metrics.ts";
 import type { Model } from "./model.ts";
 import { TrainingPrecision } from "./precision.ts";
+import { Structure } from "./structure.ts";
 import {
   refuseBadLoss,
   refuseBadParameters,
@@ -345,6 +346,12 @@ export class Training implements Disposable {
         this.#precision.learnWhere(gate, result.loss, this.options);
         return result;
       },
+      // Learning rates are asked for at each step.
+      structure: () =>
+        new Structure([
+          { root: model },
+          { root: optimizer, except: ["iteration", "lr", "policy"] },
+        ]),
       tensors: () => [
         gate.open,
         ...Object.values(model.stateDict()),
