@@ -20,6 +20,14 @@ export {
   subset,
   takeRows,
 } from "./dataset.ts";
+export type { ArrayRecord } from "../formats/array_record.ts";
+export { decodeNpy, encodeNpy, readNpy } from "../formats/npy.ts";
+export {
+  decodeNpz,
+  encodeNpz,
+  type NpzOptions,
+  readNpz,
+} from "../formats/npz.ts";
 export { encodeIdx, parseIdx, readIdx } from "./idx.ts";
 export {
   decodeImage,

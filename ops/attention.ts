@@ -81,6 +81,7 @@ function byScores(
 export const scaledDotProductAttention: Attention = operator<Attention, Attrs>({
   name: "scaledDotProductAttention",
   family: "attention",
+  onnx: "Attention",
   inputs: ["q", "k", "v", "mask"],
   attrs: { causal: false, scale: undefined, dropout: 0, training: true },
   bind: (q, k, v, options) => {

@@ -228,7 +228,9 @@ export const nanToNum: (x: Tensor, options?: NanToNumOptions) => Tensor =
     family: "arithmetic",
     inputs: ["x"],
     attrs: { nan: 0, posInf: undefined, negInf: undefined },
+    formula: "x, or nan, posInf, negInf in place of NaN, ∞, −∞",
     torch: "x.nan_to_num(nan, posInf, negInf)",
+    caffe2: "ReplaceNaN",
     run: ([x], { nan, posInf, negInf }) => {
       if (!isFloat(x.dtype)) return same.apply([x]);
       const most = largest[x.dtype]!;

@@ -278,7 +278,7 @@ export const cast: (x: Tensor, dtype: DType) => Tensor = operator<
 });
 
 /** The same elements in another device's memory. */
-const transfer: (x: Tensor, device: string) => Tensor = operator<
+export const transfer: (x: Tensor, device: string) => Tensor = operator<
   (x: Tensor, device: string) => Tensor,
   { device: string; from: string }
 >({

@@ -87,6 +87,7 @@ export const ctcLoss: SequenceLoss = operator<
 >({
   name: "ctcLoss",
   family: "loss",
+  caffe2: "CTC",
   inputs: ["logProbs", "targets"],
   attrs: {
     inputLengths: [],

@@ -152,6 +152,7 @@ export const cosineEmbeddingLoss: ComparedLoss = operator<
 >({
   name: "cosineEmbeddingLoss",
   family: "loss",
+  caffe2: "CosineEmbeddingCriterion",
   inputs: ["a", "b", "target"],
   attrs: { reduction: "mean", margin: 0 },
   formula: "1 − cos where t = 1, max(0, cos − margin) where t = −1",

@@ -350,7 +350,7 @@ export const norm: Norm = operator<Norm, ReduceAttrs & { p: number }>({
   bind: bindReduction,
   formula: "(Σ |x|ᵖ)^(1/p)",
   torch: "torch.linalg.vector_norm(x, ord=p, dim=axes, keepdim=keepDim)",
-  onnx: "LpNorm",
+  onnx: "ReduceL2",
   caffe2: "LpNorm",
   savesOutputs: true,
   run: ([x], { axes, keepDim, p }) => {

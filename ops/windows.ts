@@ -420,6 +420,7 @@ export const fold: (
 >({
   name: "fold",
   family: "convolution",
+  onnx: "Col2Im",
   inputs: ["x"],
   attrs: { ...defaults, size: [] },
   bind: (x, size, kernel, options) => ({

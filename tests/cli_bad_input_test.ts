@@ -227,7 +227,7 @@ Deno.test("cli: texts that are missing, too short or no text", async () => {
     await refused(
       train("short.txt"),
       1,
-      /short\.txt has 36 characters, and a context of 64 needs at least 65; use a longer text or a context of at most 35/,
+      /The part of \S*short\.txt to learn from has 36 characters, and a context of 64 needs at least 65; use a longer text or a context of at most 35/,
       { cwd },
     );
     await Deno.writeFile(`${cwd}/bad.txt`, Uint8Array.of(65, 66, 0xff, 67));

@@ -1,4 +1,5 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { data } from "../mod.ts";
 import { decodeNpy, encodeNpy, readNpy } from "../formats/npy.ts";
 import { decodeNpz, encodeNpz, readNpz } from "../formats/npz.ts";
 import { goldenArrays, goldenFile } from "./formats_golden_arrays.ts";
@@ -129,6 +130,14 @@ Deno.test("npy, npz: files", async () => {
   assertEquals(await readNpy(new URL("f16.npy", folder)), goldenArrays.f16);
   const arrays = await readNpz(new URL("plain.npz", folder));
   assertEquals(arrays.get("i64"), goldenArrays.i64);
+});
+
+Deno.test("npy, npz: a script that imports mod.ts reads and writes them", async () => {
+  const array = { data: new Float32Array([1, 2]), shape: [2], dtype: "f32" };
+  const given = array as data.ArrayRecord;
+  assertEquals(data.decodeNpy(data.encodeNpy(given)), given);
+  const archive = await data.encodeNpz([["given", given]]);
+  assertEquals((await data.decodeNpz(archive)).get("given"), given);
 });
 
 function edited(bytes: Uint8Array, at: number, byte: number): Uint8Array {

@@ -122,6 +122,11 @@ Deno.test("run log: folders that cannot be used say why", () =>
       `${run} already holds a run`,
     );
     await assertRejects(
+      () => RunLog.create(`${run}/config.json`, CONFIG),
+      Deno.errors.AlreadyExists,
+      `Cannot make the run folder ${run}/config.json: a file has that name`,
+    );
+    await assertRejects(
       () => RunLog.create(`${run}/config.json/deeper`, CONFIG),
       Error,
       `Cannot write ${run}/config.json/deeper`,

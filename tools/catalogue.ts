@@ -21,7 +21,7 @@ interface DocOutput {
   }>;
 }
 
-/** First sentences of the exported symbols of ops/, by name. */
+/** First sentences about the operators, by name: of what is exported as the operator, else under its name. */
 async function sentences(): Promise<Map<string, string>> {
   const files = [...Deno.readDirSync(`${ROOT}/ops`)].map((f) => `ops/${f.name}`)
     .filter((f) => f.endsWith(".ts")).sort();
@@ -31,20 +31,26 @@ async function sentences(): Promise<Map<string, string>> {
     stdin: "null",
   }).output();
   if (code !== 0) throw new Error(new TextDecoder().decode(stderr));
-  const found = new Map<string, string>();
+  const named = new Map<string, string>();
+  const exact = new Map<string, string>();
+  const nameOf = new Map([...operators()].map(([name, op]) => [op.call, name]));
   const { nodes } = JSON.parse(new TextDecoder().decode(stdout)) as DocOutput;
-  for (const { symbols } of Object.values(nodes)) {
+  for (const [file, { symbols }] of Object.entries(nodes)) {
+    const exported: Record<string, unknown> = await import(file);
     for (const { name, declarations } of symbols) {
       const doc = declarations.find((d) => d.jsDoc?.doc)?.jsDoc?.doc;
-      if (doc !== undefined) found.set(name, firstSentence(doc));
+      if (doc === undefined) continue;
+      named.set(name, firstSentence(doc));
+      const operator = nameOf.get(exported[name] as () => unknown);
+      if (operator !== undefined) exact.set(operator, firstSentence(doc));
     }
   }
-  return found;
+  return new Map([...named, ...exact]);
 }
 
 function firstSentence(doc: string): string {
   const paragraph = doc.split("\n\n")[0].replaceAll("\n", " ").trim();
-  const end = paragraph.search(/[.:](\s|$)/);
+  const end = paragraph.search(/\.(\s|$)|:$/);
   const sentence = end < 0 ? paragraph : paragraph.slice(0, end);
   return sentence.replaceAll(/\{@linkcode (\w+)\}/g, "`$1`").replaceAll(
     "|",
@@ -78,10 +84,14 @@ async function page(): Promise<string> {
       const names = op.inputs.join(", ");
       const attrs = Object.keys(op.attrs).join(", ");
       const call = `${op.name}(${names}${attrs === "" ? "" : `; ${attrs}`})`;
+      const doc = docs.get(op.name);
+      if (doc === undefined) {
+        throw new TypeError(`Operator ${op.name} has no documentation`);
+      }
       lines.push(
-        `| ${code(call)} | ${op.differentiable ? "∂" : ""} | ${
-          docs.get(op.name) ?? ""
-        } | ${code(op.formula)} | ${op.onnx ?? ""} | ${op.caffe2 ?? ""} |`,
+        `| ${code(call)} | ${op.differentiable ? "∂" : ""} | ${doc} | ${
+          code(op.formula)
+        } | ${op.onnx ?? ""} | ${op.caffe2 ?? ""} |`,
       );
     }
     lines.push("");

@@ -98,6 +98,11 @@ export class RunLog implements Disposable {
     try {
       await Deno.mkdir(folder, { recursive: true });
     } catch (error) {
+      if (error instanceof Deno.errors.AlreadyExists) {
+        throw new Deno.errors.AlreadyExists(
+          `Cannot make the run folder ${folder}: a file has that name; choose another folder`,
+        );
+      }
       throw describeWriteError(error, folder, 0);
     }
     await writeFileAtomic(path, JSON.stringify(config, null, 2) + "\n");

@@ -188,7 +188,8 @@ export const textRecipe: Recipe = recipe({
       );
     }
     const { train, validation } = corpus;
-    const cut = { blockLength: v.context, name: v.data };
+    const name = `The part of ${v.data} to learn from`;
+    const cut = { blockLength: v.context, name };
     const split = {
       train: textWindows(train, {
         ...cut,
