@@ -10,6 +10,7 @@ import {
   CharVocabulary,
   readTextCorpus,
   textBlocks,
+  type TextCorpus,
   textWindows,
 } from "../../data/text.ts";
 import { charRnn } from "../../models/char_rnn.ts";
@@ -161,6 +162,31 @@ function beginning({ vocabulary }: TextFacts): string {
   return vocabulary.includes("\n") ? "\n" : vocabulary[0];
 }
 
+/** A text in the numbers that a trained model has for characters. */
+function renumbered(
+  { vocabulary, train, validation }: TextCorpus,
+  known: readonly string[],
+  name: string,
+): Pick<TextCorpus, "train" | "validation"> {
+  const numbers = new Map(known.map((char, i) => [char, i]));
+  const strange = vocabulary.chars.filter((char) => !numbers.has(char));
+  if (strange.length > 0) {
+    const shown = strange.slice(0, 8).map((char) => JSON.stringify(char));
+    throw new RangeError(
+      `${name} has other characters than the model was made for: ${
+        shown.join(", ")
+      }${
+        strange.length > shown.length ? ", …" : ""
+      }, which are not among the ${known.length} that it knows; use a text of those, or train anew`,
+    );
+  }
+  const table = vocabulary.chars.map((char) => numbers.get(char)!);
+  return {
+    train: train.map((i) => table[i]),
+    validation: validation.map((i) => table[i]),
+  };
+}
+
 /** The `text` recipe. */
 export const textRecipe: Recipe = recipe({
   name: "text",
@@ -181,13 +207,10 @@ export const textRecipe: Recipe = recipe({
       .catch((error) => {
         throw readFailure("the text", v.data, error);
       });
-    const { chars } = corpus.vocabulary;
-    if (known !== undefined && known.vocabulary.join() !== chars.join()) {
-      throw new RangeError(
-        `${v.data} has other characters than the model was made for: ${chars.length} different ones, and the model knows ${known.vocabulary.length}; use the text it was trained on, or train anew`,
-      );
-    }
-    const { train, validation } = corpus;
+    const chars = known?.vocabulary ?? corpus.vocabulary.chars;
+    const { train, validation } = known === undefined
+      ? corpus
+      : renumbered(corpus, known.vocabulary, v.data);
     const name = `The part of ${v.data} to learn from`;
     const cut = { blockLength: v.context, name };
     const split = {
