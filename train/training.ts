@@ -71,7 +71,7 @@ export class Training implements Disposable {
   /** Name of the device that steps run on. */
   readonly device: string;
   readonly #graph: GraphStep | undefined;
-  /** Lets the updates of captured steps happen while all is well. */
+  /** Lets updates happen while all is well, on devices that run behind the host. */
   #gate: UpdateGate | undefined;
   readonly #precision: TrainingPrecision;
   /** Optimizer steps taken. */
@@ -121,7 +121,11 @@ export class Training implements Disposable {
       precision,
       options.parallel?.devices ?? [this.device],
     );
-    this.#graph = options.graph ? this.#graphStep() : undefined;
+    if (options.parallel !== undefined || precision === "f16") return;
+    const device = getDevice(this.device);
+    // A host that waited for the loss would leave the device without work.
+    if (device.defer !== undefined) this.#gate = new UpdateGate(device);
+    if (options.graph) this.#graph = this.#graphStep();
   }
 
   /** Where the training stands. */
@@ -216,7 +220,7 @@ export class Training implements Disposable {
     if (options.parallel !== undefined) {
       return this.#parallelStep(options.parallel, batch);
     }
-    const { output, targets, value } = this.#graphedStep(batch) ??
+    const { output, targets, value } = this.#gatedStep(batch) ??
       this.#plainStep(batch);
     // An overflow that was passed over says nothing of the model.
     if (Number.isFinite(value)) {
@@ -226,26 +230,40 @@ export class Training implements Disposable {
     return value;
   }
 
-  /** A step by the captured graph; undefined where it must be a plain one. */
-  #graphedStep(batch: Batch) {
-    if (this.#graph === undefined) return undefined;
+  /** A step whose update the device decides about; undefined where the host does. */
+  #gatedStep(batch: Batch) {
+    const gate = this.#gate;
+    if (gate === undefined) return undefined;
     const { options: { optimizer, average }, device } = this;
     const random = defaultGenerator().state();
     const forget = optimizer.remember();
     const updates = average?.updates;
-    const captured = this.#graph.run(
+    const captured = this.#graph?.run(
       batch.inputs,
       batch.targets,
       getDevice(device),
     );
-    if (captured === undefined) return undefined;
-    const value = captured.loss.item();
-    if (this.#gate!.open.item() === 1) return { ...captured, value };
+    const done = captured ?? this.#queuedStep(gate, batch);
+    const value = done.loss.item();
+    if (gate.open.item() === 1) return { ...done, value };
     // The device has changed nothing; neither has what the host counts.
     forget();
     if (average !== undefined) average.updates = updates!;
     defaultGenerator().restore(random);
     this.#refuse(batch, value);
+  }
+
+  /** Asks for a whole step; nothing of it is waited for. */
+  #queuedStep(gate: UpdateGate, batch: Batch) {
+    const targets = toTensor(batch.targets, this.device);
+    const inputs = toTensor(batch.inputs, this.device);
+    return { targets, ...this.#ask(gate, inputs, targets) };
+  }
+
+  #ask(gate: UpdateGate, inputs: Tensor, targets: Tensor): StepResult {
+    const result = gate.watch(() => this.#forward(inputs, targets));
+    this.#precision.learnWhere(gate, result.loss, this.options);
+    return result;
   }
 
   /** Computes a step that went wrong again, and says what is wrong with it. */
@@ -339,13 +357,10 @@ export class Training implements Disposable {
 
   #graphStep(): GraphStep {
     const { model, options: { optimizer, average } } = this;
-    const gate = this.#gate = new UpdateGate(getDevice(this.device));
+    // There is one on all devices that have graphs; others refuse to capture.
+    const gate = this.#gate ??= new UpdateGate(getDevice(this.device));
     return new GraphStep({
-      step: (inputs, targets) => {
-        const result = gate.watch(() => this.#forward(inputs, targets));
-        this.#precision.learnWhere(gate, result.loss, this.options);
-        return result;
-      },
+      step: (inputs, targets) => this.#ask(gate, inputs, targets),
       // Learning rates are asked for at each step.
       structure: () =>
         new Structure([
