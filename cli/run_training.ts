@@ -81,7 +81,8 @@ export async function runTraining(plan: TrainingPlan): Promise<number> {
   using average = values.ema > 0
     ? ema(model, { decay: values.ema, warmup: true })
     : undefined;
-  using log = await openLog(plan, facts);
+  const from = plan.resume ? await savedStep(folder) : undefined;
+  using log = await openLog(plan, facts, from);
   const measure = recipe.measure(values);
   const display = progressDisplay({
     unit: measure.unit,
@@ -94,7 +95,7 @@ export async function runTraining(plan: TrainingPlan): Promise<number> {
     color: hasAllColors(),
   };
   const trained: Trained = { model, values, facts };
-  announce(plan, { source, model, steps });
+  announce(plan, { source, model, steps, from });
 
   const stop = onInterrupt(() =>
     display.print(
@@ -114,7 +115,7 @@ export async function runTraining(plan: TrainingPlan): Promise<number> {
     checkpointEvery: values.checkpointEvery,
     graph: values.graph,
     precision: values.precision,
-    resume: plan.resume && await exists(runFiles(folder).checkpoint, "isFile"),
+    resume: from !== undefined && from > 0,
     signal: stop.signal,
     callbacks: [
       display,
@@ -143,13 +144,22 @@ function stepsOf({ split }: Source, { batchSize, epochs }: CommonValues) {
   return loader.batchesPerEpoch * epochs;
 }
 
-/** Makes the run folder, or goes on with its logs. */
+/** Steps in the last checkpoint of a run; 0 where there is none yet. */
+async function savedStep(folder: string): Promise<number> {
+  const { checkpoint } = runFiles(folder);
+  return await exists(checkpoint, "isFile")
+    ? (await loadProgress(checkpoint)).step
+    : 0;
+}
+
+/** Makes the run folder, or goes on with its logs after step `from`. */
 async function openLog(
-  { recipe, values, folder, resume }: TrainingPlan,
+  { recipe, values, folder }: TrainingPlan,
   facts: Facts,
+  from: number | undefined,
 ): Promise<RunLog> {
   const config = { decaf: version, recipe: recipe.name, values, facts };
-  if (!resume) return await RunLog.create(folder, config);
+  if (from === undefined) return await RunLog.create(folder, config);
   const { checkpoint, model, config: path } = runFiles(folder);
   await writeFileAtomic(path, `${JSON.stringify(config, null, 2)}\n`);
   // A killed process leaves the file it was writing, under another name.
@@ -157,10 +167,7 @@ async function openLog(
   await removeLeftovers(model);
   // Weights of an earlier end would be taken for those of this one.
   if (await exists(model, "isFile")) await Deno.remove(model);
-  const step = await exists(checkpoint, "isFile")
-    ? (await loadProgress(checkpoint)).step
-    : 0;
-  return await RunLog.resume(folder, step);
+  return await RunLog.resume(folder, from);
 }
 
 function watchers(optimizer: Optimizer, values: CommonValues): Callback[] {

@@ -27,10 +27,12 @@ function nameOf({ recipe, values }: TrainingPlan): string {
 /** Says what is about to be trained. */
 export function announce(
   plan: TrainingPlan,
-  { source, model, steps }: {
+  { source, model, steps, from }: {
     source: Source;
     model: AnyModule;
     steps: number;
+    /** The step to go on after, where a run is resumed. */
+    from: number | undefined;
   },
 ): void {
   const v = plan.values as unknown as CommonValues;
@@ -38,10 +40,18 @@ export function announce(
   console.log(`${bold(`Decaf: ${nameOf(plan)}`)}, ${parameters} parameters
 ${source.words}
 ${plural(v.epochs, "epoch")} of batches of ${v.batchSize}, ${
-    count(steps)
-  } steps; ${v.optimizer}, learning rate ${v.lr}, policy ${v.policy}
-${dim(`run folder ${plan.folder}; Ctrl-C stops and saves`)}
+    plural(steps, "step")
+  }; ${v.optimizer}, learning rate ${v.lr}, policy ${v.policy}
+${from === undefined ? "" : `${goingOn(from)}\n`}${
+    dim(`run folder ${plan.folder}; Ctrl-C stops and saves`)
+  }
 `);
+}
+
+function goingOn(from: number): string {
+  return from > 0
+    ? `goes on after step ${count(from)}`
+    : "starts anew: it was stopped before its first checkpoint";
 }
 
 function plural(n: number, word: string): string {

@@ -116,6 +116,7 @@ Deno.test("cli: train, eval, predict and resume digits", async () => {
 
     const longer = await decaf(["resume", run, "--epochs", "3"]);
     assertDone(longer);
+    assertMatch(longer.stdout, /^goes on after step \d+$/m);
     assertMatch(longer.stderr, /^epoch 3\/3: test accuracy/m);
     assert(!longer.stderr.includes("epoch 2/3"), longer.stderr);
     const config = JSON.parse(await Deno.readTextFile(`${run}/config.json`));
@@ -124,6 +125,10 @@ Deno.test("cli: train, eval, predict and resume digits", async () => {
     assertDone(again);
     assert(!again.stderr.includes("epoch"), again.stderr);
     assertMatch(again.stdout, /test accuracy/);
+    await Deno.remove(`${run}/checkpoint.safetensors`);
+    const anew = await decaf(["resume", run]);
+    assertDone(anew);
+    assertMatch(anew.stdout, /^starts anew: it was stopped before/m);
   });
 });
 
