@@ -30,8 +30,8 @@ export interface GraphStepOptions {
   readonly step: (inputs: Tensor, targets: Tensor) => StepResult;
   /** Tensors that the step reads or updates: parameters, buffers, optimizer state. */
   readonly tensors: () => readonly Tensor[];
-  /** How all that the step depends on is set now. */
-  readonly structure: () => Structure;
+  /** How all that the step depends on is set now; left out where nothing of it changes. */
+  readonly structure?: () => Structure;
 }
 
 /** Steps that run plainly first, so that state exists and plans are chosen. */
@@ -43,7 +43,7 @@ interface Captured extends StepResult {
   readonly graph: CapturedGraph;
   readonly inputs: Tensor;
   readonly targets: Tensor;
-  readonly structure: Structure;
+  readonly structure: Structure | undefined;
   /** Gradients that each run writes, and whose they are. */
   readonly grads: readonly { readonly leaf: Tensor; readonly grad: Tensor }[];
 }
@@ -73,7 +73,7 @@ export class GraphStep implements Disposable {
     targets: ArrayRecord,
     device: Device,
   ): (StepResult & { targets: Tensor }) | undefined {
-    if (this.#captured?.structure.changed()) {
+    if (this.#captured?.structure?.changed()) {
       this.#drop();
       // What changes all the time would be captured in vain.
       this.#wait = Math.min(2 * this.#wait, mostPlainSteps);
@@ -123,7 +123,7 @@ export class GraphStep implements Disposable {
     const grads = tensors.flatMap((leaf) =>
       leaf.grad === undefined ? [] : [{ leaf, grad: keep(detach(leaf.grad)) }]
     );
-    const structure = this.#options.structure();
+    const structure = this.#options.structure?.();
     return { graph, inputs: x, targets: y, output, loss, grads, structure };
   }
 
