@@ -1,0 +1,99 @@
+/** docs/pytorch_differences.md, made of the rules. */
+
+import { ROOT } from "../files.ts";
+import { forms } from "./forms.ts";
+import { refusals } from "./refusals.ts";
+import type { Rules } from "./rules.ts";
+import { rules as elements } from "./table.ts";
+
+/** Where the page lies. */
+export const PAGE = `${ROOT}/docs/pytorch_differences.md`;
+
+/** All rules. */
+export const rules: Rules = { elements, forms, refusals };
+
+const introduction = `# Where Decaf differs from PyTorch on purpose
+
+\`deno task edges\` feeds every operator NaN, ±∞, ±0, huge and tiny numbers, ties
+and empty axes in every dtype (75,000 calls) and compares with PyTorch on the
+CPU, live; \`--gradients\` compares gradients too, \`--zeros\` tells 0 from −0,
+\`--refusals\` shows calls that only one side takes. An element that differs is
+compared with what PyTorch says otherwise: without vector instructions and
+oneDNN, in f64, and with integers as f64. It must be as one of the rules below
+says, or the task fails. The rules lie in \`tools/edges/\`, with the dtypes and
+kinds of value of each; \`deno task edges --page\` makes this page of them.
+`;
+
+const further = `## Not compared by the task
+
+| what | PyTorch | Decaf |
+| --- | --- | --- |
+| the gradient of \`ctcLoss\` with respect to log-probabilities | that of logits behind a \`logSoftmax\` | that of the formula |
+| the gradient of \`scaledMatmul\` | none through the rounding to 8 bits | as if nothing had been rounded |
+| second derivatives of \`ctcLoss\` | refused: \`_ctc_loss_backward\` has no derivative | refused, with a sentence that says so |
+| searching unsorted values | not stated | not stated |
+`;
+
+function table(head: readonly string[], rows: readonly string[][]): string {
+  return [head, head.map(() => "---"), ...rows].map((row) =>
+    `| ${row.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`
+  ).join("\n") + "\n";
+}
+
+function operatorsOf(lists: readonly string[]): string {
+  const names = new Set(lists.flatMap((list) => list.split(" ")));
+  return [...names].sort().map((name) => `\`${name}\``).join(", ");
+}
+
+/** The page, before it is formatted. */
+export function page({ elements, forms, refusals }: Rules): string {
+  return [
+    introduction,
+    "## Values\n",
+    table(
+      ["rule", "Decaf", "PyTorch", "why", "operators"],
+      elements.map(({ name, decaf, pytorch, why, cases }) => [
+        name,
+        decaf,
+        pytorch,
+        why,
+        operatorsOf(cases.map((c) => c[3])),
+      ]),
+    ),
+    "## Types and shapes\n",
+    table(
+      ["rule", "Decaf", "PyTorch", "why", "operators"],
+      forms.map(({ name, decaf, pytorch, why, operators }) => [
+        name,
+        decaf,
+        pytorch.source.replaceAll(/[\^$\\]/g, ""),
+        why,
+        operatorsOf([operators]),
+      ]),
+    ),
+    "## Calls that only one side takes\n",
+    table(
+      ["refused by", "rule", "why", "operators"],
+      refusals.map(({ refuses, name, why, operators }) => [
+        refuses,
+        name,
+        why,
+        operatorsOf([operators]),
+      ]),
+    ),
+    further,
+  ].join("\n");
+}
+
+/** Markdown as `deno fmt` writes it. */
+export async function formatted(text: string): Promise<string> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["fmt", "--ext", "md", "-"],
+    stdin: "piped",
+    stdout: "piped",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(text));
+  await writer.close();
+  return new TextDecoder().decode((await child.output()).stdout);
+}
