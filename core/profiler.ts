@@ -238,7 +238,8 @@ export class Profiler implements Disposable {
           ),
       ));
     }
-    for (const method of Object.keys(device.kernels)) {
+    for (const [method, kernel] of Object.entries(device.kernels)) {
+      if (typeof kernel !== "function") continue; // a group of kernels, asked by name
       this.#undo.push(watch(
         device.kernels as Record<string, unknown>,
         method,

@@ -199,7 +199,7 @@ export class Gpu implements CudaContext {
   called(what: string): void {
     if (this.options.sync && !this.capturing) this.synchronize();
     this.faults.note(what);
-    this.watch?.(what);
+    if (!this.capturing) this.watch?.(what);
   }
 
   /** Queues a kernel that takes one struct by value. */
@@ -226,7 +226,7 @@ export class Gpu implements CudaContext {
     }
     this.activate();
     this.faults.note(fn.entry);
-    this.watch?.(fn.entry);
+    if (!this.capturing) this.watch?.(fn.entry);
     params.set(argument);
     if (sharedBytes > this.#modules.sharedLimit(fn)) {
       this.#allowShared(fn, sharedBytes);
