@@ -116,6 +116,20 @@ test("cli: devices that there are not", async () => {
   assertMatch(both.stderr, /--device cuda and --devices 0,1: give one of them/);
 }, true);
 
+test(
+  "cli: auto is the CPU where kernels or products have no library, and says why",
+  async () => {
+    for (const library of ["DECAF_LIBNVRTC", "DECAF_LIBCUBLASLT"]) {
+      const said = await decaf(["explain", "softmax(x)", "--device", "auto"], {
+        env: { [library]: "/no/such.so" },
+      });
+      assertDone(said);
+      assertMatch(said.stdout, /Computing on cpu: Cannot open .*no\/such\.so/);
+    }
+  },
+  true,
+);
+
 test("cli: explain on cuda shows the same work", async () => {
   const said = await decaf(
     ["explain", "gelu(add(x, w))", "--device", "cuda"],

@@ -5,7 +5,8 @@
  * @module
  */
 
-import { library as driverLibrary } from "../../ffi/cuda.ts";
+import { library as blasLibrary } from "../../ffi/cublaslt.ts";
+import { cuda, library as driverLibrary } from "../../ffi/cuda.ts";
 import {
   cudaError,
   deviceCount,
@@ -15,7 +16,9 @@ import {
   statusText,
   versionText,
 } from "../../ffi/cudart.ts";
+import { CudaError } from "../../ffi/errors.ts";
 import { LibraryError, openLibrary, tryLibrary } from "../../ffi/library.ts";
+import { library as nvrtcLibrary } from "../../ffi/nvrtc.ts";
 
 /** A CUDA device cannot be used on this machine, or not with these permissions. */
 export class CudaUnavailableError extends Error {
@@ -90,6 +93,22 @@ export function whyNoCuda(): string | undefined {
     ) {
       return error.message;
     }
+    throw error;
+  }
+}
+
+/** Why a program that leaves the choice open is not sent to a GPU: CUDA does not work, or lacks what kernels and products need. */
+export function whyNotChosen(): string | undefined {
+  const problem = whyNoCuda();
+  if (problem !== undefined) return problem;
+  for (const needed of [tryLibrary(nvrtcLibrary), tryLibrary(blasLibrary)]) {
+    if (needed instanceof LibraryError) return needed.message;
+  }
+  try {
+    cuda();
+    return undefined;
+  } catch (error) {
+    if (error instanceof CudaError) return error.message;
     throw error;
   }
 }

@@ -21,7 +21,7 @@ import {
   type Storage,
 } from "../../core/device.ts";
 import { GraphError, IndexError } from "../../core/errors.ts";
-import { requireGpus, whyNoCuda } from "./available.ts";
+import { requireGpus, whyNotChosen } from "./available.ts";
 import { Checks } from "./checks.ts";
 import { cudaCollectives } from "./collectives.ts";
 import { type CudaOptions, CudaStorage } from "./context.ts";
@@ -257,5 +257,5 @@ export class CudaDevice implements Device {
 
 registerFamily("cuda", {
   open: (ordinal) => new CudaDevice(ordinal),
-  unavailable: whyNoCuda,
+  unavailable: whyNotChosen,
 });
