@@ -20,7 +20,7 @@ export function cudaWords(report: CudaReport): string {
     report;
   if (!searched) return `${bold("CUDA")}\n${definitions([["", problem!]])}`;
   const state: Row[] = [
-    ["state", problem === undefined ? "works" : `not usable: ${problem}`],
+    ["state", stateOf(report)],
     ...(driver === undefined
       ? []
       : [["driver", `supports CUDA ${driver}`] as Row]),
@@ -42,6 +42,11 @@ export function cudaWords(report: CudaReport): string {
     }`,
     ...missingWords(libraries),
   ].join("\n\n");
+}
+
+function stateOf({ problem, works }: CudaReport): string {
+  if (problem !== undefined) return `not usable: ${problem}`;
+  return works ? "works" : "does not work: a self test below failed";
 }
 
 /** Characters that the longest name of a library takes. */

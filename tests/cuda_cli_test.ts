@@ -196,6 +196,9 @@ test("doctor: several GPUs and the links among them", () => {
     const words = cudaWords(report);
     assertMatch(words, /cuda:0 → cuda:1/);
     assertMatch(words, /cuda:1 .*compute capability 9\.0/);
+    assertMatch(words, /state +works/);
+    const failing = cudaWords({ ...report, works: false });
+    assertMatch(failing, /state +does not work: a self test/);
     // What a link is called.
     const link = { from: "a", to: "b", rank: 0 };
     const said = cudaWords({
