@@ -400,6 +400,14 @@ Deno.test("Windows: file names, toolkits, conda and wheels", () => {
 
 // ---- in a process of its own ----
 
+/** The environment without what names libraries: other tests of this process set it. */
+function bareEnvironment(): Record<string, string> {
+  const naming = /^(DECAF_|CUDA_|VIRTUAL_ENV$|CONDA_PREFIX$|LD_LIBRARY_PATH$)/;
+  return Object.fromEntries(
+    Object.entries(Deno.env.toObject()).filter(([name]) => !naming.test(name)),
+  );
+}
+
 /** Runs a module with the given permissions; what it printed. */
 async function run(flags: string[], code: string): Promise<string> {
   const url = new URL("../", import.meta.url).href;
@@ -413,7 +421,8 @@ async function run(flags: string[], code: string): Promise<string> {
         encodeURIComponent(code.replaceAll("@/", url))
       }`,
     ],
-    env: { NO_COLOR: "1" },
+    clearEnv: true,
+    env: { ...bareEnvironment(), NO_COLOR: "1" },
   }).output();
   const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
   return decode(stdout) + decode(stderr);
