@@ -171,22 +171,24 @@ export function visit(host: CudaHost, what: Visited): Seen {
   host.clearCalls();
   const wanted = whole();
   const calls = host.calls();
+  const seenOf = new Map<string, number>();
   let captured = false;
   for (let n = 1; n <= calls.length; n++) {
-    const planned = calls[n - 1];
-    if (/^cudaStream(Begin|End)Capture$/.test(planned)) {
-      captured = planned === "cudaStreamBeginCapture";
+    const call = calls[n - 1];
+    const nth = (seenOf.get(call) ?? 0) + 1;
+    seenOf.set(call, nth);
+    if (/^cudaStream(Begin|End)Capture$/.test(call)) {
+      captured = call === "cudaStreamBeginCapture";
     }
     // Work that is captured does not run.
     if (n % every !== 0 || captured && kind === "later") continue;
-    const status = statusOf(planned, kind);
+    const status = statusOf(call, kind);
     if (status === undefined) continue;
     const before = inUse();
-    host.clearCalls();
-    host.fail({ nth: n, status, later: kind === "later" });
+    // By name: what a device keeps for later, events for example, shifts the
+    // calls, and a status of one library means nothing from another.
+    host.fail({ function: call, nth, status, later: kind === "later" });
     const { value, error } = attempt(whole);
-    // What a device keeps for later, events for example, shifts the calls.
-    const call = host.calls()[n - 1];
     if (host.faultsLeft() > 0) {
       fresh();
       continue;
