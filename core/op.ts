@@ -49,8 +49,8 @@ export interface OpInfo {
   readonly inputs: readonly string[];
   /** Attributes and their defaults. */
   readonly attrs: Readonly<Record<string, unknown>>;
-  /** Formula, for the catalogue. */
-  readonly formula?: string;
+  /** What the result is, as a formula in the names of operands and attributes. */
+  readonly formula: string;
   /** PyTorch expression of the same computation, in the names of inputs and attributes. */
   readonly torch?: string;
   /** ONNX operator of the same meaning. */
@@ -87,6 +87,11 @@ export function operators(): ReadonlyMap<string, OpInfo> {
 export function register(info: OpInfo): void {
   if (registry.has(info.name)) {
     throw new TypeError(`Cannot declare operator ${info.name} twice`);
+  }
+  if (info.formula.trim() === "") {
+    throw new TypeError(
+      `Cannot declare operator ${info.name} without a formula: say what its result is, as in "y[i, j] = x[j, i]"`,
+    );
   }
   registry.set(info.name, info);
 }
@@ -163,8 +168,8 @@ export interface OpDeclaration<A> {
   ) => { inputs: readonly (Tensor | undefined)[]; attrs?: Partial<A> };
   /** What attributes may be, where that is not what the name says in other operators. */
   readonly rules?: { readonly [Name in keyof A]?: AttributeRule };
-  /** Formula, for the catalogue. */
-  readonly formula?: string;
+  /** What the result is, as a formula in the names of operands and attributes. */
+  readonly formula: string;
   /** PyTorch expression of the same computation. */
   readonly torch?: string;
   /** ONNX operator of the same meaning. */

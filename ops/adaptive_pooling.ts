@@ -61,6 +61,8 @@ export const adaptiveAvgPool: (x: Tensor, size: PerAxis) => Tensor = operator<
   attrs: { size: 1 },
   rules: { size: positiveOrList },
   bind: (x, size) => ({ inputs: [x], attrs: { size } }),
+  formula:
+    "y[n, c, p] = mean x[n, c, q] over ⌊p · m / size⌋ ≤ q < ⌈(p + 1) · m / size⌉",
   torch:
     "[F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d][x.dim() - 3](x, size)",
   onnx: "GlobalAveragePool",
@@ -100,6 +102,8 @@ export const adaptiveMaxPool: (x: Tensor, size: PerAxis) => Tensor = operator<
   attrs: { size: 1 },
   rules: { size: positiveOrList },
   bind: (x, size) => ({ inputs: [x], attrs: { size } }),
+  formula:
+    "y[n, c, p] = max x[n, c, q] over ⌊p · m / size⌋ ≤ q < ⌈(p + 1) · m / size⌉",
   torch:
     "[F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d][x.dim() - 3](x, size)",
   onnx: "GlobalMaxPool",
@@ -120,6 +124,8 @@ export const adaptiveMaxIndices: (
   inputs: ["x"],
   attrs: { size: [] },
   bind: (x, size) => ({ inputs: [x], attrs: { size } }),
+  formula:
+    "y[n, c, p] = argmax x[n, c, q] over ⌊p · m / size⌋ ≤ q < ⌈(p + 1) · m / size⌉",
   torch:
     "[F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d][x.dim() - 3](x, size, return_indices=True)[1]",
   constant: true,

@@ -74,6 +74,8 @@ export const avgPool: AveragePool = operator<AveragePool, AverageAttrs>({
     inputs: [x],
     attrs: { kernel, ...options },
   }),
+  formula:
+    "y[n, c, p] = Σₖ x[n, c, p · stride + k − padding] / m, m = |{k}|, of those in the padded x or (without countIncludePad) in x",
   torch:
     "[F.avg_pool1d, F.avg_pool2d, F.avg_pool3d][x.dim() - 3](x, kernel, stride, padding, ceilMode, countIncludePad)",
   onnx: "AveragePool",
@@ -121,6 +123,7 @@ export const avgPoolGrad: AveragePoolGrad = operator<
     inputs: [g],
     attrs: { spatial, kernel, ...options },
   }),
+  formula: "y[n, c, q] = Σ g[n, c, p] / m[p] over p · stride + k − padding = q",
   torch:
     "avg_pool_grad(g, spatial, kernel, stride, padding, ceilMode, countIncludePad)",
   saves: [],

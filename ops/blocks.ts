@@ -110,6 +110,7 @@ export const pixelShuffle: (x: Tensor, factor: number) => Tensor = operator<
   inputs: ["x"],
   attrs: { factor: 1 },
   bind: (x, factor) => ({ inputs: [x], attrs: { factor } }),
+  formula: "y[…, c, h · r + i, w · r + j] = x[…, (c · r + i) · r + j, h, w]",
   torch: "F.pixel_shuffle(x, factor)",
   run: ([x], { factor }) => toSpace(x, factor, "crd", "pixel-shuffle"),
   samples: [[t([1, 8, 2, 3]), 2], [t([9, 1, 2]), 3], [t([2, 2, 2]), 1]],
@@ -130,6 +131,7 @@ export const pixelUnshuffle: (x: Tensor, factor: number) => Tensor = operator<
   inputs: ["x"],
   attrs: { factor: 1 },
   bind: (x, factor) => ({ inputs: [x], attrs: { factor } }),
+  formula: "y[…, (c · r + i) · r + j, h, w] = x[…, c, h · r + i, w · r + j]",
   torch: "F.pixel_unshuffle(x, factor)",
   run: ([x], { factor }) => toDepth(x, factor, "crd", "pixel-unshuffle"),
   samples: [[t([1, 2, 4, 6]), 2], [t([1, 3, 6]), 3]],
@@ -149,6 +151,7 @@ export const channelShuffle: (x: Tensor, groups: number) => Tensor = operator<
   inputs: ["x"],
   attrs: { groups: 1 },
   bind: (x, groups) => ({ inputs: [x], attrs: { groups } }),
+  formula: "y[n, j · groups + i, …] = x[n, i · C / groups + j, …]",
   torch: "F.channel_shuffle(x, groups)",
   caffe2: "ChannelShuffle",
   run: ([x], { groups }) => {
@@ -198,6 +201,8 @@ export const depthToSpace: (
   attrs: { block: 1, order: "DCR" },
   rules: { order: oneOf("DCR", "CRD") },
   bind: (x, block, options) => ({ inputs: [x], attrs: { block, ...options } }),
+  formula:
+    "y[n, c, h · b + i, w · b + j] = x[n, (i · b + j) · C + c, h, w], c < C; with CRD x[n, (c · b + i) · b + j, h, w]",
   torch:
     'F.pixel_shuffle(x if order == "CRD" else x.reshape(x.shape[0], block * block, -1, *x.shape[2:]).transpose(1, 2).reshape(x.shape), block)',
   onnx: "DepthToSpace",
@@ -224,6 +229,8 @@ export const spaceToDepth: (x: Tensor, block: number) => Tensor = operator<
   inputs: ["x"],
   attrs: { block: 1 },
   bind: (x, block) => ({ inputs: [x], attrs: { block } }),
+  formula:
+    "y[n, (i · b + j) · C + c, h, w] = x[n, c, h · b + i, w · b + j], c < C",
   torch:
     "F.pixel_unshuffle(x, block).reshape(x.shape[0], -1, block * block, x.shape[2] // block, x.shape[3] // block).transpose(1, 2).reshape(x.shape[0], -1, x.shape[2] // block, x.shape[3] // block)",
   onnx: "SpaceToDepth",

@@ -90,7 +90,7 @@ export const convActivation: (
   inputs: ["x", "w", "b"],
   attrs: { stride: 1, padding: 0, dilation: 1, groups: 1, activation: "relu" },
   rules: { padding, activation: oneOf("relu", "gelu", "geluTanh") },
-  formula: "f(b + Σ x · w)",
+  formula: "f(conv(x, w, b))",
   torch:
     `${torchActivation}([F.conv1d, F.conv2d, F.conv3d][x.dim() - 3](x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups))`,
   run: (inputs, attrs) => {

@@ -192,7 +192,8 @@ export const conv: (
   inputs: ["x", "w", "b"],
   attrs: defaults,
   rules: { padding },
-  formula: "yₙₘₚ = bₘ + Σ x · w",
+  formula:
+    "y[n, m, p] = b[m] + Σ x[n, c, p · stride + k · dilation − padding] · w[m, c, k]",
   torch:
     "[F.conv1d, F.conv2d, F.conv3d][x.dim() - 3](x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups)",
   onnx: "Conv",
@@ -289,7 +290,8 @@ export const convInputGrad: (
     inputs: [g, w],
     attrs: { spatial, ...options },
   }),
-  formula: "the adjoint of x ↦ conv(x, w)",
+  formula:
+    "y[n, c, q] = Σ g[n, m, p] · w[m, c, k] over p · stride + k · dilation − padding = q",
   torch: "conv_input_grad(g, w, spatial, stride, padding, dilation, groups)",
   run: ([g, w], { spatial, groups, ...options }) => {
     const c = w.shape[1] * groups;
@@ -367,7 +369,8 @@ export const convWeightGrad: (
     inputs: [x, g],
     attrs: { kernel, ...options },
   }),
-  formula: "the adjoint of w ↦ conv(x, w)",
+  formula:
+    "y[m, c, k] = Σ g[n, m, p] · x[n, c, p · stride + k · dilation − padding]",
   torch: "conv_weight_grad(x, g, kernel, stride, padding, dilation, groups)",
   run: ([x, g], { kernel: extents, groups, ...options }) => {
     const [n, c] = x.shape;
@@ -461,7 +464,8 @@ export const convTranspose: (
   family: "convolution",
   inputs: ["x", "w", "b"],
   attrs: { stride: 1, padding: 0, outputPadding: 0, dilation: 1, groups: 1 },
-  formula: "y = b + (x ⋆ᵀ w)",
+  formula:
+    "y[n, c, q] = b[c] + Σ x[n, m, p] · w[m, c, k] over p · stride + k · dilation − padding = q",
   torch:
     "[F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d][x.dim() - 3](x, w, b, stride=stride, padding=padding, output_padding=outputPadding, groups=groups, dilation=dilation)",
   onnx: "ConvTranspose",

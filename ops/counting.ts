@@ -48,6 +48,7 @@ export const oneHot: (index: Tensor, options?: OneHotOptions) => Tensor =
     family: "indexing",
     inputs: ["index"],
     attrs: { classes: undefined, dtype: "i64" },
+    formula: "y[…, c] = (index[…] = c ? 1 : 0)",
     torch:
       "F.one_hot(index.long(), -1 if classes is None else classes).to(dtypes[dtype])",
     onnx: "OneHot",
@@ -112,6 +113,8 @@ export const searchSorted: (
   inputs: ["sorted", "values"],
   attrs: { right: false },
   // `sorted` is a function of Python.
+  formula:
+    "y[…] = |{j : sorted[j] < values[…]}|, with right sorted[j] ≤ values[…]",
   torch: "torch.searchsorted(sorted, values, right=right)",
   constant: true,
   run: ([sorted, values], { right }) => {
@@ -196,6 +199,8 @@ export const bucketize: (
   family: "indexing",
   inputs: ["x", "boundaries"],
   attrs: { right: false },
+  formula:
+    "y[…] = |{j : boundaries[j] < x[…]}|, with right boundaries[j] ≤ x[…]",
   torch: "torch.bucketize(x, boundaries, right=right)",
   constant: true,
   run: ([x, boundaries], { right }) => searchSorted(boundaries, x, { right }),
@@ -226,6 +231,7 @@ export const bincount: (
   family: "indexing",
   inputs: ["x", "weights"],
   attrs: { minLength: 0 },
+  formula: "y[k] = Σ weights[i] over x[i] = k, weights[i] = 1 where left out",
   torch:
     "torch.bincount(x, None if weights is None else weights.detach(), minLength)",
   run: ([x, weights], { minLength }) => {
@@ -280,6 +286,8 @@ export const repeatInterleave: (
   attrs: { counts: 1, axis: undefined },
   rules: { counts: countOrList },
   bind: (x, counts, axis) => ({ inputs: [x], attrs: { counts, axis } }),
+  formula:
+    "y[…, i, …] = x[…, k, …] where Σ_{j < k} counts[j] ≤ i < Σ_{j ≤ k} counts[j]",
   torch:
     "torch.repeat_interleave(x, counts if isinstance(counts, int) else torch.tensor(counts), axis)",
   run: ([x], { counts, axis }) => {

@@ -58,6 +58,7 @@ export const zeros: Creation = operator<Creation, CreationAttrs>({
   inputs: [],
   attrs: plain,
   bind: (shape, options) => ({ inputs: [], attrs: { shape, ...options } }),
+  formula: "y[…] = 0",
   constant: true,
   torch: "torch.zeros(shape, dtype=dtypes.get(dtype))",
   run: (_, { shape, dtype = "f32", ...options }) =>
@@ -72,6 +73,7 @@ export const ones: Creation = operator<Creation, CreationAttrs>({
   inputs: [],
   attrs: plain,
   bind: (shape, options) => ({ inputs: [], attrs: { shape, ...options } }),
+  formula: "y[…] = 1",
   constant: true,
   torch: "torch.ones(shape, dtype=dtypes.get(dtype))",
   run: (_, { shape, dtype = "f32", ...options }) =>
@@ -108,6 +110,7 @@ export const full: Full = operator<
     inputs: [],
     attrs: { shape, value, ...options },
   }),
+  formula: "y[…] = value",
   constant: true,
   torch: "torch.full(shape, value, dtype=dtypes.get(dtype))",
   caffe2: "ConstantFill",
@@ -132,6 +135,7 @@ export const empty: Creation = operator<Creation, CreationAttrs>({
   inputs: [],
   attrs: plain,
   bind: (shape, options) => ({ inputs: [], attrs: { shape, ...options } }),
+  formula: "y[…], undefined",
   constant: true,
   run: (_, { shape, dtype = "f32", ...options }) => {
     const extents = checkedShape(shape, "a tensor");
@@ -178,6 +182,7 @@ export const eye: Eye = operator<
       ? { rows, columns: rows, ...columns }
       : { rows, columns: columns ?? rows, ...options },
   }),
+  formula: "y[i, j] = (i = j ? 1 : 0)",
   constant: true,
   torch: "torch.eye(rows, columns, dtype=dtypes.get(dtype))",
   onnx: "EyeLike",

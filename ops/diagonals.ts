@@ -73,6 +73,7 @@ export const diagonal: (x: Tensor, options?: DiagonalOptions) => Tensor =
     family: "shape",
     inputs: ["x"],
     attrs: { offset: 0, axis1: 0, axis2: 1 },
+    formula: "y[…, k] = x[…, k + max(−offset, 0), …, k + max(offset, 0), …]",
     torch: "torch.diagonal(x, offset, axis1, axis2)",
     saves: [],
     run: ([x], attrs) => viewOf(x, (whole) => diagonalWindow(whole, attrs)),
@@ -111,6 +112,7 @@ export const diagEmbed: (x: Tensor, options?: DiagonalOptions) => Tensor =
     family: "shape",
     inputs: ["x"],
     attrs: { offset: 0, axis1: -2, axis2: -1 },
+    formula: "y[…, i, j] = (j − i = offset ? x[…, min(i, j)] : 0)",
     torch: "torch.diag_embed(x, offset, axis1, axis2)",
     saves: [],
     run: ([x], attrs) => {
@@ -148,6 +150,8 @@ export const diag: (x: Tensor, offset?: number) => Tensor = operator<
   inputs: ["x"],
   attrs: { offset: 0 },
   bind: (x, offset) => ({ inputs: [x], attrs: { offset } }),
+  formula:
+    "of a vector y[i, j] = (j − i = offset ? x[min(i, j)] : 0), of a matrix y[k] = x[k + max(−offset, 0), k + max(offset, 0)]",
   torch: "torch.diag(x, offset)",
   run: ([x], { offset }) => {
     if (x.rank === 1) return diagEmbed(x, { offset });
@@ -214,6 +218,7 @@ export const tril: (x: Tensor, offset?: number) => Tensor = operator<
   inputs: ["x"],
   attrs: { offset: 0 },
   bind: (x, offset) => ({ inputs: [x], attrs: { offset } }),
+  formula: "y[…, i, j] = (j − i ≤ offset ? x[…, i, j] : 0)",
   torch: "torch.tril(x, offset)",
   onnx: "Trilu",
   saves: [],
@@ -233,6 +238,7 @@ export const triu: (x: Tensor, offset?: number) => Tensor = operator<
   inputs: ["x"],
   attrs: { offset: 0 },
   bind: (x, offset) => ({ inputs: [x], attrs: { offset } }),
+  formula: "y[…, i, j] = (j − i ≥ offset ? x[…, i, j] : 0)",
   torch: "torch.triu(x, offset)",
   onnx: "Trilu",
   saves: [],
@@ -276,6 +282,7 @@ export const windows: (
   attrs: { axis: 0, size: 1, step: 1 },
   rules: { size: positiveInteger, step: positiveInteger },
   bind: (x, axis, size, step) => ({ inputs: [x], attrs: { axis, size, step } }),
+  formula: "y[…, w, …, k] = x[…, w · step + k, …]",
   torch: "x.unfold(axis, size, step)",
   saves: [],
   run: ([x], { axis, size, step }) => {
@@ -335,6 +342,7 @@ export const overlapAdd: (
     inputs: [x],
     attrs: { shape, ...options },
   }),
+  formula: "y[…, p, …] = Σ x[…, w, …, k] over w · step + k = p",
   torch:
     "sum((torch.constant_pad_nd(x.select(axis, i).movedim(-1, axis), [0, 0] * (len(shape) - 1 - axis % len(shape)) + [i * step, shape[axis] - x.shape[-1] - i * step])) for i in range(x.shape[axis]))",
   saves: [],

@@ -218,7 +218,8 @@ export const einsum: (equation: string, tensors: readonly Tensor[]) => Tensor =
     inputs: ["...xs"],
     attrs: { equation: "" },
     bind: (equation, tensors) => ({ inputs: tensors, attrs: { equation } }),
-    formula: "Σ Π x",
+    formula:
+      "y[result's letters] = Σ over the other letters of Πₖ xₖ[its letters]",
     torch: "torch.einsum(equation, *xs)",
     onnx: "Einsum",
     run: (tensors, { equation }) => {

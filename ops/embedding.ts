@@ -286,6 +286,8 @@ export const embeddingBag: (
   inputs: ["index", "weight", "offsets", "perSampleWeights"],
   attrs: { mode: "mean", includeLastOffset: false, paddingIdx: undefined },
   rules: { mode: oneOf("sum", "mean", "max") },
+  formula:
+    "y[b] = Σ perSampleWeights[i] · weight[index[i]] over i in bag b, or the mean or maximum of weight[index[i]]",
   torch:
     "F.embedding_bag(index, weight, offsets, mode=mode, per_sample_weights=perSampleWeights, include_last_offset=includeLastOffset, padding_idx=paddingIdx)",
   run: ([index, weight, offsets, perSampleWeights], attrs) => {

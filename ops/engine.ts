@@ -73,8 +73,8 @@ export interface ElementwiseDeclaration {
   readonly result?: "promote" | "float" | "bool";
   /** What attributes may be, where that is not what the name says in other operators. */
   readonly rules?: AttributeRules;
-  /** Formula, for the catalogue. */
-  readonly formula?: string;
+  /** What the result is, as a formula in the names of operands and attributes. */
+  readonly formula: string;
   /** PyTorch expression of the same computation. */
   readonly torch?: string;
   /** ONNX operator of the same meaning. */

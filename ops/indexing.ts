@@ -363,6 +363,8 @@ export const scatterReduce: (
     inputs: [x, index, source],
     attrs: { axis, ...options },
   }),
+  formula:
+    "y[q] = reduce of x[q] (with includeSelf, or where none) and all source[…i…] with […index[…i…]…] = q",
   torch:
     "x.scatter_reduce(axis, index.long(), source, reduce, include_self=includeSelf)",
   onnx: "ScatterElements",

@@ -131,6 +131,8 @@ export const interpolate: (x: Tensor, options: InterpolateOptions) => Tensor =
       size: positiveOrList,
       mode: oneOf("nearest", "nearestExact", "linear", "cubic", "area"),
     },
+    formula:
+      "axis by axis y[p] = Σ w(s − q) · x[q], q kept inside, s = (p + ½) · r − ½, r = m / size or 1 / scaleFactor (alignCorners: s = p · (m − 1) / (size − 1)); w(d) = max(0, 1 − |d|) with s ≥ 0 (linear), (1.25|d| − 2.25)d² + 1 for |d| ≤ 1 and −0.75(|d|³ − 5d² + 8|d| − 4) for |d| < 2 (cubic); x[⌊p · r⌋] (nearest), x[⌊(p + ½) · r⌋] (nearestExact), mean x[q] over ⌊p · m / size⌋ ≤ q < ⌈(p + 1) · m / size⌉ (area)",
     torch: "interpolate(x, size, scaleFactor, mode, alignCorners)",
     onnx: "Resize",
     caffe2: "ResizeNearest",
@@ -333,6 +335,8 @@ export const gridSample: (
   inputs: ["x", "grid"],
   attrs: { mode: "bilinear", paddingMode: "zeros", alignCorners: false },
   rules: { mode: oneOf("bilinear", "nearest") },
+  formula:
+    "y[n, c, i, j] = Σ w(q − v) · w(r − u) · x[n, c, q, r], w(d) = max(0, 1 − |d|) or 1 at the nearest cell, (u, v) = ((grid[n, i, j] + 1) · (W, H) − 1) / 2, with alignCorners (grid[n, i, j] + 1) · (W − 1, H − 1) / 2; x outside as paddingMode says",
   torch:
     "F.grid_sample(x, grid, mode=mode, padding_mode=paddingMode, align_corners=alignCorners)",
   onnx: "GridSample",

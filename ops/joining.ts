@@ -46,6 +46,8 @@ export const concat: (xs: readonly Tensor[], axis?: number) => Tensor =
     inputs: ["...xs"],
     attrs: { axis: 0 },
     bind: (xs, axis) => ({ inputs: xs, attrs: { axis } }),
+    formula:
+      "y[…, i, …] = x₀[…, i, …] where i < n₀, x₁[…, i − n₀, …] where n₀ ≤ i < n₀ + n₁, …",
     torch: "torch.cat(xs, axis)",
     onnx: "Concat",
     caffe2: "Concat",
@@ -114,6 +116,7 @@ export const stack: (xs: readonly Tensor[], axis?: number) => Tensor = operator<
   inputs: ["...xs"],
   attrs: { axis: 0 },
   bind: (xs, axis) => ({ inputs: xs, attrs: { axis } }),
+  formula: "y[…, i, …] = xᵢ[…]",
   torch: "torch.stack(xs, axis)",
   run: (xs, { axis }) => {
     requireTensors(xs, "stack");
@@ -186,6 +189,7 @@ export const split: (
   attrs: { sizes: 1, axis: 0 },
   rules: { sizes: countOrList },
   bind: (x, sizes, axis) => ({ inputs: [x], attrs: { sizes, axis } }),
+  formula: "yₖ[…, i, …] = x[…, sₖ + i, …], i < sizesₖ, sₖ = Σ_{j < k} sizesⱼ",
   torch: "torch.split(x, sizes, axis)",
   onnx: "Split",
   caffe2: "Split",
@@ -231,6 +235,7 @@ export const chunk: (x: Tensor, count: number, axis?: number) => Tensor[] =
     inputs: ["x"],
     attrs: { count: 1, axis: 0 },
     bind: (x, count, axis) => ({ inputs: [x], attrs: { count, axis } }),
+    formula: "yₖ[…, i, …] = x[…, k · m + i, …], i < m = ⌈n / count⌉",
     torch: "torch.chunk(x, count, axis)",
     run: ([x], { count, axis }) => {
       if (!Number.isInteger(count) || count < 1) {
@@ -261,6 +266,7 @@ export const unbind: (x: Tensor, axis?: number) => Tensor[] = operator<
   inputs: ["x"],
   attrs: { axis: 0 },
   bind: (x, axis) => ({ inputs: [x], attrs: { axis } }),
+  formula: "yₖ[…] = x[…, k, …]",
   torch: "torch.unbind(x, axis)",
   saves: [],
   run: ([x], { axis }) => {
@@ -320,6 +326,7 @@ export const tile: (x: Tensor, counts: readonly number[]) => Tensor = operator<
   inputs: ["x"],
   attrs: { counts: [] },
   bind: (x, counts) => ({ inputs: [x], attrs: { counts } }),
+  formula: "y[…, i, …] = x[…, i mod n, …]",
   torch: "torch.tile(x, counts)",
   onnx: "Tile",
   caffe2: "Tile",
@@ -347,6 +354,7 @@ export const repeat: (x: Tensor, counts: readonly number[]) => Tensor =
     inputs: ["x"],
     attrs: { counts: [] },
     bind: (x, counts) => ({ inputs: [x], attrs: { counts } }),
+    formula: "y[…, i, …] = x[…, i mod n, …]",
     torch: "x.repeat(counts)",
     run: ([x], { counts }) => {
       if (counts.length < x.rank) {
@@ -379,6 +387,7 @@ export const roll: (x: Tensor, shifts: Axes, axes?: Axes) => Tensor = operator<
   attrs: { shifts: 0, axes: undefined },
   rules: { shifts: integerOrList },
   bind: (x, shifts, axes) => ({ inputs: [x], attrs: { shifts, axes } }),
+  formula: "y[…, i, …] = x[…, (i − shift) mod n, …]",
   torch: "torch.roll(x, shifts, axes)",
   run: ([x], { shifts, axes }) => {
     const by = typeof shifts === "number" ? [shifts] : shifts;
@@ -428,6 +437,7 @@ export const flip: (x: Tensor, axes?: Axes) => Tensor = operator<
   inputs: ["x"],
   attrs: { axes: undefined },
   bind: (x, axes) => ({ inputs: [x], attrs: { axes } }),
+  formula: "y[…, i, …] = x[…, n − 1 − i, …]",
   torch:
     "torch.flip(x, list(range(x.ndim)) if axes is None else [axes] if isinstance(axes, int) else axes)",
   caffe2: "Flip",
@@ -479,6 +489,7 @@ export const meshgrid: (
   inputs: ["...xs"],
   attrs: { indexing: "ij" },
   bind: (xs, options) => ({ inputs: xs, attrs: options }),
+  formula: "yₖ[i₀, i₁, …] = xₖ[iₖ]; with xy, yₖ[i₁, i₀, …]",
   torch: "torch.meshgrid(*xs, indexing=indexing)",
   run: (xs, { indexing }) => {
     requireTensors(xs, "make a grid of");

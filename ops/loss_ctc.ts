@@ -104,7 +104,8 @@ export const ctcLoss: SequenceLoss = operator<
       ...options,
     },
   }),
-  formula: "−log Σ over alignments Π p",
+  formula:
+    "−log Σ Πₜ p[t, π(t)] over the paths π that leave the target when repeats, then blanks are dropped",
   torch: "F.ctc_loss(logProbs, targets, torch.tensor(inputLengths).squeeze(" +
     "0 if logProbs.dim() == 2 else ()), torch.tensor(targetLengths).squeeze(" +
     "0 if logProbs.dim() == 2 else ()), blank=blank, reduction=reduction," +

@@ -40,6 +40,7 @@ export const nonzero: (x: Tensor) => Tensor = operator<(x: Tensor) => Tensor>({
   name: "nonzero",
   family: "indexing",
   inputs: ["x"],
+  formula: "{(i₀, i₁, …) : x[i₀, i₁, …] ≠ 0}, ascending",
   torch: "torch.nonzero(x)",
   onnx: "NonZero",
   constant: true,
@@ -142,6 +143,7 @@ export const maskedSelect: (x: Tensor, mask: Tensor) => Tensor = operator<
   name: "maskedSelect",
   family: "indexing",
   inputs: ["x", "mask"],
+  formula: "(x[i] : mask[i]), i ascending",
   torch: "torch.masked_select(x, mask)",
   onnx: "Compress",
   caffe2: "BooleanMask",
@@ -192,6 +194,7 @@ export const index: (x: Tensor, ...parts: IndexPart[]) => Tensor = operator<
       attrs: { parts: parts.map((p) => isPlain(p) ? p : null), at },
     };
   },
+  formula: "y[…, i, …] = x[…, start + i · step, …], or x[…, positions[i], …]",
   torch:
     "x[tuple(positions.cpu() if i == at else ... if p == '...' else slice(None) if p is None else p if isinstance(p, int) else slice(*(list(p) + [None, None])[:3]) for i, p in enumerate(parts))]",
   run: ([x, positions], { parts, at }) => {

@@ -28,7 +28,7 @@ export const batchMatmul: BatchMatmul = operator<BatchMatmul, Transposition>({
   family: "matmul",
   inputs: ["a", "b"],
   attrs: { transposeA: false, transposeB: false },
-  formula: "op(a) · op(b)",
+  formula: "a · b, transposed as asked",
   torch:
     "torch.matmul(a.transpose(-1, -2) if transposeA else a, b.transpose(-1, -2) if transposeB else b)",
   caffe2: "BatchMatMul",

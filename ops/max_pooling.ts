@@ -53,6 +53,8 @@ export const maxPoolWithIndices: PoolWithIndices = operator<
     inputs: [x],
     attrs: { kernel, ...options },
   }),
+  formula:
+    "y[n, c, p] = maxₖ x[n, c, q], and the q of it, q = p · stride + k · dilation − padding",
   torch:
     "[F.max_pool1d, F.max_pool2d, F.max_pool3d][x.dim() - 3](x, kernel, stride, padding, dilation, ceilMode, return_indices=True)",
   onnx: "MaxPool",
@@ -121,6 +123,7 @@ export const maxPool: (
     inputs: [x],
     attrs: { kernel, ...options },
   }),
+  formula: "y[n, c, p] = maxₖ x[n, c, p · stride + k · dilation − padding]",
   torch:
     "[F.max_pool1d, F.max_pool2d, F.max_pool3d][x.dim() - 3](x, kernel, stride, padding, dilation, ceilMode)",
   onnx: "MaxPool",

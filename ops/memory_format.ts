@@ -59,6 +59,7 @@ export const contiguous: (x: Tensor, options?: MemoryFormatOptions) => Tensor =
     inputs: ["x"],
     attrs: { memoryFormat: "contiguous" },
     rules: { memoryFormat: oneOf("contiguous", "channelsLast") },
+    formula: "y[…] = x[…]",
     torch: "x.contiguous()",
     saves: [],
     run: ([x], { memoryFormat }) =>

@@ -158,6 +158,7 @@ export const constantPad: (
   inputs: ["x"],
   attrs: { widths: [], value: 0 },
   bind: (x, widths, value) => ({ inputs: [x], attrs: { widths, value } }),
+  formula: "y[…, i, …] = x[…, i − before, …], value outside",
   torch: "F.pad(x, widths, value=value)",
   saves: [],
   run: ([x], { widths, value }) => {
@@ -198,6 +199,8 @@ export const pad: (
     inputs: [x],
     attrs: { widths, ...options },
   }),
+  formula:
+    "y[…, i, …] = x[…, m(i − before), …], m(j) = j inside; outside value, m(j) = |j| or 2(n − 1) − j (reflect), min(max(j, 0), n − 1) (replicate), j mod n (circular)",
   torch: 'F.pad(x, widths, mode, value if mode == "constant" else None)',
   onnx: "Pad",
   caffe2: "PadImage",
@@ -258,6 +261,7 @@ export const padSequence: (
   attrs: { batchFirst: false, paddingValue: 0 },
   rules: { paddingValue: value },
   bind: (xs, options) => ({ inputs: xs, attrs: options }),
+  formula: "y[t, b, …] = (t < T_b ? x_b[t, …] : paddingValue)",
   torch: "torch.nn.utils.rnn.pad_sequence(xs, batchFirst, paddingValue)",
   caffe2: "PackSegments",
   run: (xs, { batchFirst, paddingValue }) => {
@@ -309,6 +313,7 @@ export const unpadSequence: (
     inputs: [x],
     attrs: { lengths, ...options },
   }),
+  formula: "y_b[t, …] = x[t, b, …], t < lengths[b]",
   torch:
     "[x.select(0 if batchFirst else 1, i)[:n] for i, n in enumerate(lengths)]",
   caffe2: "UnpackSegments",

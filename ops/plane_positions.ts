@@ -64,6 +64,7 @@ export const placeAt: (
     inputs: [x, indices],
     attrs: { spatial, ...options },
   }),
+  formula: "y[n, c, q] = Σ x[n, c, p] over indices[n, c, p] = q",
   torch:
     "torch.zeros(*x.shape[:2], math.prod(spatial), dtype=x.dtype).scatter_add(2, indices.flatten(2), x.flatten(2)).reshape(*x.shape[:2], *spatial)",
   saves: [1],
@@ -216,6 +217,7 @@ export const pickAt: (x: Tensor, indices: Tensor) => Tensor = operator<
   name: "pickAt",
   family: "pooling",
   inputs: ["x", "indices"],
+  formula: "y[n, c, p] = x[n, c, indices[n, c, p]]",
   torch: "x.flatten(2).gather(2, indices.flatten(2)).reshape(indices.shape)",
   saves: [1],
   run: ([x, indices]) => {

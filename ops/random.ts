@@ -65,6 +65,7 @@ export const rand: RandomFill = operator<RandomFill, RandomAttrs>({
   inputs: [],
   attrs: plain,
   bind: (shape, options) => ({ inputs: [], attrs: { shape, ...options } }),
+  formula: "u, P(u < v) = v",
   constant: true,
   onnx: "RandomUniform",
   run: (_, { shape, dtype = "f32", ...options }) => {
@@ -89,6 +90,7 @@ export const randn: RandomFill = operator<RandomFill, RandomAttrs>({
   inputs: [],
   attrs: plain,
   bind: (shape, options) => ({ inputs: [], attrs: { shape, ...options } }),
+  formula: "z, P(z < v) = Φ(v)",
   constant: true,
   run: (_, { shape, ...options }) => normal(shape, options),
   samples: [[[2, 3]], [[0]], [[5], { dtype: "f64" }]],
@@ -208,6 +210,8 @@ export const truncatedNormal: (
   inputs: [],
   attrs: { ...plain, mean: 0, std: 1, low: -2, high: 2 },
   bind: (shape, options) => ({ inputs: [], attrs: { shape, ...options } }),
+  formula:
+    "mean + std · Φ⁻¹(a + (b − a) · u), a = Φ((low − mean) / std), b = Φ((high − mean) / std)",
   constant: true,
   run: (_, { shape, mean, std, low, high, dtype = "f32", ...options }) => {
     requireFloat(dtype, "normal random numbers");
@@ -291,6 +295,7 @@ export const randint: (
     inputs: [],
     attrs: { low, high, shape, ...options },
   }),
+  formula: "low + ⌊u · (high − low)⌋",
   constant: true,
   caffe2: "UniformIntFill",
   run: (_, { low, high, shape, dtype = "i64", ...options }) => {
@@ -355,6 +360,7 @@ export const randperm: (count: number, options?: RandomOptions) => Tensor =
       generator: undefined,
     },
     bind: (count, options) => ({ inputs: [], attrs: { count, ...options } }),
+    formula: "π(0), …, π(count − 1), P(π) = 1 / count!",
     constant: true,
     run: (_, { count, dtype = "i64", device, generator }) => {
       if (!Number.isInteger(count) || count < 0 || count >= 2 ** 31) {

@@ -244,7 +244,8 @@ export const gru: Gru = operator<Gru, Attrs>({
     inputs: [x, h0, ...listOperand("gru", "weights", weights)],
     attrs: options,
   }),
-  formula: "n = tanh(xₙ + σ(r)·rₙ), h′ = (1 − σ(z))·n + σ(z)·h",
+  formula:
+    "n = tanh(x·w_inᵀ + b_in + σ(r)·(h·w_hnᵀ + b_hn)), h′ = (1 − σ(z))·n + σ(z)·h",
   torch: `gru(x, h0, *weights, ${torchOptions})`,
   onnx: "GRU",
   caffe2: "GRUUnit",

@@ -138,7 +138,7 @@ export const recurrentLayer: RecurrentLayer = operator<
   inputs: ["x", "h0", "c0", "w_ih", "w_hh", "b_ih", "b_hh", "lengths"],
   attrs: { kind: "lstm", reverse: false },
   bind: (inputs, attrs) => ({ inputs, attrs }),
-  formula: "the cell's equations, step by step",
+  formula: "hₜ, cₜ = cell(xₜ, hₜ₋₁, cₜ₋₁), from the last t on with reverse",
   savesOutputs: true,
   results: ({ kind }) => cells[kind].hasCell ? 3 : 2,
   run: (inputs, attrs) => {

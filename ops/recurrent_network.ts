@@ -210,7 +210,8 @@ export const recurrentNetwork: RecurrentNetwork = operator<
     training: true,
   },
   bind: (inputs, attrs) => ({ inputs, attrs }),
-  formula: "the cells' equations, layer by layer and step by step",
+  formula:
+    "hₜ of layer l = cell(hₜ of layer l − 1, hₜ₋₁ of layer l), the directions side by side",
   savesOutputs: true,
   results: ({ kind }) => cells[kind].hasCell ? 3 : 2,
   run: (inputs, attrs) => {

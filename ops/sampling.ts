@@ -258,6 +258,8 @@ export const multinomial: (
     inputs: [weights],
     attrs: { count, ...options },
   }),
+  formula:
+    "P(y[i] = k) = weights[k] / Σ weights, over the categories that are left",
   constant: true,
   onnx: "Multinomial",
   run: ([weights], { count, replacement, generator }) => {

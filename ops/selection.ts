@@ -267,6 +267,7 @@ export const indexFill: (
     inputs: [x, index],
     attrs: { axis, value },
   }),
+  formula: "y = x;  y[…, index[i], …] = value",
   torch: "x.index_fill(axis, index.long(), value)",
   saves: [1],
   run: ([x, index], { axis, value }) => {
@@ -300,6 +301,7 @@ export const take: (x: Tensor, index: Tensor) => Tensor = operator<
   name: "take",
   family: "indexing",
   inputs: ["x", "index"],
+  formula: "y[…] = x[index[…]], x flattened",
   torch: "torch.take(x, index.long())",
   run: ([x, index]) => {
     const positions = wrapIndices(index, x.size, "take");
@@ -329,6 +331,7 @@ export const takeAlongAxis: (x: Tensor, index: Tensor, axis: number) => Tensor =
     inputs: ["x", "index"],
     attrs: { axis: 0 },
     bind: (x, index, axis) => ({ inputs: [x, index], attrs: { axis } }),
+    formula: "y[…i…] = x[…index[…i…]…]",
     torch:
       "torch.take_along_dim(x, torch.where(index < 0, index + x.shape[axis], index).long(), axis)",
     run: ([x, index], { axis }) => {

@@ -45,6 +45,7 @@ export const permute: (x: Tensor, axes: readonly number[]) => Tensor = operator<
   attrs: { axes: [] },
   rules: { axes: integers },
   bind: (x, axes) => ({ inputs: [x], attrs: { axes } }),
+  formula: "y[i_axes[0], i_axes[1], …] = x[i₀, i₁, …]",
   torch: "x.permute(axes)",
   onnx: "Transpose",
   caffe2: "Transpose",
@@ -83,6 +84,7 @@ function orderOf(axes: readonly number[], rank: number): number[] {
 
 const exchange = {
   family: "shape",
+  formula: "y[…, j, …, i, …] = x[…, i, …, j, …]",
   inputs: ["x"],
   attrs: { a: -2, b: -1 },
   bind: (x: Tensor, a?: number, b?: number) => ({
@@ -142,6 +144,8 @@ export const movedim: (x: Tensor, from: Axes, to: Axes) => Tensor = operator<
   rules: { from: integerOrList, to: integerOrList },
   bind: (x, source, to) => ({ inputs: [x], attrs: { from: source, to } }),
   // `from` is a keyword of Python.
+  formula:
+    "y[j₀, j₁, …] = x[i₀, i₁, …], j_to = i_from and the other j the other i in their order",
   torch: "x.movedim(globals()['from'], to)",
   run: ([x], { from, to }) => {
     const sources = (typeof from === "number" ? [from] : from)
@@ -185,6 +189,7 @@ export const squeeze: (x: Tensor, axes?: Axes) => Tensor = operator<
   inputs: ["x"],
   attrs: { axes: undefined },
   bind: (x, axes) => ({ inputs: [x], attrs: { axes } }),
+  formula: "y[…, i, …] = x[…, i, 0, …]",
   torch:
     "x.squeeze() if axes is None else x.squeeze(axes if isinstance(axes, int) else tuple(axes))",
   onnx: "Squeeze",
@@ -220,6 +225,7 @@ export const unsqueeze: (x: Tensor, axes: Axes) => Tensor = operator<
   inputs: ["x"],
   attrs: { axes: 0 },
   bind: (x, axes) => ({ inputs: [x], attrs: { axes } }),
+  formula: "y[…, i, 0, …] = x[…, i, …]",
   torch:
     "x.unsqueeze(axes) if isinstance(axes, int) else x[tuple(None if i in [a % (x.ndim + len(axes)) for a in axes] else slice(None) for i in range(x.ndim + len(axes)))]",
   onnx: "Unsqueeze",
@@ -255,6 +261,7 @@ export const flatten: (x: Tensor, start?: number, end?: number) => Tensor =
     inputs: ["x"],
     attrs: { start: 0, end: -1 },
     bind: (x, start, end) => ({ inputs: [x], attrs: { start, end } }),
+    formula: "y[…, i · n + j, …] = x[…, i, j, …], j < n",
     torch: "torch.flatten(x, start, end)",
     onnx: "Flatten",
     caffe2: "Flatten",
@@ -300,6 +307,7 @@ export const unflatten: (x: Tensor, axis: number, sizes: Shape) => Tensor =
     inputs: ["x"],
     attrs: { axis: 0, sizes: [] },
     bind: (x, axis, sizes) => ({ inputs: [x], attrs: { axis, sizes } }),
+    formula: "y[…, i, j, …] = x[…, i · n + j, …], j < n",
     torch: "x.unflatten(axis, sizes)",
     run: ([x], { axis, sizes }) => {
       const at = axisOf(x, axis, "unflatten");
@@ -320,6 +328,7 @@ export const viewAs: (x: Tensor, other: Tensor) => Tensor = operator<
   name: "viewAs",
   family: "shape",
   inputs: ["x", "other"],
+  formula: "y[i] = x[i], i the row-major position",
   torch: "x.reshape(other.shape)",
   caffe2: "ResizeLike",
   run: ([x, other]) => reshape(x, other.shape),
@@ -340,6 +349,7 @@ export const broadcastTo: (x: Tensor, shape: Shape) => Tensor = operator<
   inputs: ["x"],
   attrs: { shape: [] },
   bind: (x, shape) => ({ inputs: [x], attrs: { shape } }),
+  formula: "y[…, i, …] = x[…, i′, …], i′ = 0 where x has extent 1, else i",
   torch: "torch.broadcast_to(x, shape)",
   onnx: "Expand",
   run: ([x], { shape }) => expand(x, shape),

@@ -137,6 +137,7 @@ export const slice: (x: Tensor, parts: readonly SlicePart[]) => Tensor =
     attrs: { parts: [] },
     rules: { parts: sliceParts },
     bind: (x, parts) => ({ inputs: [x], attrs: { parts } }),
+    formula: "y[…, i, …] = x[…, start + i · step, …]",
     torch: `x[${pythonParts}]`,
     onnx: "Slice",
     caffe2: "Slice",
@@ -181,6 +182,7 @@ export const unslice: (
   attrs: { shape: [], parts: [] },
   rules: { parts: sliceParts },
   bind: (x, shape, parts) => ({ inputs: [x], attrs: { shape, parts } }),
+  formula: "y = 0;  y[…, start + i · step, …] = x[…, i, …]",
   torch:
     `(lambda z: torch.as_strided_scatter(z, x, z[${pythonParts}].shape, z[${pythonParts}].stride(), z[${pythonParts}].storage_offset()))(torch.zeros(shape, dtype=x.dtype))`,
   saves: [],
@@ -249,6 +251,7 @@ export const narrow: (
     inputs: [x],
     attrs: { axis, start, length },
   }),
+  formula: "y[…, i, …] = x[…, start + i, …], i < length",
   torch: "torch.narrow(x, axis, start, length)",
   run: ([x], { axis, start, length }) => {
     const at = axisOf(x, axis, "narrow");
@@ -289,6 +292,7 @@ export const select: (x: Tensor, axis: number, index: number) => Tensor =
     attrs: { axis: 0, index: 0 },
     rules: { index: integer },
     bind: (x, axis, index) => ({ inputs: [x], attrs: { axis, index } }),
+    formula: "y[…] = x[…, index, …]",
     torch: "x.select(axis, index)",
     run: ([x], { axis, index }) => {
       const at = axisOf(x, axis, "select");

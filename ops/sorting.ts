@@ -69,6 +69,8 @@ export const sort: (
   inputs: ["x"],
   attrs: { axis: -1, descending: false },
   bind: (x, axis, options) => ({ inputs: [x], attrs: { axis, ...options } }),
+  formula:
+    "y[i] = x[o[i]] and o, the permutation with y[i] ≤ y[i + 1] (≥ when descending), and o[i] < o[i + 1] where equal",
   torch: "torch.sort(x, dim=axis, descending=descending, stable=True)",
   saves: [],
   savesOutputs: true,
@@ -125,6 +127,8 @@ export const argSort: (
   inputs: ["x"],
   attrs: { axis: -1, descending: false },
   bind: (x, axis, options) => ({ inputs: [x], attrs: { axis, ...options } }),
+  formula:
+    "o, the permutation with x[o[i]] ≤ x[o[i + 1]] (≥ when descending), and o[i] < o[i + 1] where equal",
   torch: "torch.argsort(x, dim=axis, descending=descending, stable=True)",
   constant: true,
   run: ([x], { axis, descending }) => sorted(x, axis, descending)[1],
@@ -179,6 +183,8 @@ export const topK: (
   inputs: ["x"],
   attrs: { count: 1, axis: -1, largest: true },
   bind: (x, count, options) => ({ inputs: [x], attrs: { count, ...options } }),
+  formula:
+    "x[o[i]] and o[i], i < count, x[o[0]] ≥ x[o[1]] ≥ … (≤ for the smallest)",
   torch: "torch.topk(x, count, dim=axis, largest=largest, sorted=True)",
   onnx: "TopK",
   caffe2: "TopK",
@@ -236,6 +242,7 @@ export const kthValue: (
   inputs: ["x"],
   attrs: { count: 1, axis: -1, keepDim: false },
   bind: (x, count, options) => ({ inputs: [x], attrs: { count, ...options } }),
+  formula: "x[o[count − 1]] and o[count − 1], x[o[0]] ≤ x[o[1]] ≤ …",
   torch: "torch.kthvalue(x, count, dim=axis, keepdim=keepDim)",
   run: ([x], { count, axis, keepDim }) => {
     const at = normalizeAxis(axis, x.rank, "find the smallest");
@@ -293,6 +300,7 @@ export const median: (
   inputs: ["x"],
   attrs: { axis: undefined, keepDim: false },
   bind: (x, axis, options) => ({ inputs: [x], attrs: { axis, ...options } }),
+  formula: "x[o[m]] and o[m], m = ⌊(n − 1) / 2⌋, x[o[0]] ≤ x[o[1]] ≤ …",
   torch:
     "torch.median(x.flatten(), 0) if axis is None else torch.median(x, axis, keepDim)",
   run: ([x], { axis, keepDim }) => {
@@ -376,6 +384,8 @@ export const unique: (x: Tensor) => [Tensor, Tensor, Tensor] = operator<
   name: "unique",
   family: "sorting",
   inputs: ["x"],
+  formula:
+    "v₀ < v₁ < … with {vₖ} = {x[i]}; inverse[i] = k where x[i] = vₖ; counts[k] = |{i : x[i] = vₖ}|",
   torch: "torch.unique(x.detach(), return_inverse=True, return_counts=True)",
   onnx: "Unique",
   caffe2: "Unique",
@@ -405,6 +415,8 @@ export const uniqueConsecutive: (x: Tensor) => [Tensor, Tensor, Tensor] =
     name: "uniqueConsecutive",
     family: "sorting",
     inputs: ["x"],
+    formula:
+      "run[i] = |{j : 0 < j ≤ i, x[j] ≠ x[j − 1]}|; vₖ = x[i] where run[i] = k; counts[k] = |{i : run[i] = k}|",
     torch:
       "torch.unique_consecutive(x.detach(), return_inverse=True, return_counts=True)",
     constant: true,

@@ -373,6 +373,8 @@ export const unfold: (
     inputs: [x],
     attrs: { kernel, ...options },
   }),
+  formula:
+    "y[n, (c, k), p] = x[n, c, p · stride + k · dilation − padding], 0 outside",
   torch:
     "F.unfold(x, kernel, dilation=dilation, padding=padding, stride=stride)",
   caffe2: "Im2Col",
@@ -420,6 +422,8 @@ export const fold: (
 >({
   name: "fold",
   family: "convolution",
+  formula:
+    "y[n, c, q] = Σ x[n, (c, k), p] over p · stride + k · dilation − padding = q",
   onnx: "Col2Im",
   inputs: ["x"],
   attrs: { ...defaults, size: [] },
