@@ -9,6 +9,7 @@ import { workloads } from "../bench/gpu/workloads.ts";
 import { ROOT } from "../tools/files.ts";
 import { comparisons, type Report, reportPage } from "../tools/gpu_report.ts";
 import { findTorch } from "../tools/python.ts";
+import { TestOutput } from "../tools/test_output.ts";
 
 const torch = await findTorch({ install: false });
 
@@ -140,4 +141,38 @@ Deno.test("gpu report: ratios, targets that were missed, and what is absent", ()
   assert(page.includes("PyTorch, softmax, torch.compile: no compiler"));
   // 0.04 ms for 20 operators.
   assert(page.includes("2.00 µs (target 2.5 µs)"));
+});
+
+Deno.test("gpu task: what deno test --parallel prints is counted as it comes", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(
+      `${folder}/a_test.ts`,
+      `Deno.test("a", async (t) => { await t.step("b ... ok", () => {}); console.log("said"); });
+       Deno.test.ignore("c (no GPU)", () => {});
+       Deno.test("d", () => { throw new RangeError("too far"); });`,
+    );
+    await Deno.writeTextFile(`${folder}/b_test.ts`, `Deno.test("e", () => {})`);
+    const { stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["test", "--no-config", "--parallel", "a_test.ts", "b_test.ts"],
+      cwd: folder,
+      stdin: "null",
+      stderr: "null",
+      env: { NO_COLOR: "1" },
+    }).output();
+    const lines = new TextDecoder().decode(stdout).split("\n");
+    const whole = new TestOutput(), cut = new TestOutput();
+    for (const line of lines) whole.take(line);
+    for (const line of lines.slice(0, lines.indexOf(" ERRORS "))) {
+      cut.take(line);
+    }
+    for (const { passed, ignored } of [whole, cut]) {
+      assertEquals({ passed, ignored }, { passed: 2, ignored: 1 });
+    }
+    assertEquals(whole.failures, ["a_test.ts: d: RangeError: too far"]);
+    assertEquals(cut.failures, ["a_test.ts: d"]);
+    assertEquals([whole.ended, cut.ended], [true, false]);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });
