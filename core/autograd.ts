@@ -9,7 +9,7 @@ import { GradientError, shapeText } from "./errors.ts";
 import { withCastState } from "./cast_state.ts";
 import { type DType, isFloat } from "./dtype.ts";
 import { materialize } from "./fuse.ts";
-import { persist, Scope } from "./scope.ts";
+import { currentScope, persist, scope } from "./scope.ts";
 import { sameShape } from "./shape.ts";
 import { handle, leafOf, withGrad } from "./tape.ts";
 import type { GradientHook, Node, Tensor } from "./tensor.ts";
@@ -340,14 +340,14 @@ function propagate(root: Tensor, options: BackwardOptions, sink: Sink): void {
   try {
     // Formulas compute in the types that the forward pass has chosen.
     withCastState(undefined, () =>
-      withGrad(createGraph, () => {
-        using own = new Scope();
-        const first = handle(seed ?? arithmetic!.onesLike(root));
-        if (root.node === undefined) walk.leaf(leafOf(root), first);
-        else walkTape(root.node, root.outputIndex, first, walk, retainGraph);
-        walk.finish();
-        own.keep(walk.results);
-      }));
+      withGrad(createGraph, () =>
+        scope(() => {
+          const first = handle(seed ?? arithmetic!.onesLike(root));
+          if (root.node === undefined) walk.leaf(leafOf(root), first);
+          else walkTape(root.node, root.outputIndex, first, walk, retainGraph);
+          walk.finish();
+          return walk.results;
+        })));
   } finally {
     activeWalk = outer;
   }
@@ -377,7 +377,7 @@ function walkTape(
     }
     incoming.delete(node);
     const leads = leading === undefined || leading.has(node);
-    visit(node, grads, leads, incoming, walk);
+    scope(() => visit(node, grads, leads, incoming, walk));
     const shared = node.sequence < (sink.since ?? 0);
     if (!retain && !shared) node.release();
     for (const grad of grads) if (!grad?.persistent) grad?.dispose();
@@ -385,15 +385,14 @@ function walkTape(
   }
 }
 
-/** Computes one record's gradients and sends them on. */
+/** Computes one record's gradients, in a scope of its own, and sends them on; returns what must outlive the scope. */
 function visit(
   node: Node,
   grads: readonly (Tensor | undefined)[],
   leads: boolean,
   incoming: Map<Node, (Tensor | undefined)[]>,
   walk: Walk,
-): void {
-  using step = new Scope();
+): Tensor[] {
   const before = walk.results.length;
   const seen = [...grads];
   for (const { index, hook } of node.hooks ?? []) {
@@ -404,7 +403,7 @@ function visit(
     if (grad !== undefined) walk.output(node, index, grad);
   });
   const kept: Tensor[] = [];
-  const computed = leads ? gradientsOf(node, seen, step) : [];
+  const computed = leads ? gradientsOf(node, seen) : [];
   node.edges.forEach((edge, i) => {
     const result = computed[i];
     if (edge === undefined || result === undefined) return;
@@ -421,20 +420,20 @@ function visit(
     // A handle of its own: a formula may return one tensor for several inputs.
     kept.push(slots[edge.index] = total(slots[edge.index], result));
   });
-  step.keep([kept, walk.results.slice(before)]);
+  for (let i = before; i < walk.results.length; i++) kept.push(walk.results[i]);
+  return kept;
 }
 
-/** Computes a record's gradients; when that fails, nothing of it stays in memory. */
+/** Computes a record's gradients; when that fails, nothing of it (and of the scope) stays in memory. */
 function gradientsOf(
   node: Node,
   grads: readonly (Tensor | undefined)[],
-  step: Scope,
 ): (Tensor | undefined)[] {
   return freeingOnError(() => {
     try {
       return node.backward(grads);
     } catch (error) {
-      step[Symbol.dispose]();
+      currentScope()?.[Symbol.dispose]();
       throw error;
     }
   });

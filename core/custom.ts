@@ -20,7 +20,7 @@ import {
 import { castState, withCastState } from "./cast_state.ts";
 import { GradientError, shapeText } from "./errors.ts";
 import { defaultGenerator, type RandomState } from "./random.ts";
-import { Scope } from "./scope.ts";
+import { scope } from "./scope.ts";
 import { sameShape } from "./shape.ts";
 import { nextSequence } from "./tape.ts";
 import { Tensor } from "./tensor.ts";
@@ -89,12 +89,13 @@ export function customFunction<Result extends Tensor | Tensor[] = Tensor>(
 function unrecorded<Result extends Tensor | Tensor[]>(
   body: () => Result,
 ): Result {
-  return noGrad(() => {
-    using own = new Scope();
-    const result = body();
-    const fresh = Array.isArray(result) ? result.map(detach) : detach(result);
-    return own.keep(fresh as Result);
-  });
+  return noGrad(() =>
+    scope(() => {
+      const result = body();
+      const fresh = Array.isArray(result) ? result.map(detach) : detach(result);
+      return fresh as Result;
+    })
+  );
 }
 
 function checkGradients(

@@ -5,22 +5,15 @@
  * @module
  */
 
-import {
-  gradEnabled,
-  noGrad,
-  record,
-  revive,
-  save,
-  type Saved,
-} from "./autograd.ts";
+import { gradEnabled, record, revive, save, type Saved } from "./autograd.ts";
 import type { AttributeRule, AttributeRules } from "./attributes.ts";
 import { binder } from "./binding.ts";
 import type { DType } from "./dtype.ts";
 import { DTypeError } from "./errors.ts";
-import { Scope } from "./scope.ts";
+import { scope } from "./scope.ts";
 import type { Shape } from "./shape.ts";
 import { Tensor } from "./tensor.ts";
-import { freeingOnError } from "./value.ts";
+import { unrecorded } from "./unrecorded.ts";
 
 /** Data of a sample input; tests make a tensor of it. */
 export interface SampleTensor {
@@ -302,30 +295,38 @@ function apply<A>(
   inputs: readonly Tensor[],
   attrs: A,
 ): Tensor | Tensor[] {
-  const wanted = !d.constant && gradEnabled() &&
-    inputs.some((x) => x?.requiresGrad);
+  const wanted = !d.constant && gradEnabled() && anyRequiresGrad(inputs);
   if (d.gradient === undefined && !d.constant) {
     // What it is composed of goes with it: views of parameters, say, which
     // would keep updates from their memory.
-    using own = new Scope();
-    return own.keep(d.run(inputs, attrs));
+    return scope(() => d.run(inputs, attrs));
   }
-  const result = noGrad(() =>
-    freeingOnError(() => {
-      using own = new Scope();
-      const made = d.run(inputs, attrs);
-      if (!Array.isArray(made)) made.value.madeBy ??= d.name;
-      else for (const each of made) each.value.madeBy ??= d.name;
-      return own.keep(made);
-    })
-  );
-  const all = Array.isArray(result) ? result : [result];
+  const result = unrecorded(() => {
+    const made = d.run(inputs, attrs);
+    if (!Array.isArray(made)) made.value.madeBy ??= d.name;
+    else for (const each of made) each.value.madeBy ??= d.name;
+    return made;
+  });
+  if (!Array.isArray(result)) {
+    if (wanted) recordCall(d, inputs, attrs, [result], [result]);
+    return result;
+  }
   const results = d.results === undefined
-    ? all
-    : all.slice(0, d.results(attrs));
-  if (wanted) recordCall(d, inputs, attrs, results, all);
-  for (const extra of all.slice(results.length)) extra.dispose();
-  return Array.isArray(result) ? results : result;
+    ? result
+    : result.slice(0, d.results(attrs));
+  if (wanted) recordCall(d, inputs, attrs, results, result);
+  for (let i = results.length; i < result.length; i++) result[i].dispose();
+  return results;
+}
+
+/** Whether an operand wants a gradient. */
+export function anyRequiresGrad(
+  inputs: readonly (Tensor | undefined)[],
+): boolean {
+  for (let i = 0; i < inputs.length; i++) {
+    if (inputs[i]?.requiresGrad) return true;
+  }
+  return false;
 }
 
 function recordCall<A>(

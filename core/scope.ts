@@ -50,13 +50,21 @@ export class Scope implements Disposable {
 
   /** Lets tensors outlive this scope: they pass to the enclosing one. */
   keep<T>(result: T): T {
+    const outer = stack[stack.lastIndexOf(this) - 1];
+    const own = this.#tensors;
+    // Only what this scope owns is handed on: the rest has an owner already.
+    if (this.#nodes.length === 0 && isTensor(result)) {
+      const at = own.lastIndexOf(result);
+      if (at < 0) return result;
+      own[at] = own[own.length - 1];
+      own.pop();
+      hand(result, outer);
+      return result;
+    }
     const kept = new Set<Tensor>();
     collect(result, kept);
     if (kept.size === 0) return result;
-    const outer = stack[stack.indexOf(this) - 1];
-    const own = this.#tensors;
     this.#tensors = own.filter((t) => !kept.has(t));
-    // Only what this scope owns is handed on: the rest has an owner already.
     if (this.#tensors.length < own.length) {
       for (const tensor of own) if (kept.has(tensor)) hand(tensor, outer);
     }
@@ -94,7 +102,8 @@ export class Scope implements Disposable {
     if (!this.#open) return;
     this.#open = false;
     const at = stack.lastIndexOf(this);
-    if (at >= 0) stack.splice(at, 1);
+    if (at >= 0 && at === stack.length - 1) stack.pop();
+    else if (at >= 0) stack.splice(at, 1);
     ownership.scoped = stack.length > 0;
     const tensors = this.#tensors, nodes = this.#nodes;
     this.#tensors = [];
@@ -145,8 +154,8 @@ function collect(result: unknown, into: Set<Tensor>): void {
   }
 }
 
-function isTensor(x: object): x is Tensor {
-  return (x as { isTensor?: boolean }).isTensor === true;
+function isTensor(x: unknown): x is Tensor {
+  return (x as { isTensor?: boolean } | null | undefined)?.isTensor === true;
 }
 
 /** Every open scope, the outermost first. */

@@ -42,8 +42,10 @@ export function withGrad<T>(enabled: boolean, body: () => T): T {
 }
 
 function endMode(mode: { readonly enabled: boolean }): void {
-  modes.splice(modes.lastIndexOf(mode), 1);
-  recording = modes.at(-1)?.enabled ?? true;
+  const last = modes.length - 1;
+  if (modes[last] === mode) modes.pop();
+  else modes.splice(modes.lastIndexOf(mode), 1);
+  recording = modes.length === 0 || modes[modes.length - 1].enabled;
 }
 
 /** Runs `body` without recording: nothing in it can be differentiated. */

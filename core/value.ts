@@ -110,7 +110,11 @@ export function freeingOnError<T>(body: () => T): T {
     throw error;
   } finally {
     journals--;
-    journal.length = ownersBefore.length = start;
+    // An array whose length is set to 0 loses its memory, too.
+    while (journal.length > start) {
+      journal.pop();
+      ownersBefore.pop();
+    }
   }
 }
 

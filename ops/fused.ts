@@ -7,15 +7,14 @@
 
 import {
   gradEnabled,
-  noGrad,
   record,
   revive,
   save,
   type Saved,
 } from "../core/autograd.ts";
-import { Scope } from "../core/scope.ts";
+import { anyRequiresGrad } from "../core/op.ts";
 import type { Tensor } from "../core/tensor.ts";
-import { freeingOnError } from "../core/value.ts";
+import { unrecorded } from "../core/unrecorded.ts";
 
 /** What a kernel computed. */
 export interface FusedResults {
@@ -54,20 +53,17 @@ export interface FusedCall {
 /** Computes and, when a gradient is wanted, records. */
 export function fused(call: FusedCall): Tensor[] {
   const { name, inputs } = call;
-  const wanted = gradEnabled() && inputs.some((x) => x?.requiresGrad);
+  const wanted = gradEnabled() && anyRequiresGrad(inputs);
   const saved: Saved[] = [];
   let extraCount = 0;
-  const outputs = noGrad(() =>
-    freeingOnError(() => {
-      using own = new Scope();
-      const results = call.compute();
-      if (wanted) {
-        for (const extra of results.extras) saved.push(save(extra));
-        extraCount = results.extras.length;
-      }
-      return own.keep([...results.outputs]);
-    })
-  );
+  const outputs = unrecorded(() => {
+    const results = call.compute();
+    if (wanted) {
+      for (const extra of results.extras) saved.push(save(extra));
+      extraCount = results.extras.length;
+    }
+    return [...results.outputs];
+  });
   if (!wanted) return outputs;
   const slots = inputs.map((input) =>
     input === undefined ? -1 : saved.push(save(input)) - 1

@@ -20,9 +20,8 @@ import { cast, fill, reshape } from "./foundation.ts";
 import { scatterAdd } from "./indexing.ts";
 import { concat, flip } from "./joining.ts";
 import { t } from "./samples.ts";
-import { transpose } from "./shape.ts";
 import { narrow } from "./slicing.ts";
-import { axisOf } from "./views.ts";
+import { axisOf, exchanged } from "./views.ts";
 
 /** The dtype in which a device scans. */
 function scanned(dtype: DType): DType {
@@ -51,7 +50,7 @@ function scanAlong(
   const at = normalizeAxis(axis, x.rank, "scan");
   const last = Math.max(0, x.rank - 1);
   const wide = scanned(dtype);
-  const rows = transpose(x, at, last);
+  const rows = exchanged(x, at, last);
   const same = rows.dtype === wide ? rows : cast(rows, wide);
   const input = new Tensor(contiguous(same.value));
   const output = new Tensor(Value.empty(device, wide, rows.shape));
@@ -70,7 +69,7 @@ function scanAlong(
   });
   const narrowed = wide === dtype ? output : cast(output, dtype);
   const results = indices === undefined ? [narrowed] : [narrowed, indices];
-  return results.map((r) => transpose(r, at, last));
+  return results.map((r) => exchanged(r, at, last));
 }
 
 function totalDType(dtype: DType): DType {

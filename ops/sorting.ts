@@ -20,9 +20,8 @@ import { concat } from "./joining.ts";
 import { flatPositions } from "./positions.ts";
 import { t } from "./samples.ts";
 import { take } from "./selection.ts";
-import { transpose } from "./shape.ts";
 import { narrow, select, slice } from "./slicing.ts";
-import { axisOf } from "./views.ts";
+import { axisOf, exchanged } from "./views.ts";
 
 /** Options of {@linkcode sort} and {@linkcode argSort}. */
 export interface SortOptions {
@@ -35,7 +34,7 @@ function sorted(x: Tensor, axis: number, descending: boolean): Tensor[] {
   const { device, dtype } = x;
   const at = normalizeAxis(axis, x.rank, "sort");
   const last = Math.max(0, x.rank - 1);
-  const rows = transpose(x, at, last);
+  const rows = exchanged(x, at, last);
   const input = new Tensor(contiguous(rows.value));
   const values = new Tensor(Value.empty(device, dtype, rows.shape));
   const indices = new Tensor(Value.empty(device, "i64", rows.shape));
@@ -49,7 +48,7 @@ function sorted(x: Tensor, axis: number, descending: boolean): Tensor[] {
     values: values.value,
     indices: indices.value,
   });
-  return [transpose(values, at, last), transpose(indices, at, last)];
+  return [exchanged(values, at, last), exchanged(indices, at, last)];
 }
 
 /**

@@ -40,6 +40,22 @@ export function viewOf(x: Tensor, window: Window): Tensor {
   return new Tensor(windowOn(x.value, window));
 }
 
+/** x with two axes exchanged, counted from the front; itself where they are one. Not recorded. */
+export function exchanged(x: Tensor, a: number, b: number): Tensor {
+  if (a === b) return x;
+  return viewOf(x, ({ shape, strides, offset }) => ({
+    shape: swapped(shape, a, b),
+    strides: swapped(strides, a, b),
+    offset,
+  }));
+}
+
+function swapped(list: readonly number[], a: number, b: number): number[] {
+  const result = list.slice();
+  [result[a], result[b]] = [list[b], list[a]];
+  return result;
+}
+
 /** A stored tensor, every element `number`. */
 export function filled(
   device: Device,
