@@ -46,9 +46,9 @@ export interface OpInfo {
   readonly formula: string;
   /** PyTorch expression of the same computation, in the names of inputs and attributes. */
   readonly torch?: string;
-  /** ONNX operator of the same meaning. */
+  /** ONNX operator that computes it, perhaps with further options. */
   readonly onnx?: string;
-  /** Caffe2 operator of the same meaning. */
+  /** Caffe2 operator that computes it, perhaps with further options. */
   readonly caffe2?: string;
   /** Whether results can be differentiated. */
   readonly differentiable: boolean;
@@ -165,9 +165,9 @@ export interface OpDeclaration<A> {
   readonly formula: string;
   /** PyTorch expression of the same computation. */
   readonly torch?: string;
-  /** ONNX operator of the same meaning. */
+  /** ONNX operator that computes it, perhaps with further options. */
   readonly onnx?: string;
-  /** Caffe2 operator of the same meaning. */
+  /** Caffe2 operator that computes it, perhaps with further options. */
   readonly caffe2?: string;
   /** Which operands the gradient formula reads; all when omitted. */
   readonly saves?: readonly number[];

@@ -108,6 +108,7 @@ export const mish: Unary = elementwise<Unary>({
   formula: "x · tanh(ln(1 + eˣ))",
   torch: "F.mish(x)",
   onnx: "Mish",
+  caffe2: "Mish",
   samples: [...allFloatSamples(), [wide]],
 });
 
@@ -140,6 +141,7 @@ export const gelu: Gelu = elementwise<Gelu>({
   formula: "x · (1 + erf(x / √2)) / 2",
   torch: "F.gelu(x, approximate=approximate)",
   onnx: "Gelu",
+  caffe2: "Gelu",
   samples: [...gelus, ...gelus.map(([x]) => [x, { approximate: "tanh" }])],
 });
 

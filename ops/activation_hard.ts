@@ -24,6 +24,8 @@ export const relu6: Unary = elementwise<Unary>({
   define: ([x]) => cut(x, k.constant(0, x.type), k.constant(6, x.type)),
   formula: "min(max(x, 0), 6)",
   torch: "F.relu6(x)",
+  onnx: "Clip",
+  caffe2: "ReluN",
   samples: [
     ...floatSamples({ high: 5 }),
     [bentValues],
@@ -52,6 +54,7 @@ export const hardTanh: HardTanh = elementwise<HardTanh>({
     cut(x, k.cast(min, x.type), k.cast(max, x.type)),
   formula: "min(max(x, min), max)",
   torch: "F.hardtanh(x, min, max)",
+  onnx: "Clip",
   samples: [
     ...floatSamples(),
     [bentValues],
@@ -74,6 +77,7 @@ export const hardSigmoid: Unary = elementwise<Unary>({
   formula: "min(max(x / 6 + ½, 0), 1)",
   torch: "(x / 6 + 0.5).clamp(0, 1)",
   onnx: "HardSigmoid",
+  caffe2: "HardSigmoid",
   samples: [...floatSamples({ low: -4, high: 4 }), [bends]],
 });
 

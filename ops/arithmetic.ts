@@ -223,6 +223,7 @@ export const reciprocal: Unary = elementwise<Unary>({
   formula: "1 / x",
   torch: "x.reciprocal()",
   onnx: "Reciprocal",
+  caffe2: "Reciprocal",
   samples: [...allFloatSamples({ low: 0.5 }), ...integerSamples()],
 });
 

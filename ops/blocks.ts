@@ -112,6 +112,7 @@ export const pixelShuffle: (x: Tensor, factor: number) => Tensor = operator<
   bind: (x, factor) => ({ inputs: [x], attrs: { factor } }),
   formula: "y[…, c, h · r + i, w · r + j] = x[…, (c · r + i) · r + j, h, w]",
   torch: "F.pixel_shuffle(x, factor)",
+  onnx: "DepthToSpace",
   run: ([x], { factor }) => toSpace(x, factor, "crd", "pixel-shuffle"),
   samples: [[t([1, 8, 2, 3]), 2], [t([9, 1, 2]), 3], [t([2, 2, 2]), 1]],
 });

@@ -72,6 +72,7 @@ export const ne: Binary = elementwise<Binary>({
   define: ([a, b]) => k.ne(a, b),
   formula: "a ≠ b",
   torch: "torch.ne(torch.as_tensor(a), b)",
+  caffe2: "NE",
   samples: pairs,
 });
 
@@ -161,6 +162,7 @@ export const isNan: Unary = elementwise<Unary>({
   formula: "x is not a number",
   torch: "torch.isnan(x)",
   onnx: "IsNaN",
+  caffe2: "IsNaN",
   samples: questionable,
 });
 
@@ -184,6 +186,7 @@ export const isPosInf: Unary = elementwise<Unary>({
   define: ([x]) => floatOnly(x, (x) => k.eq(x, Infinity)),
   formula: "x is +∞",
   torch: "torch.isposinf(x)",
+  onnx: "IsInf",
   samples: questionable,
 });
 
@@ -195,6 +198,7 @@ export const isNegInf: Unary = elementwise<Unary>({
   define: ([x]) => floatOnly(x, (x) => k.eq(x, -Infinity)),
   formula: "x is −∞",
   torch: "torch.isneginf(x)",
+  onnx: "IsInf",
   samples: questionable,
 });
 

@@ -93,6 +93,7 @@ export const convActivation: (
   formula: "f(conv(x, w, b))",
   torch:
     `${torchActivation}([F.conv1d, F.conv2d, F.conv3d][x.dim() - 3](x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups))`,
+  caffe2: "ConvRelu",
   run: (inputs, attrs) => {
     const { activation, ...options } = attrs;
     const wanted = gradEnabled() && inputs.some((x) => x?.requiresGrad);

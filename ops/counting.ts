@@ -202,6 +202,7 @@ export const bucketize: (
   formula:
     "y[…] = |{j : boundaries[j] < x[…]}|, with right boundaries[j] ≤ x[…]",
   torch: "torch.bucketize(x, boundaries, right=right)",
+  caffe2: "Bucketize",
   constant: true,
   run: ([x, boundaries], { right }) => searchSorted(boundaries, x, { right }),
   samples: [
@@ -290,6 +291,7 @@ export const repeatInterleave: (
     "y[…, i, …] = x[…, k, …] where Σ_{j < k} counts[j] ≤ i < Σ_{j ≤ k} counts[j]",
   torch:
     "torch.repeat_interleave(x, counts if isinstance(counts, int) else torch.tensor(counts), axis)",
+  caffe2: "LengthsTile",
   run: ([x], { counts, axis }) => {
     if (axis === undefined) {
       return repeatInterleave(reshape(x, [x.size]), counts, 0);

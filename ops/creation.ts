@@ -61,6 +61,8 @@ export const zeros: Creation = operator<Creation, CreationAttrs>({
   formula: "y[…] = 0",
   constant: true,
   torch: "torch.zeros(shape, dtype=dtypes.get(dtype))",
+  onnx: "ConstantOfShape",
+  caffe2: "ConstantFill",
   run: (_, { shape, dtype = "f32", ...options }) =>
     filled(shape, 0, dtype, options),
   samples: [[[2, 3]], [[]], [[0, 2]], ...everyType([2])],
@@ -76,6 +78,8 @@ export const ones: Creation = operator<Creation, CreationAttrs>({
   formula: "y[…] = 1",
   constant: true,
   torch: "torch.ones(shape, dtype=dtypes.get(dtype))",
+  onnx: "ConstantOfShape",
+  caffe2: "ConstantFill",
   run: (_, { shape, dtype = "f32", ...options }) =>
     filled(shape, 1, dtype, options),
   samples: [[[2, 3]], [[]], [[0, 2]], ...everyType([2])],
@@ -186,6 +190,7 @@ export const eye: Eye = operator<
   constant: true,
   torch: "torch.eye(rows, columns, dtype=dtypes.get(dtype))",
   onnx: "EyeLike",
+  caffe2: "DiagonalFill",
   run: (_, { rows, columns, dtype = "f32", ...options }) => {
     const shape = checkedShape([rows, columns], "a matrix");
     const [value] = runRows(deviceOf(options), {

@@ -77,9 +77,9 @@ export interface ElementwiseDeclaration {
   readonly formula: string;
   /** PyTorch expression of the same computation. */
   readonly torch?: string;
-  /** ONNX operator of the same meaning. */
+  /** ONNX operator that computes it, perhaps with further options. */
   readonly onnx?: string;
-  /** Caffe2 operator of the same meaning. */
+  /** Caffe2 operator that computes it, perhaps with further options. */
   readonly caffe2?: string;
   /** Whether the result has no gradient. */
   readonly constant?: boolean;

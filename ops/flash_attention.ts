@@ -225,6 +225,7 @@ export const flashAttention: FlashAttention = operator<
   attrs: { causal: false, scale: 1, dropout: 0, training: true },
   bind: (inputs, attrs) => ({ inputs, attrs }),
   formula: "softmax(q·kᵀ·scale + bias)·v",
+  onnx: "Attention",
   savesOutputs: true,
   results: () => 1,
   run: (inputs, attrs) => {

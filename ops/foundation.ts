@@ -295,6 +295,7 @@ export const transfer: (x: Tensor, device: string) => Tensor = operator<
   }),
   formula: "y[…] = x[…]",
   torch: "x.clone()",
+  caffe2: "Copy",
   saves: [],
   run: ([x], { device }) => new Tensor(transferred(x.value, getDevice(device))),
   // ∂transfer: the gradient, brought back

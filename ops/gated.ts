@@ -137,6 +137,7 @@ export const swiglu: Gate = operator<Gate, { axis: number }>({
   bind: (x, axis) => ({ inputs: [x], attrs: { axis } }),
   formula: "a / (1 + e⁻ᵃ) · b",
   torch: "(lambda a, b: F.silu(a) * b)(*x.chunk(2, axis))",
+  onnx: "SwiGLU",
   run: ([x], { axis }) => halves(x, axis, "swiglu", gatedBySilu),
   samples: [
     [t([3, 4])],

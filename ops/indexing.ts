@@ -148,7 +148,7 @@ export const scatter: (
   formula: "y = x;  y[…index[…i…]…] = source[…i…]",
   torch: "x.scatter(axis, index.long(), value if source is None else source)",
   onnx: "ScatterElements",
-  caffe2: "ScatterAssign",
+  caffe2: "Scatter",
   saves: [1],
   run: ([x, index, source], { axis, value }) => {
     const at = checkScatter(x, axis, index, source);

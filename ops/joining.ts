@@ -237,6 +237,7 @@ export const chunk: (x: Tensor, count: number, axis?: number) => Tensor[] =
     bind: (x, count, axis) => ({ inputs: [x], attrs: { count, axis } }),
     formula: "yₖ[…, i, …] = x[…, k · m + i, …], i < m = ⌈n / count⌉",
     torch: "torch.chunk(x, count, axis)",
+    onnx: "Split",
     run: ([x], { count, axis }) => {
       if (!Number.isInteger(count) || count < 1) {
         throw new ShapeError(
@@ -329,7 +330,7 @@ export const tile: (x: Tensor, counts: readonly number[]) => Tensor = operator<
   formula: "y[…, i, …] = x[…, i mod n, …]",
   torch: "torch.tile(x, counts)",
   onnx: "Tile",
-  caffe2: "Tile",
+  caffe2: "NumpyTile",
   run: ([x], { counts }) => repeated(x, counts, "tile"),
   samples: [
     [t([2, 3]), [2, 1]],
@@ -356,6 +357,7 @@ export const repeat: (x: Tensor, counts: readonly number[]) => Tensor =
     bind: (x, counts) => ({ inputs: [x], attrs: { counts } }),
     formula: "y[…, i, …] = x[…, i mod n, …]",
     torch: "x.repeat(counts)",
+    onnx: "Tile",
     run: ([x], { counts }) => {
       if (counts.length < x.rank) {
         throw new ShapeError(
@@ -440,7 +442,6 @@ export const flip: (x: Tensor, axes?: Axes) => Tensor = operator<
   formula: "y[…, i, …] = x[…, n − 1 − i, …]",
   torch:
     "torch.flip(x, list(range(x.ndim)) if axes is None else [axes] if isinstance(axes, int) else axes)",
-  caffe2: "Flip",
   saves: [],
   run: ([x], { axes }) => {
     const which = normalizeAxes(axes, x.rank, "flip");

@@ -128,6 +128,7 @@ export const bitwiseAnd: Binary = elementwise<Binary>({
   formula: "a ∧ b, bit by bit",
   torch: "torch.bitwise_and(a, b)",
   onnx: "BitwiseAnd",
+  caffe2: "BitwiseAnd",
   samples: bits,
 });
 
@@ -145,6 +146,7 @@ export const bitwiseOr: Binary = elementwise<Binary>({
   formula: "a ∨ b, bit by bit",
   torch: "torch.bitwise_or(a, b)",
   onnx: "BitwiseOr",
+  caffe2: "BitwiseOr",
   samples: bits,
 });
 
@@ -162,6 +164,7 @@ export const bitwiseXor: Binary = elementwise<Binary>({
   formula: "a ⊻ b, bit by bit",
   torch: "torch.bitwise_xor(a, b)",
   onnx: "BitwiseXor",
+  caffe2: "BitwiseXor",
   samples: bits,
 });
 

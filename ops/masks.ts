@@ -104,6 +104,7 @@ export const maskedFill: (x: Tensor, mask: Tensor, value: number) => Tensor =
     bind: (x, mask, value) => ({ inputs: [x, mask], attrs: { value } }),
     formula: "mask ? value : x",
     torch: "x.masked_fill(mask, value)",
+    onnx: "Where",
     run: ([x, mask], { value }) => {
       requireMask(mask, "fill");
       if (!isFloat(x.dtype) && !Number.isInteger(value)) {

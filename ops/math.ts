@@ -101,6 +101,7 @@ export const log1p: Unary = elementwise<Unary>({
   define: ([x]) => k.log1p(x),
   formula: "ln(1 + x)",
   torch: "x.log1p()",
+  caffe2: "Log1p",
   samples: [...allFloatSamples({ low: -0.75 }), ...integerSamples(), [tiny]],
 });
 
@@ -199,6 +200,7 @@ export const erf: Unary = elementwise<Unary>({
   formula: "2/√π · ∫₀ˣ e^(−t²) dt",
   torch: "x.erf()",
   onnx: "Erf",
+  caffe2: "Erf",
   samples: [...allFloatSamples(), ...integerSamples()],
 });
 

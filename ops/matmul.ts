@@ -31,6 +31,7 @@ export const batchMatmul: BatchMatmul = operator<BatchMatmul, Transposition>({
   formula: "a · b, transposed as asked",
   torch:
     "torch.matmul(a.transpose(-1, -2) if transposeA else a, b.transpose(-1, -2) if transposeB else b)",
+  onnx: "MatMul",
   caffe2: "BatchMatMul",
   run: ([a, b], flags) => multiply(a.value, b.value, flags),
   // ∂(A·B): dA = g·Bᵀ, dB = Aᵀ·g (each transposed when its operand is)
@@ -145,6 +146,7 @@ export const dot: (a: Tensor, b: Tensor) => Tensor = operator<
   inputs: ["a", "b"],
   formula: "Σ aᵢ·bᵢ",
   torch: "torch.dot(a, b)",
+  onnx: "MatMul",
   caffe2: "DotProduct",
   run: ([a, b]) => {
     if (a.rank !== 1 || b.rank !== 1 || a.size !== b.size) {

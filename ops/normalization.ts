@@ -141,6 +141,7 @@ export const rmsNorm: RmsNormalization = operator<
   torch: "F.rms_norm(x, [normalizedShape] if isinstance(normalizedShape," +
     " int) else normalizedShape, weight, eps)",
   onnx: "RMSNormalization",
+  caffe2: "RMSNorm",
   run: ([x, weight], { normalizedShape, eps }) => {
     const what = "RMS normalisation";
     const shape = asShape(normalizedShape);

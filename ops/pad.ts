@@ -160,6 +160,7 @@ export const constantPad: (
   bind: (x, widths, value) => ({ inputs: [x], attrs: { widths, value } }),
   formula: "y[…, i, …] = x[…, i − before, …], value outside",
   torch: "F.pad(x, widths, value=value)",
+  onnx: "Pad",
   saves: [],
   run: ([x], { widths, value }) => {
     const { before, after } = paddingOf(widths, x);

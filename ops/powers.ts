@@ -173,6 +173,7 @@ export const rsqrt: Unary = elementwise<Unary>({
   define: ([x]) => k.div(1, k.sqrt(x)),
   formula: "1 / √x",
   torch: "x.rsqrt()",
+  caffe2: "Rsqrt",
   samples: [
     ...floatSamples({ low: 0.25 }),
     [t([5], { data: [NaN, Infinity, 0, -0, -1] })],

@@ -68,6 +68,7 @@ export const rand: RandomFill = operator<RandomFill, RandomAttrs>({
   formula: "u, P(u < v) = v",
   constant: true,
   onnx: "RandomUniform",
+  caffe2: "UniformFill",
   run: (_, { shape, dtype = "f32", ...options }) => {
     requireFloat(dtype, "uniform random numbers");
     return draw(checkedShape(shape, "random numbers"), dtype, options, {
@@ -91,6 +92,8 @@ export const randn: RandomFill = operator<RandomFill, RandomAttrs>({
   attrs: plain,
   bind: (shape, options) => ({ inputs: [], attrs: { shape, ...options } }),
   formula: "z, P(z < v) = Φ(v)",
+  onnx: "RandomNormal",
+  caffe2: "GaussianFill",
   constant: true,
   run: (_, { shape, ...options }) => normal(shape, options),
   samples: [[[2, 3]], [[0]], [[5], { dtype: "f64" }]],

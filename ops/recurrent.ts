@@ -212,7 +212,7 @@ export const lstm: Lstm = operator<Lstm, Attrs>({
   formula: "c′ = σ(f)·c + σ(i)·tanh(g), h′ = σ(o)·tanh(c′)",
   torch: `lstm(x, h0, c0, *weights, ${torchOptions})`,
   onnx: "LSTM",
-  caffe2: "LSTM",
+  caffe2: "Recurrent",
   run: ([x, h0, c0, ...weights], attrs) =>
     run("lstm", x, h0, c0, weights, attrs),
   samples: samples(4, 2),
@@ -248,7 +248,7 @@ export const gru: Gru = operator<Gru, Attrs>({
     "n = tanh(x·w_inᵀ + b_in + σ(r)·(h·w_hnᵀ + b_hn)), h′ = (1 − σ(z))·n + σ(z)·h",
   torch: `gru(x, h0, *weights, ${torchOptions})`,
   onnx: "GRU",
-  caffe2: "GRUUnit",
+  caffe2: "Recurrent",
   run: ([x, h0, ...weights], attrs) =>
     run("gru", x, h0, undefined, weights, attrs),
   samples: samples(3, 1),

@@ -262,6 +262,7 @@ export const multinomial: (
     "P(y[i] = k) = weights[k] / Σ weights, over the categories that are left",
   constant: true,
   onnx: "Multinomial",
+  caffe2: "WeightedSample",
   run: ([weights], { count, replacement, generator }) => {
     const { shape } = weights;
     if (shape.length < 1 || shape.length > 2) {

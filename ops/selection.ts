@@ -334,6 +334,7 @@ export const takeAlongAxis: (x: Tensor, index: Tensor, axis: number) => Tensor =
     formula: "y[…i…] = x[…index[…i…]…]",
     torch:
       "torch.take_along_dim(x, torch.where(index < 0, index + x.shape[axis], index).long(), axis)",
+    onnx: "GatherElements",
     run: ([x, index], { axis }) => {
       requireRank(x, index, "take from");
       const at = axisOf(x, axis, "take from");

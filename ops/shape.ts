@@ -109,6 +109,8 @@ export const transpose: (x: Tensor, a?: number, b?: number) => Tensor =
     ...exchange,
     name: "transpose",
     torch: "x.transpose(a, b)",
+    onnx: "Transpose",
+    caffe2: "Transpose",
     samples: [
       [t([2, 3])],
       [t([2, 3, 4]), 0, 2],
@@ -125,6 +127,8 @@ export const swapAxes: (x: Tensor, a: number, b: number) => Tensor = operator<
   ...exchange,
   name: "swapAxes",
   torch: "x.swapaxes(a, b)",
+  onnx: "Transpose",
+  caffe2: "Transpose",
   samples: [[t([2, 3, 4]), 0, 2], [t([2, 3, 4]), 1, 1]],
 });
 
@@ -147,6 +151,7 @@ export const movedim: (x: Tensor, from: Axes, to: Axes) => Tensor = operator<
   formula:
     "y[j₀, j₁, …] = x[i₀, i₁, …], j_to = i_from and the other j the other i in their order",
   torch: "x.movedim(globals()['from'], to)",
+  onnx: "Transpose",
   run: ([x], { from, to }) => {
     const sources = (typeof from === "number" ? [from] : from)
       .map((axis) => normalizeAxis(axis, x.rank, "move"));
@@ -309,6 +314,7 @@ export const unflatten: (x: Tensor, axis: number, sizes: Shape) => Tensor =
     bind: (x, axis, sizes) => ({ inputs: [x], attrs: { axis, sizes } }),
     formula: "y[…, i, j, …] = x[…, i · n + j, …], j < n",
     torch: "x.unflatten(axis, sizes)",
+    onnx: "Reshape",
     run: ([x], { axis, sizes }) => {
       const at = axisOf(x, axis, "unflatten");
       const parts = inferShape(sizes, x.shape[at], [x.shape[at]]);
@@ -330,6 +336,7 @@ export const viewAs: (x: Tensor, other: Tensor) => Tensor = operator<
   inputs: ["x", "other"],
   formula: "y[i] = x[i], i the row-major position",
   torch: "x.reshape(other.shape)",
+  onnx: "Reshape",
   caffe2: "ResizeLike",
   run: ([x, other]) => reshape(x, other.shape),
   samples: [[t([2, 3]), t([3, 2], { grad: false })]],
@@ -352,6 +359,7 @@ export const broadcastTo: (x: Tensor, shape: Shape) => Tensor = operator<
   formula: "y[…, i, …] = x[…, i′, …], i′ = 0 where x has extent 1, else i",
   torch: "torch.broadcast_to(x, shape)",
   onnx: "Expand",
+  caffe2: "Expand",
   run: ([x], { shape }) => expand(x, shape),
   samples: [[t([3, 1]), [2, 3, 4]], [t([]), [2]]],
 });

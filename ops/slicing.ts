@@ -253,6 +253,7 @@ export const narrow: (
   }),
   formula: "y[…, i, …] = x[…, start + i, …], i < length",
   torch: "torch.narrow(x, axis, start, length)",
+  onnx: "Slice",
   run: ([x], { axis, start, length }) => {
     const at = axisOf(x, axis, "narrow");
     const extent = x.shape[at];
@@ -294,6 +295,7 @@ export const select: (x: Tensor, axis: number, index: number) => Tensor =
     bind: (x, axis, index) => ({ inputs: [x], attrs: { axis, index } }),
     formula: "y[…] = x[…, index, …]",
     torch: "x.select(axis, index)",
+    onnx: "Gather",
     run: ([x], { axis, index }) => {
       const at = axisOf(x, axis, "select");
       return slice(x, along(at, index));

@@ -351,7 +351,7 @@ export const norm: Norm = operator<Norm, ReduceAttrs & { p: number }>({
   formula: "(Σ |x|ᵖ)^(1/p)",
   torch: "torch.linalg.vector_norm(x, ord=p, dim=axes, keepdim=keepDim)",
   onnx: "ReduceL2",
-  caffe2: "LpNorm",
+  caffe2: "ReduceL2",
   savesOutputs: true,
   run: ([x], { axes, keepDim, p }) => {
     requireFloat("take the norm of", x);

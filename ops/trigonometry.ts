@@ -59,6 +59,7 @@ export const tan: Unary = elementwise<Unary>({
   formula: "tan x",
   torch: "x.tan()",
   onnx: "Tan",
+  caffe2: "Tan",
   samples: [...allFloatSamples({ low: -1.4, high: 1.4 }), ...integerSamples(), [
     t([7], {
       data: [100, -1000, 12345, -70000, 1e7, 3e38, -1e30],
@@ -76,6 +77,7 @@ export const asin: Unary = elementwise<Unary>({
   formula: "sin⁻¹ x",
   torch: "x.asin()",
   onnx: "Asin",
+  caffe2: "Asin",
   samples: [...allFloatSamples({ low: -0.9, high: 0.9 }), ...integerSamples()],
 });
 
@@ -88,6 +90,7 @@ export const acos: Unary = elementwise<Unary>({
   formula: "cos⁻¹ x",
   torch: "x.acos()",
   onnx: "Acos",
+  caffe2: "Acos",
   samples: [...allFloatSamples({ low: -0.9, high: 0.9 }), ...integerSamples()],
 });
 
@@ -100,6 +103,7 @@ export const atan: Unary = elementwise<Unary>({
   formula: "tan⁻¹ x",
   torch: "x.atan()",
   onnx: "Atan",
+  caffe2: "Atan",
   samples: [...allFloatSamples(), ...integerSamples()],
 });
 
@@ -112,6 +116,7 @@ export const sinh: Unary = elementwise<Unary>({
   formula: "(eˣ − e⁻ˣ) / 2",
   torch: "x.sinh()",
   onnx: "Sinh",
+  caffe2: "Sinh",
   samples: [...allFloatSamples(), ...integerSamples()],
 });
 
@@ -124,6 +129,7 @@ export const cosh: Unary = elementwise<Unary>({
   formula: "(eˣ + e⁻ˣ) / 2",
   torch: "x.cosh()",
   onnx: "Cosh",
+  caffe2: "Cosh",
   samples: [...allFloatSamples(), ...integerSamples()],
 });
 
