@@ -1,14 +1,11 @@
 /**
  * Methods that divide by the root of summed or averaged squares of gradients:
- * Adagrad, its row-wise form, Adadelta and RMSProp.
+ * Adagrad, its form with decay, Adadelta and RMSProp.
  *
  * @module
  */
 
 import * as k from "../kernel/expr.ts";
-import { mul as times } from "../ops/arithmetic.ts";
-import { reshape, sum } from "../ops/foundation.ts";
-import { update } from "../core/update.ts";
 import { finite, fraction, nonNegative, share } from "./hyper.ts";
 import type { CommonOptions, GroupOptions, Method } from "./method.ts";
 import { Optimizer } from "./optimizer.ts";
@@ -68,63 +65,67 @@ export function adagrad(
   return new Optimizer(adagradMethod, parameters, options);
 }
 
-/** Hyper-parameters of {@linkcode rowWiseAdagrad}. */
-export interface RowWiseAdagradHyper {
+/** Hyper-parameters of {@linkcode decayAdagrad}. */
+export interface DecayAdagradHyper {
+  /** β₁: how much of the average gradient stays. */
+  beta1?: number;
   /** ε, added to the root. */
   eps?: number;
-  /** First value of the sums. */
-  initialAccumulator?: number;
+  /** Whether the average gradient is corrected for having started at 0. */
+  biasCorrection?: boolean;
 }
 
-/** Row-wise Adagrad as a method. */
-export const rowWiseAdagradMethod: Method<RowWiseAdagradHyper> = {
-  name: "rowWiseAdagrad",
-  computes: true,
+/** Adagrad with averaged gradients and decaying weights as a method. */
+export const decayAdagradMethod: Method<DecayAdagradHyper> = {
+  name: "decayAdagrad",
   lr: 0.01,
   hyper: {
-    eps: { default: 1e-4, range: nonNegative, what: "ε" },
-    initialAccumulator: { default: 0, range: nonNegative, what: "first sum" },
+    beta1: { default: 0, range: fraction, what: "decay of the average" },
+    eps: { default: 0.1, range: nonNegative, what: "ε" },
+    biasCorrection: { default: true, what: "correct the average" },
   },
-  shapes: (weight) => ({ sum: weight.slice(0, 1) }),
+  decoupled: true,
   update(place) {
-    const { weight, lr, options: { eps, initialAccumulator } } = place;
-    const { shape, size } = weight;
-    const g = place.gradient();
-    const axes = shape.map((_, d) => d).slice(1);
-    const h = place.state("sum", initialAccumulator);
-    // h ← h + mean of g² over the row
-    update({
-      name: "rowWiseAdagrad sum",
-      targets: [h],
-      operands: [axes.length === 0 ? times(g, g) : sum(times(g, g), axes)],
-      scalars: [(shape[0] ?? 1) / Math.max(size, 1)],
-      define: ([h], [squares], [share]) => [add(h, mul(squares, share))],
-    });
-    const perRow = [...h.shape, ...axes.map(() => 1)];
+    const { lr, t, weightDecay, options } = place;
+    const { beta1, eps, biasCorrection } = options;
     place.apply({
-      name: "rowWiseAdagrad",
-      scalars: { lr, eps },
-      tensors: { h: reshape(h, perRow) },
-      // w ← w − η·g / (√h + ε)
-      formula: ({ w, g, h, lr, eps }) => ({
-        w: sub(w, div(mul(lr, g), add(sqrt(h), eps))),
-      }),
+      name: "decayAdagrad",
+      state: { mean: 0, sum: 0 },
+      scalars: {
+        lr,
+        beta1,
+        rest1: 1 - beta1,
+        scale: biasCorrection ? 1 / (1 - beta1 ** (t + 1)) : 1,
+        eps,
+        decay: weightDecay,
+      },
+      // m ← β₁·m + (1 − β₁)·g;  h ← h + g²
+      // w ← w − η·(m/(1−β₁ᵗ⁺¹) / (√h + ε) + λ·w)
+      formula(x) {
+        const mean = add(mul(x.beta1, x.mean), mul(x.rest1, x.g));
+        const sum = add(x.sum, mul(x.g, x.g));
+        const step = div(mul(x.scale, mean), add(sqrt(sum), x.eps));
+        const whole = add(step, mul(x.decay, x.w));
+        return { w: sub(x.w, mul(x.lr, whole)), mean, sum };
+      },
     });
   },
 };
 
 /**
- * Adagrad with one sum per row (first axis) instead of one per element, as
- * Caffe2 trains embeddings: h ← h + mean(g²) over the row, w ← w − η·g / (√h + ε).
+ * Adagrad with an averaged gradient and decoupled weight decay, as Caffe2's
+ * DecayAdagrad: m ← β₁·m + (1 − β₁)·g, h ← h + g²,
+ * w ← w − η·(m / (1 − β₁ᵗ⁺¹) / (√h + ε) + λ·w). Caffe2 counts t + 1 there, as
+ * in its Adam.
  *
  * @throws {RangeError} for a hyper-parameter out of its range.
  * @throws {TypeError} for an unknown option or parameters that cannot be optimised.
  */
-export function rowWiseAdagrad(
-  parameters: Parameters<GroupOptions & RowWiseAdagradHyper>,
-  options: CommonOptions & RowWiseAdagradHyper = {},
-): Optimizer<RowWiseAdagradHyper> {
-  return new Optimizer(rowWiseAdagradMethod, parameters, options);
+export function decayAdagrad(
+  parameters: Parameters<GroupOptions & DecayAdagradHyper>,
+  options: CommonOptions & DecayAdagradHyper = {},
+): Optimizer<DecayAdagradHyper> {
+  return new Optimizer(decayAdagradMethod, parameters, options);
 }
 
 /** Hyper-parameters of {@linkcode adadelta}. */

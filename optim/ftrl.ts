@@ -1,10 +1,13 @@
 /**
- * Follow the regularised leader, and Lion.
+ * Follow the regularised leader, by element or by group, and Lion.
  *
  * @module
  */
 
+import { update } from "../core/update.ts";
 import * as k from "../kernel/expr.ts";
+import { mul as times } from "../ops/arithmetic.ts";
+import { sum } from "../ops/foundation.ts";
 import { fraction, nonNegative } from "./hyper.ts";
 import type { CommonOptions, GroupOptions, Method } from "./method.ts";
 import { Optimizer } from "./optimizer.ts";
@@ -16,7 +19,7 @@ function sign(x: k.Expr): k.Expr {
   return select(gt(x, 0), 1, select(lt(x, 0), k.constant(-1, x.type), x));
 }
 
-/** Hyper-parameters of {@linkcode ftrl}. */
+/** Hyper-parameters of {@linkcode ftrl} and {@linkcode gFtrl}. */
 export interface FtrlHyper {
   /** β, added to the root of the sum of squares. */
   beta?: number;
@@ -72,6 +75,69 @@ export function ftrl(
   options: CommonOptions & FtrlHyper = {},
 ): Optimizer<FtrlHyper> {
   return new Optimizer(ftrlMethod, parameters, options);
+}
+
+/** Group FTRL as a method. */
+export const gFtrlMethod: Method<FtrlHyper> = {
+  name: "gFtrl",
+  computes: true,
+  lr: 0.01,
+  hyper: ftrlMethod.hyper,
+  update(place) {
+    const { weight, lr, options: { beta, l1, l2 } } = place;
+    if (lr === 0) return; // the limit of the formula: nothing moves
+    const n = place.state("square"), z = place.state("evidence");
+    update({
+      name: "gFtrl evidence",
+      targets: [n, z],
+      operands: [place.gradient(), weight],
+      scalars: [1 / lr],
+      // n' = n + g²;  z ← z + g − (√n' − √n)/η·w
+      define([n, z], [g, w], [rate]) {
+        const square = add(n, mul(g, g));
+        const sigma = mul(sub(sqrt(square), sqrt(n)), rate);
+        return [square, sub(add(z, g), mul(sigma, w))];
+      },
+    });
+    const squares = times(z, z);
+    const group = weight.rank === 0
+      ? squares
+      : sum(squares, 0, { keepDim: true });
+    place.apply({
+      name: "gFtrl",
+      scalars: {
+        rate: 1 / lr,
+        beta,
+        bound: l1 * Math.sqrt(weight.shape[0] ?? 1),
+        l2,
+      },
+      tensors: { n, z, group: group.materialize() },
+      // ‖z‖ over the first axis of d;  b = λ₁·√d
+      // w ← 0 if ‖z‖ ≤ b, else z·(b/‖z‖ − 1) / ((β + √n)/η + λ₂)
+      formula({ n, z, group, rate, beta, bound, l2 }) {
+        const norm = sqrt(group);
+        const scale = add(mul(add(beta, sqrt(n)), rate), l2);
+        const pulled = div(mul(z, sub(div(bound, norm), 1)), scale);
+        return { w: select(gt(norm, bound), pulled, 0) };
+      },
+    });
+  },
+};
+
+/**
+ * FTRL-proximal with a penalty on groups, as Caffe2's GFtrl: the weights of
+ * one input (all rows of a column: the first axis) are 0 together, where the
+ * norm of their evidence stays within λ₁·√d, with d the extent of the first
+ * axis. The options are those of {@linkcode ftrl}.
+ *
+ * @throws {RangeError} for a hyper-parameter out of its range.
+ * @throws {TypeError} for an unknown option or parameters that cannot be optimised.
+ */
+export function gFtrl(
+  parameters: Parameters<GroupOptions & FtrlHyper>,
+  options: CommonOptions & FtrlHyper = {},
+): Optimizer<FtrlHyper> {
+  return new Optimizer(gFtrlMethod, parameters, options);
 }
 
 /** Hyper-parameters of {@linkcode lion}. */

@@ -8,8 +8,8 @@ import { nearest } from "../core/errors.ts";
 import {
   adadeltaMethod,
   adagradMethod,
+  decayAdagradMethod,
   rmsPropMethod,
-  rowWiseAdagradMethod,
 } from "./adagrad.ts";
 import {
   adamaxMethod,
@@ -18,13 +18,15 @@ import {
   nAdamMethod,
   rAdamMethod,
 } from "./adam.ts";
-import { ftrlMethod, lionMethod } from "./ftrl.ts";
+import { ftrlMethod, gFtrlMethod, lionMethod } from "./ftrl.ts";
 import { lambMethod, larsMethod, wnGradMethod } from "./layerwise.ts";
 import type { AnyHyper } from "./hyper.ts";
 import type { CommonOptions, GroupOptions, Method } from "./method.ts";
 import { Optimizer } from "./optimizer.ts";
 import type { Parameters } from "./parameters.ts";
+import { rowWiseAdagradMethod, rowWiseAdamMethod } from "./row_wise.ts";
 import { momentumSgdMethod, sgdMethod } from "./sgd.ts";
+import { stormMethod } from "./storm.ts";
 import { yellowFinMethod } from "./yellowfin.ts";
 
 /** What a method says of itself. */
@@ -35,6 +37,8 @@ export interface MethodInfo {
   readonly lr: number;
   /** Default weight decay; 0 when omitted. */
   readonly weightDecay?: number;
+  /** Whether a step of it cannot be captured as a graph. */
+  readonly computes?: boolean;
   /** Hyper-parameters, besides those that every method has. */
   readonly hyper: Readonly<Record<string, AnyHyper>>;
 }
@@ -44,6 +48,7 @@ const all: readonly MethodInfo[] = [
   momentumSgdMethod,
   adagradMethod,
   rowWiseAdagradMethod,
+  decayAdagradMethod,
   adadeltaMethod,
   rmsPropMethod,
   adamMethod,
@@ -51,11 +56,14 @@ const all: readonly MethodInfo[] = [
   adamaxMethod,
   nAdamMethod,
   rAdamMethod,
+  rowWiseAdamMethod,
   ftrlMethod,
+  gFtrlMethod,
   lionMethod,
   larsMethod,
   lambMethod,
   wnGradMethod,
+  stormMethod,
   yellowFinMethod,
 ];
 

@@ -30,6 +30,8 @@ export type {
   ParameterSource,
 } from "./parameters.ts";
 export * as policies from "./policies.ts";
+export * from "./row_wise.ts";
 export * from "./sgd.ts";
 export type { OptimizerState, SavedGroup } from "./state.ts";
+export * from "./storm.ts";
 export * from "./yellowfin.ts";

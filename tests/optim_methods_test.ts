@@ -1,11 +1,13 @@
 /**
  * Every optimizer over 20 steps: PyTorch's against PyTorch in double
- * precision, the others against their formula written out on plain numbers.
+ * precision, Caffe2's own against its formulas in NumPy, the others against
+ * their formula written out on plain numbers.
  */
 
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { fromHost, type Tensor } from "../mod.ts";
 import * as optim from "../optim/mod.ts";
+import { ROOT } from "../tools/files.ts";
 import { goldenNames, goldenOptimizer, kept } from "./optim_golden.ts";
 
 const shapes = [[2, 3], [4]];
@@ -113,20 +115,53 @@ const torch: Record<string, Make> = {
   "rAdam short": (p) => optim.rAdam(p, { lr: 0.05, beta1: 0.8, beta2: 0.95 }),
 };
 
-Deno.test("every golden optimizer is compared", () => {
-  assertEquals(Object.keys(torch).sort(), goldenNames("optimizer").sort());
-});
+const caffe2: Record<string, Make> = {
+  "rowWiseAdam": (p) => optim.rowWiseAdam(p, { lr: 0.05 }),
+  "rowWiseAdam short": (p) =>
+    optim.rowWiseAdam(p, { lr: 0.05, beta1: 0.8, beta2: 0.9, eps: 1e-2 }),
+  "storm": (p) => optim.storm(p),
+  "storm slow": (p) =>
+    optim.storm(p, {
+      lr: 0.3,
+      momentum: 3,
+      beta: 0.5,
+      initialAccumulator: 0.2,
+    }),
+  "gFtrl": (p) => optim.gFtrl(p, { lr: 0.2, beta: 0.1, l1: 0.4, l2: 0.05 }),
+  "gFtrl sparse": (p) => optim.gFtrl(p, { lr: 0.5, beta: 0.1, l1: 1.5 }),
+  "decayAdagrad": (p) => optim.decayAdagrad(p, { lr: 0.1 }),
+  "decayAdagrad decay": (p) =>
+    optim.decayAdagrad(p, {
+      lr: 0.1,
+      beta1: 0.9,
+      eps: 1e-3,
+      weightDecay: 0.05,
+    }),
+  "decayAdagrad plain": (p) =>
+    optim.decayAdagrad(p, { lr: 0.1, beta1: 0.9, biasCorrection: false }),
+};
 
-for (const [name, make] of Object.entries(torch)) {
-  Deno.test(`${name} takes PyTorch's steps`, () => {
-    const expected = goldenOptimizer(name);
-    const clip = name.endsWith("clipGradNorm") ? 0.5 : undefined;
-    // The learning rate and its like are exact in f64 kernels; f32 kernels round them.
-    for (const [dtype, bound] of [["f64", 1e-9], ["f32", 2e-5]] as const) {
-      const steps = run(make, dtype, clip);
-      kept.forEach((step, i) => near(steps[step - 1], expected[i], bound));
-    }
+for (
+  const [kind, whose, makers] of [
+    ["optimizer", "PyTorch's", torch],
+    ["caffe2", "Caffe2's", caffe2],
+  ] as const
+) {
+  Deno.test(`every golden optimizer is compared with ${whose}`, () => {
+    assertEquals(Object.keys(makers).sort(), goldenNames(kind).sort());
   });
+
+  for (const [name, make] of Object.entries(makers)) {
+    Deno.test(`${name} takes ${whose} steps`, () => {
+      const expected = goldenOptimizer(kind, name);
+      const clip = name.endsWith("clipGradNorm") ? 0.5 : undefined;
+      // The learning rate and its like are exact in f64 kernels; f32 kernels round them.
+      for (const [dtype, bound] of [["f64", 1e-9], ["f32", 2e-5]] as const) {
+        const steps = run(make, dtype, clip);
+        kept.forEach((step, i) => near(steps[step - 1], expected[i], bound));
+      }
+    });
+  }
 }
 
 /** An optimizer on plain numbers: updates `w` in place, `s` is its memory of one parameter. */
@@ -356,10 +391,27 @@ for (const [name, [make, plain]] of Object.entries(formulas)) {
 }
 
 Deno.test("every method is covered", () => {
-  const covered = [...Object.keys(torch), ...Object.keys(formulas)]
+  const covered = [torch, caffe2, formulas].flatMap(Object.keys)
     .map((name) => name.split(" ")[0]);
   assertEquals(
     [...optim.methods.keys()].filter((name) => !covered.includes(name)),
     [],
+  );
+});
+
+Deno.test("the page of optimizers and the README count and name them all", async () => {
+  const names = [...optim.methods.keys()];
+  const page = await Deno.readTextFile(`${ROOT}/docs/optimizers.md`);
+  const rows = page.split("\n").flatMap((line) =>
+    line.match(/^\| `(\w+)` +\|/)?.[1] ?? []
+  );
+  assertEquals(rows.filter((name) => !name.includes("_")), names);
+  const readme = await Deno.readTextFile(`${ROOT}/README.md`);
+  assertEquals(readme.match(/\[(\d+) optimizers\]/)?.[1], `${names.length}`);
+  const train = await Deno.readTextFile(`${ROOT}/docs/commands/train.md`);
+  const refused = train.match(/beyond its rule \(([^)]*)\)/)?.[1];
+  assertEquals(
+    [...refused?.matchAll(/`(\w+)`/g) ?? []].map(([, name]) => name).sort(),
+    names.filter((name) => optim.methods.get(name)!.computes).sort(),
   );
 });
