@@ -170,17 +170,25 @@ export interface DeviceOptions {
 export interface TimelineEntry {
   /** Kernel, library call or copy. */
   readonly name: string;
+  /** Which queue of the device it was in: work of one lane runs one after the other. */
+  readonly lane: string;
   /** When it began, in microseconds of `performance.now()`'s clock. */
   readonly start: number;
   /** Microseconds that it took. */
   readonly duration: number;
+  /** When the host asked for it, in the same clock. */
+  readonly called: number;
+  /** When the host had asked for it, and went on. */
+  readonly returned: number;
+  /** What it was asked for, as the function given to `begin` said then. */
+  readonly purpose: string | undefined;
 }
 
 /** The times of work on a device that runs behind the host. */
 export interface Timeline {
-  /** Starts to note what runs. */
-  begin(): void;
-  /** Waits for the device, and gives what was noted since. */
+  /** Starts to note what runs; `purpose` is called for each piece of work. */
+  begin(purpose?: () => string | undefined): void;
+  /** Waits for the device, and gives what was noted since; each lane in its order. */
   end(): readonly TimelineEntry[];
 }
 

@@ -48,7 +48,8 @@ export {
   customFunction,
   recompute,
 } from "./custom.ts";
-export { Profile, type ProfileEvent, Profiler } from "./profiler.ts";
+export { Profile, type ProfileEvent } from "./profile.ts";
+export { Profiler } from "./profiler.ts";
 export {
   autocast,
   type AutocastRule,

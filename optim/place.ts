@@ -139,7 +139,7 @@ function updateOf(
     ...(decay === 0 ? [] : ["decay"]),
   ];
   return {
-    name: `${rule.name} ${steps.join(" ")}`,
+    name: [rule.name, ...steps].join(" "),
     targets: [weight, ...slots.map((name) => slot(name, first[name]))],
     operands: [
       weight.grad!,

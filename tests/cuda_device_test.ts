@@ -597,7 +597,7 @@ function debugging<T>(words: string, body: () => T): T {
   return body();
 }
 
-test("DECAF_DEBUG=sync waits after each launch and before each library call", (host) =>
+test("DECAF_DEBUG=sync waits after each launch, library call and copy", (host) =>
   debugging("sync", () =>
     scope(() => {
       const x = tensorOf(ramp(100));
@@ -605,9 +605,18 @@ test("DECAF_DEBUG=sync waits after each launch and before each library call", (h
       host.clearCalls();
       x.add(1).materialize();
       assertEquals(host.calls(), ["cuLaunchKernel", "cudaStreamSynchronize"]);
+      x.data(); // reserves what copies go through
       host.clearCalls();
       x.data();
-      assertEquals(host.calls()[0], "cudaStreamSynchronize");
+      assertEquals(host.calls().slice(0, 2), [
+        "cudaMemcpyAsync",
+        "cudaStreamSynchronize",
+      ]);
+      const square = fromHost(ramp(16), "f32", [4, 4], { device: "cuda" });
+      square.matmul(square).materialize();
+      host.clearCalls();
+      square.matmul(square).materialize();
+      assertEquals(host.calls(), ["cublasLtMatmul", "cudaStreamSynchronize"]);
     })));
 
 test(
@@ -650,7 +659,10 @@ async function trainedByGraph(): Promise<{ losses: number[]; graphs: number }> {
   using optimizer = optim.adamW(model, { lr: 0.1, maxGradientNorm: 1 });
   const losses: number[] = [];
   let graphs = 0;
-  cuda().gpu.watch = (what) => void (what === "graph" && graphs++);
+  cuda().gpu.watcher = {
+    before: (what) => void (what === "graph" && graphs++),
+    after: () => {},
+  };
   const examples = data.arrayDataset(
     { data: ramp(32 * 6).map(Math.sin), shape: [32, 6], dtype: "f32" },
     {
@@ -833,6 +845,31 @@ test(
   1,
   true,
 );
+
+for (
+  const { fails, suspect } of [
+    { fails: "cublasLtMatmul", suspect: "cublasLtMatmul" },
+    { fails: "cudaMemcpyAsync", suspect: "upload" },
+  ]
+) {
+  test(
+    `waiting after each call: ${fails} that fails is told at once, and alone`,
+    (host) => {
+      const x = fromHost(ramp(16), "f32", [4, 4], { device: "cuda" });
+      cuda().options.sync = true;
+      scope(() => void x.matmul(x).materialize());
+      host.fail({ function: fails, nth: 1, status: 719, later: true });
+      const call = suspect === "upload"
+        ? () => tensorOf(ramp(1 << 16))
+        : () => x.matmul(x).materialize();
+      const error = assertThrows(() => scope(() => void call()), CudaError);
+      assertMatch(error.message, new RegExp(`the suspect is ${suspect}; `));
+      x.dispose();
+    },
+    1,
+    true,
+  );
+}
 
 test(
   "a device that is lost leaves the others alone",

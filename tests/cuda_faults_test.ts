@@ -43,7 +43,13 @@ Deno.test("suspects are the calls since the device was last known to be well", (
     faults.suspects(),
     "the suspects are the last 3 calls, newest first: mul, sum",
   );
-  for (let i = 0; i < 200; i++) faults.note(`kernel${i}`);
+  faults.note("conv");
+  faults.refused(); // it never happened
+  assertEquals(
+    faults.suspects(),
+    "the suspects are the last 3 calls, newest first: mul, sum",
+  );
+  for (let i = 0; i < 199; i++) faults.note(`kernel${i + 1}`);
   assertEquals(
     faults.suspects(),
     "the suspects are the last 203 calls, newest first: kernel199, kernel198, kernel197, kernel196, kernel195, …",

@@ -53,6 +53,7 @@ export class Recorder implements CudaContext {
   readonly #sources = new Map<CudaFunction, string>();
   activate(): void {}
   called(): void {}
+  queued(): void {}
   onClose(): void {}
   workspace(): bigint {
     return 1n << 32n;

@@ -1,40 +1,236 @@
-/** The profiler on CUDA: it changes nothing of what runs. */
+/**
+ * The profiler on CUDA: each launch, library call and copy is in the lane of
+ * its stream with its own time, and under what asked for it; nothing of what
+ * runs changes.
+ */
 
-import { assert, assertEquals } from "@std/assert";
-import { getDevice, nn, Profiler, rand, scope } from "../mod.ts";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import {
+  backward,
+  crossEntropy,
+  getDevice,
+  nn,
+  optim,
+  Profiler,
+  rand,
+  randint,
+  scope,
+  type Tensor,
+  tensor,
+} from "../mod.ts";
 import { captureGraph } from "../core/capture.ts";
+import { closeDevice } from "../core/device.ts";
+import type { Profile } from "../core/profile.ts";
+import type { CudaDevice } from "../devices/cuda/device.ts";
+import * as dist from "../dist/mod.ts";
 import { cudaForTests, cudaTest } from "./cuda_host/device.ts";
+import { holds, type Slice, slicesOf } from "./trace_checks.ts";
 
 const device = await cudaForTests();
+const { host } = device;
+/** Faults and waits at will are for the stand-ins. */
+const standIns = host === undefined && device.absent === undefined
+  ? { absent: "on a real GPU the stand-ins are left out" }
+  : device;
 
-cudaTest(device, "profiler: recurrent networks run as without it", () => {
-  using lstm = nn.lstm(8, 8, { device: "cuda" });
-  scope(() => {
-    const x = rand([4, 2, 8], { device: "cuda" });
-    const values = () => scope(() => [lstm.forward(x)].flat()[0]!.toArray());
-    const plain = values();
-    const profiler = new Profiler([getDevice("cuda")]);
-    assertEquals(values(), plain);
-    const { events } = profiler.stop();
-    assert(
-      events.some((e) => e.kind === "device" && e.name === "cudnn lstm"),
-      events.map((e) => e.name).join(),
+const cuda = () => getDevice("cuda") as CudaDevice;
+
+/** The slices of a profile on CUDA. */
+function slices(profile: Profile): Slice[] {
+  return slicesOf(profile.trace(), (lane) => lane.startsWith("cuda"));
+}
+
+/** What ran on streams of the device. */
+function ran(profile: Profile): string[] {
+  return profile.events.filter((e) => e.kind === "device").map((e) => e.name);
+}
+
+/** The slice of that name in the lane; there must be one only. */
+function only(all: readonly Slice[], lane: string, name: string): Slice {
+  const found = all.filter((s) => s.lane === lane && s.name.startsWith(name));
+  assertEquals(found.length, 1, `${name} in ${lane}: ${JSON.stringify(all)}`);
+  return found[0];
+}
+
+/** A slice of the host with that name around the slice. */
+function under(all: readonly Slice[], inner: Slice, name: string): void {
+  assert(
+    all.some((s) => s.name === name && s !== inner && holds(s, inner)),
+    `${inner.name} is not under ${name}: ${JSON.stringify(all)}`,
+  );
+}
+
+/** Random numbers on the device, already computed. */
+function ready(shape: number[]): Tensor {
+  return rand(shape, { device: "cuda" }).materialize();
+}
+
+cudaTest(
+  device,
+  "profiler: recurrent networks run as without it, and are named under what asks for them",
+  () => {
+    using lstm = nn.lstm(8, 8, { device: "cuda" });
+    scope(() => {
+      const x = ready([4, 2, 8]);
+      const values = () => scope(() => [lstm.forward(x)].flat()[0]!.toArray());
+      const plain = values();
+      const profiler = new Profiler([cuda()]);
+      assertEquals(values(), plain);
+      const all = slices(profiler.stop());
+      const call = only(all, "calls of cuda:0", "cudnnRNNForward (lstm)");
+      under(all, call, "recurrent forward");
+      const group = only(all, "calls of cuda:0", "recurrent forward");
+      // The host's clock is one: lanes may be compared.
+      under(all, group, "lstm");
+      const run = only(all, "cuda:0 compute", "cudnnRNNForward (lstm)");
+      assertEquals(run.detail, "recurrent forward");
+    });
+  },
+);
+
+cudaTest(
+  device,
+  "profiler: launches of many tensors at once are under what asks for them",
+  () => {
+    using model = nn.sequential(
+      nn.linear(4, 8, { device: "cuda" }),
+      nn.linear(8, 3, { device: "cuda" }),
     );
-  });
-});
+    using optimizer = optim.sgd(model, { lr: 0.1 });
+    const labels = randint(0, 3, [5], { device: "cuda" });
+    scope(() => {
+      backward(crossEntropy(model.forward(ready([5, 4])), labels));
+      const profiler = new Profiler([cuda()]);
+      optimizer.step();
+      const all = slices(profiler.stop());
+      const calls = all.filter((s) =>
+        s.category === "queued" && s.name === "elements_of_many"
+      );
+      assert(calls.length > 0, JSON.stringify(all));
+      for (const call of calls) under(all, call, "update sgd");
+    });
+    optimizer.zeroGrad();
+    labels.dispose();
+  },
+);
 
 cudaTest(device, "profiler: a graph may be captured and run meanwhile", () => {
   scope(() => {
     const x = rand([32, 32], { device: "cuda" }).materialize();
     scope(() => void x.matmul(x).data());
-    const cuda = getDevice("cuda");
-    const profiler = new Profiler([cuda]);
-    using graph = captureGraph(cuda, [x], () => {
+    const profiler = new Profiler([cuda()]);
+    using graph = captureGraph(cuda(), [x], () => {
       scope(() => void x.matmul(x).materialize());
     });
     graph.replay();
-    const names = profiler.stop().events.filter((e) => e.kind === "device")
-      .map((e) => e.name);
-    assert(names.includes("graph"), names.join());
+    assertEquals(ran(profiler.stop()), ["graph"]);
+  });
+});
+
+cudaTest(
+  device,
+  "profiler: calls that queue nothing have no time, and are no suspects",
+  () => {
+    scope(() => {
+      const x = ready([7, 7]);
+      cuda().synchronize();
+      const profiler = new Profiler([cuda()]);
+      x.matmul(x).materialize(); // its algorithm is asked for first
+      assertEquals(
+        cuda().gpu.faults.suspects(),
+        "the suspect is cublasLtMatmul",
+      );
+      assertEquals(ran(profiler.stop()), ["cublasLtMatmul"]);
+    });
+  },
+);
+
+cudaTest(
+  standIns,
+  "profiler: an upload beside compute has the copy stream's time",
+  () => {
+    scope(() => {
+      const x = ready([8]);
+      scope(() => x.exp().data());
+      const profiler = new Profiler([cuda()]);
+      host!.hang("cudaMemcpyAsync");
+      const y = tensor(new Float32Array(1 << 17), { device: "cuda" });
+      x.exp().materialize();
+      cuda().synchronize(); // compute is done, the upload is not
+      host!.release();
+      y.exp().materialize();
+      const all = slices(profiler.stop());
+      const upload = only(all, "cuda:0 copies", "upload");
+      const [before, after, ...more] = all.filter((s) =>
+        s.lane === "cuda:0 compute"
+      );
+      assertEquals(more, []);
+      assert(before.end <= upload.end, JSON.stringify(all));
+      assert(upload.end <= after.start, JSON.stringify(all));
+    });
+  },
+);
+
+cudaTest(standIns, "profiler: collectives have their own stream's time", () => {
+  host!.devices(2);
+  try {
+    using group = dist.processGroup(["cuda:0", "cuda:1"]);
+    scope(() => {
+      const [x, ...rest] = ["cuda:0", "cuda:1"].map((name) =>
+        rand([64], { device: name }).materialize()
+      );
+      const profiler = new Profiler();
+      host!.hang("ncclAllReduce");
+      const work = group.allReduce([x, ...rest]);
+      x.exp().materialize();
+      cuda().synchronize(); // compute is done, the collective is not
+      host!.release();
+      work.wait();
+      const all = slices(profiler.stop());
+      const reduce = only(all, "cuda:0 collectives", "ncclAllReduce");
+      const [exp] = all.filter((s) =>
+        s.lane === "cuda:0 compute" && s.detail === "exp"
+      );
+      assert(exp.end <= reduce.end, JSON.stringify(all));
+      const wait = only(all, "cuda:0 compute", "wait for collectives");
+      assert(wait.end >= reduce.end, JSON.stringify(all));
+      only(all, "cuda:1 collectives", "ncclAllReduce");
+    });
+  } finally {
+    closeDevice("cuda:1");
+    host!.devices(1);
+  }
+});
+
+cudaTest(
+  standIns,
+  "profiler: slices do not overlap, however long it runs",
+  () => {
+    const minutes = 60_000;
+    scope(() => {
+      const x = ready([8]);
+      const profiler = new Profiler([cuda()]);
+      // Floats of 32 bits tell such times to a thirtieth of a millisecond.
+      host!.pass(10 * minutes);
+      for (let i = 0; i < 30; i++) scope(() => void x.exp().materialize());
+      const compute = slices(profiler.stop());
+      const runs = compute.filter((s) => s.lane === "cuda:0 compute");
+      assertEquals(runs.length, 30);
+      // Each has a time of its own, to nanoseconds.
+      assert(new Set(runs.map((s) => s.start)).size === 30);
+      assert(runs.some((s) => (s.end - s.start) % 1000 !== 0));
+    });
+  },
+);
+
+cudaTest(standIns, "profiler: a call that was refused is left out", () => {
+  scope(() => {
+    const x = ready([8]);
+    x.exp().materialize();
+    const profiler = new Profiler([cuda()]);
+    host!.fail({ function: "cuLaunchKernel", nth: 1, status: 1 });
+    assertThrows(() => x.exp().materialize());
+    x.exp().materialize();
+    assertEquals(ran(profiler.stop()), ["elements"]);
   });
 });

@@ -1,6 +1,7 @@
 /** The profiler: what it sees of a training step, and the trace that viewers open. */
 
 import { assert, assertEquals } from "@std/assert";
+import { slicesOf } from "./trace_checks.ts";
 import {
   backward,
   crossEntropy,
@@ -17,15 +18,6 @@ import {
   train,
 } from "../mod.ts";
 
-interface TraceEvent {
-  name: string;
-  ph: string;
-  ts: number;
-  dur: number;
-  tid: number;
-  args: { name?: string };
-}
-
 Deno.test("profiler: operators, launches and library calls of a step, in order", () => {
   const model = models.lenet();
   const optimizer = optim.sgd(model, { lr: 0.01 });
@@ -38,7 +30,9 @@ Deno.test("profiler: operators, launches and library calls of a step, in order",
     backward(loss);
     optimizer.step();
   });
-  const { events } = profiler.stop();
+  const profile = profiler.stop();
+  slicesOf(profile.trace(), () => false);
+  const { events } = profile;
   const names = (kind: string) =>
     events.filter((e) => e.kind === kind).map((e) => e.name);
   assert(names("operator").includes("crossEntropy"));
@@ -100,17 +94,10 @@ Deno.test("tracing: fit writes a trace with one lane for operators and one for t
         train.tracing(path, { steps: 2, table: (text) => tables.push(text) }),
       ],
     });
-    const { traceEvents } = JSON.parse(await Deno.readTextFile(path)) as {
-      traceEvents: TraceEvent[];
-    };
-    const lanes = traceEvents.filter((e) => e.name === "thread_name");
-    assertEquals(lanes.map((e) => e.args.name).sort(), [
-      "calls of cpu",
-      "operators",
-    ]);
-    const updates = traceEvents.filter((e) =>
-      e.name.startsWith("update sgd") && e.ph === "X"
-    );
+    const slices = slicesOf(await Deno.readTextFile(path), () => false);
+    const lanes = new Set(slices.map((slice) => slice.lane));
+    assertEquals([...lanes].sort(), ["calls of cpu", "operators"]);
+    const updates = slices.filter(({ name }) => name === "update sgd");
     // Two steps, each with a weight and a bias.
     assertEquals(updates.length, 4);
     assertEquals(tables.length, 1);

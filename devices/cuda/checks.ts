@@ -52,6 +52,7 @@ export class Checks {
       "cudaMemcpyAsync",
       "4 bytes to the host",
     );
+    this.#gpu.queued();
     this.#waiting.push(deferred);
   }
 

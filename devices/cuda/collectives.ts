@@ -33,7 +33,7 @@ import {
 import type { CudaStorage } from "./context.ts";
 import type { CudaDevice } from "./device.ts";
 import type { Gpu } from "./gpu.ts";
-import { issue } from "./nccl_calls.ts";
+import { issue, partOf } from "./nccl_calls.ts";
 import { introducePeers } from "./peers.ts";
 
 /** One local rank. */
@@ -82,6 +82,7 @@ class NcclFlight implements Flight {
           cudart().cudaStreamWaitEvent(gpu.stream, event, 0),
           "cudaStreamWaitEvent",
         );
+        gpu.queued();
       } catch (error) {
         refused ??= { error };
         // Memory that the collective uses is about to be given back.
@@ -193,14 +194,19 @@ class NcclCommunicator implements Communicator {
   /** Issues calls as one group. */
   #group(calls: readonly CollectiveCall[]): void {
     const { ncclGroupStart, ncclGroupEnd } = nccl().symbols;
+    // Nothing is queued before the group ends, and then all of it at once.
+    const busy = this.#members.filter(({ rank, gpu, stream }) => {
+      const what = partOf(rank, calls);
+      if (what !== undefined) gpu.called(what, stream);
+      return what !== undefined;
+    });
     check(ncclGroupStart(), "ncclGroupStart");
     let status: number = result.Success;
     try {
       for (const call of calls) {
         if (call.count === 0) continue;
-        const member = this.#member(call.rank);
-        member.gpu.called(call.kind);
-        issue(call, { ...member, worldSize: this.worldSize });
+        const { handle, stream } = this.#member(call.rank);
+        issue(call, { handle, stream, worldSize: this.worldSize });
       }
     } finally {
       // Even after a call that failed: an open group would swallow all later calls.
@@ -208,7 +214,12 @@ class NcclCommunicator implements Communicator {
     }
     const [{ handle }] = this.#members;
     check(status, "ncclGroupEnd", { communicator: handle });
-    if (status !== result.InProgress) return;
+    if (status === result.InProgress) this.#connect();
+    for (const { gpu, stream } of busy) gpu.queued(stream);
+  }
+
+  /** Waits until calls that make connections first are queued. */
+  #connect(): void {
     const handles = this.#members.map((m) => m.handle);
     if (!waitWhileInProgress(handles, this.#timeout)) {
       throw new Error(

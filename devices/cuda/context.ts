@@ -62,8 +62,16 @@ export interface CudaContext {
     sharedBytes: number,
     params: Uint8Array,
   ): void;
-  /** To be called before each library call: the profiler sees it, and an asynchronous error names it as suspect. */
-  called(what: string): void;
+  /**
+   * To be called right before each library call that queues work: the profiler
+   * sees it, and an asynchronous error names it as suspect.
+   *
+   * @param what Name of the call.
+   * @param stream Where it goes; the compute stream when left out.
+   */
+  called(what: string, stream?: bigint): void;
+  /** To be called once that work is queued. */
+  queued(stream?: bigint): void;
   /** Registers what must be destroyed before the device goes; the last registered goes first. */
   onClose(dispose: () => void): void;
 }

@@ -85,7 +85,7 @@ export class CudaDevice implements Device {
     this.kernels = cudaKernels(this.gpu);
     this.#staging = new Staging(this.gpu);
     this.#checks = new Checks(this.gpu);
-    this.timeline = new CudaTimeline(this.gpu, this);
+    this.timeline = new CudaTimeline(this.gpu);
   }
 
   /** Choices that hold until they are changed. */
@@ -131,7 +131,6 @@ export class CudaDevice implements Device {
     this.#refuseInCapture("read results on the host");
     if (bytes.length === 0) return this.synchronize();
     this.gpu.activate();
-    this.gpu.called("read");
     (storage as CudaStorage).upload?.join();
     const source = (storage as CudaStorage).pointer + BigInt(byteOffset);
     this.#staging.download(source, bytes);

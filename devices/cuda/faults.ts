@@ -58,6 +58,11 @@ export class Faults {
     this.#recent[this.count++ & (capacity - 1)] = what;
   }
 
+  /** The call that was noted last was refused: it did nothing. */
+  refused(): void {
+    this.#recent[(this.count - 1) & (capacity - 1)] = "";
+  }
+
   /** All calls so far have ended well: the device was waited for. */
   good(): void {
     this.#good = this.count;
@@ -70,13 +75,15 @@ export class Faults {
 
   /** The newest calls that may be to blame, newest first, in words. */
   suspects(): string {
-    const open = this.count - this.#good;
-    if (open === 0) return "no call was under way";
+    let open = this.count - this.#good;
     const known = Math.min(open, capacity);
     const names = new Set<string>();
     for (let i = 1; i <= known; i++) {
-      names.add(this.#recent[(this.count - i) & (capacity - 1)]);
+      const name = this.#recent[(this.count - i) & (capacity - 1)];
+      if (name === "") open--;
+      else names.add(name);
     }
+    if (open === 0) return "no call was under way";
     const said = [...names].slice(0, namedCalls);
     const more = names.size > said.length || open > known ? ", …" : "";
     return open === 1

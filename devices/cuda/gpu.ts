@@ -27,6 +27,14 @@ import { BlockCache, type Taken } from "./memory.ts";
 import { Modules } from "./modules.ts";
 import { DevicePool } from "./pool.ts";
 
+/** Sees what is queued on the streams of a device. */
+export interface Watcher {
+  /** A launch, library call or copy is about to be queued on a stream. */
+  before(what: string, stream: bigint): void;
+  /** The call that was about to be queued on a stream was. */
+  after(stream: bigint): void;
+}
+
 /** The GPU that is current for this thread. */
 let current: Gpu | undefined;
 
@@ -102,8 +110,8 @@ export class Gpu implements CudaContext {
   readonly options: CudaOptions;
   /** Last calls, and whether the device is still there. */
   readonly faults: Faults;
-  /** Called before each launch and library call, when something wants to watch. */
-  watch: ((what: string) => void) | undefined;
+  /** What wants to see the calls. */
+  watcher: Watcher | undefined;
   /** Gets launches instead of the stream, while a graph is made or renewed. */
   redirect: CudaContext["launch"] | undefined;
   /** Blocks of this device. */
@@ -195,11 +203,32 @@ export class Gpu implements CudaContext {
     }
   }
 
-  /** To be called before each library call. */
-  called(what: string): void {
-    if (this.options.sync && !this.capturing) this.synchronize();
+  /** To be called right before each library call that queues work on a stream. */
+  called(what: string, stream: bigint = this.stream): void {
     this.faults.note(what);
-    if (!this.capturing) this.watch?.(what);
+    this.queues(what, stream);
+  }
+
+  /** To be called instead for what was noted as a suspect before, or for a part of it. */
+  queues(what: string, stream: bigint): void {
+    if (this.watcher !== undefined && !this.capturing) {
+      this.watcher.before(what, stream);
+    }
+  }
+
+  /** To be called once that work is queued. */
+  queued(stream: bigint = this.stream): void {
+    if (this.watcher === undefined && !this.options.sync) return;
+    if (this.capturing) return;
+    this.watcher?.after(stream);
+    if (!this.options.sync) return;
+    // Collectives are not waited for: other ranks may come later, or never.
+    if (stream === this.copyStream) {
+      check(cudart().cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+    }
+    if (stream === this.stream || stream === this.copyStream) {
+      this.synchronize();
+    }
   }
 
   /** Queues a kernel that takes one struct by value. */
@@ -225,12 +254,11 @@ export class Gpu implements CudaContext {
       return;
     }
     this.activate();
-    this.faults.note(fn.entry);
-    if (!this.capturing) this.watch?.(fn.entry);
     params.set(argument);
     if (sharedBytes > this.#modules.sharedLimit(fn)) {
       this.#allowShared(fn, sharedBytes);
     }
+    this.called(fn.entry);
     const status = cuda().cuLaunchKernel(
       fn.handle,
       gridX,
@@ -245,14 +273,15 @@ export class Gpu implements CudaContext {
       0n,
     );
     if (status !== 0) {
-      this.#afterDriver(status);
+      // It did not happen: nobody need suspect it later.
+      if (!isSticky(status)) this.faults.refused();
       checkDriver(
         status,
         "cuLaunchKernel",
         `${fn.entry}, grid ${gridX}×${gridY}×${gridZ}, block ${blockX}, ${sharedBytes} bytes of shared memory`,
       );
     }
-    if (this.options.sync && !this.capturing) this.synchronize();
+    this.queued();
   }
 
   #allowShared(fn: CudaFunction, bytes: number): void {
@@ -266,11 +295,6 @@ export class Gpu implements CudaContext {
       `${fn.entry}, ${bytes} bytes of shared memory, of which the device has ${this.sharedMemoryPerBlock} per block`,
     );
     this.#modules.allowShared(fn, bytes);
-  }
-
-  /** A launch that was refused did not happen: nobody need suspect it later. */
-  #afterDriver(status: number): void {
-    if (!isSticky(status)) this.faults.note("a launch that was refused");
   }
 
   /** Compiles CUDA C for this device. */

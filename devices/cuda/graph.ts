@@ -234,7 +234,7 @@ class CapturedWork implements DeviceGraph {
     if (this.#live.length > 0) this.#renew();
     gpu.called("graph");
     check(cudart().cudaGraphLaunch(this.#exec, gpu.stream), "cudaGraphLaunch");
-    if (gpu.options.sync) gpu.synchronize();
+    gpu.queued();
   }
 
   /** Gives kernels whose scalars change new ones: each is launched as at first, but into its node. */

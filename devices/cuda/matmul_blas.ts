@@ -56,7 +56,6 @@ export class Blas implements Library {
     this.lib = cublasLt();
     this.#symbols = this.lib.symbols;
     context.activate();
-    context.called("cublasLtCreate");
     this.handle = createHandle(this.lib);
     // What PyTorch gives it: Hopper's kernels want more.
     this.workspaceLimit = (context.major >= 9 ? 32 : 8) * mebibyte;
@@ -97,7 +96,6 @@ export class Blas implements Library {
   run(plan: Plan, addresses: Addresses): boolean {
     const { algorithm } = plan;
     if (algorithm === undefined) return false;
-    this.context.called("cublasLtMatmul");
     if (plan.problem.epilogue !== Epilogue.DEFAULT || addresses.scaleA !== 0n) {
       this.#point(plan, addresses);
     }
@@ -120,7 +118,9 @@ export class Blas implements Library {
     const { context } = this;
     const { workspace } = algorithm;
     const { d } = addresses;
-    return this.#symbols.cublasLtMatmul(
+    const scratch = workspace === 0 ? 0n : context.workspace(workspace);
+    context.called("cublasLtMatmul");
+    const status = this.#symbols.cublasLtMatmul(
       this.handle,
       plan.desc,
       plan.one,
@@ -134,10 +134,12 @@ export class Blas implements Library {
       d,
       plan.d,
       algorithm.bytes,
-      workspace === 0 ? 0n : context.workspace(workspace),
+      scratch,
       workspace === 0 ? 0n : BigInt(workspace),
       context.stream,
     );
+    if (status === Status.SUCCESS) context.queued();
+    return status;
   }
 
   /** Makes the operation point to this call's vectors. */
@@ -176,7 +178,6 @@ export class Blas implements Library {
   }
 
   #ask(plan: Plan, count: number): Algorithm[] {
-    this.context.called("cublasLtMatmulAlgoGetHeuristic");
     return ask(this, plan, count);
   }
 
@@ -184,7 +185,6 @@ export class Blas implements Library {
   #search(plan: Plan, addresses: Addresses): void {
     const key = plan.problem.key();
     const known = this.#timed.get(key);
-    this.context.called("cublasLtMatmulAlgoCheck");
     const remembered = known && recall(this, plan, known);
     if (remembered !== undefined) {
       plan.algorithm = remembered;

@@ -4,7 +4,11 @@
  * @module
  */
 
-import type { CollectiveCall, ReduceOp } from "../../core/collectives.ts";
+import type {
+  CollectiveCall,
+  CollectiveKind,
+  ReduceOp,
+} from "../../core/collectives.ts";
 import type { Block } from "../../core/device.ts";
 import { bytesOf, type DType } from "../../core/dtype.ts";
 import { shapeText } from "../../core/errors.ts";
@@ -19,6 +23,33 @@ export interface CallTarget {
   readonly stream: bigint;
   /** Number of ranks. */
   readonly worldSize: number;
+}
+
+const functions: Readonly<Record<CollectiveKind, string>> = {
+  allReduce: "ncclAllReduce",
+  broadcast: "ncclBroadcast",
+  reduce: "ncclReduce",
+  allGather: "ncclAllGather",
+  reduceScatter: "ncclReduceScatter",
+  allToAll: "ncclSend and ncclRecv",
+  send: "ncclSend",
+  recv: "ncclRecv",
+};
+
+/** What a rank does of the calls of a group, in words; undefined where that is nothing. */
+export function partOf(
+  rank: number,
+  calls: readonly CollectiveCall[],
+): string | undefined {
+  const counts = new Map<string, number>();
+  for (const call of calls) {
+    if (call.rank !== rank || call.count === 0) continue;
+    const name = functions[call.kind];
+    counts.set(name, (counts.get(name) ?? 0) + 1);
+  }
+  if (counts.size === 0) return undefined;
+  return Array.from(counts, ([name, n]) => n === 1 ? name : `${n} ${name}`)
+    .join(", ");
 }
 
 const types: Readonly<Record<DType, number>> = {

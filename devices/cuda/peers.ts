@@ -87,6 +87,7 @@ export function copyBetween(
       "cudaMemcpyAsync",
       what,
     );
+    to.queued();
     return;
   }
   introducePeers(to, from);
@@ -106,9 +107,11 @@ export function copyBetween(
     "cudaMemcpyPeerAsync",
     what,
   );
+  to.queued();
   // The source may be overwritten or freed once the copy has read it: a block
   // that is given back from now on is busy until this wait is over.
   from.called("wait for a peer");
   to.activate();
   to.order(to.stream, from.stream);
+  from.queued();
 }

@@ -70,7 +70,7 @@ export class Staging {
   upload(storage: CudaStorage, offset: number, bytes: Uint8Array): void {
     const gpu = this.#gpu;
     const fresh = storage.allocatedAt === gpu.faults.count;
-    gpu.called("upload");
+    gpu.faults.note("upload");
     storage.upload?.join();
     const target = storage.pointer + BigInt(offset);
     if (fresh && bytes.length >= overlapBytes) {
@@ -106,6 +106,7 @@ export class Staging {
         "cudaMemcpyAsync",
         `${bytes.length} bytes within the device`,
       );
+      gpu.queued();
     } finally {
       gpu.give(pointer, bytes.length);
     }
@@ -181,6 +182,7 @@ export class Staging {
       const n = Math.min(left, slotBytes - slot.used);
       slot.bytes.set(bytes.subarray(done, done + n), slot.used);
       slot.streams.add(stream);
+      this.#gpu.queues("upload", stream);
       check(
         cudart().cudaMemcpyAsync(
           target + BigInt(done),
@@ -192,6 +194,7 @@ export class Staging {
         "cudaMemcpyAsync",
         `${n} bytes to the device`,
       );
+      this.#gpu.queued(stream);
       // Whole cache lines, so that two copies never share one.
       slot.used = Math.min(slotBytes, slot.used + Math.ceil(n / 64) * 64);
       done += n;
@@ -257,9 +260,11 @@ export class Staging {
       bytes.set(slots[piece & 1].bytes.subarray(0, n), at);
     };
     const pieces = Math.ceil(bytes.length / size);
+    this.#gpu.faults.note("read");
     for (let piece = 0; piece < pieces; piece++) {
       const at = piece * size;
       const n = Math.min(size, bytes.length - at);
+      this.#gpu.queues("read", stream);
       check(
         cudart().cudaMemcpyAsync(
           slots[piece & 1].address,
@@ -271,6 +276,7 @@ export class Staging {
         "cudaMemcpyAsync",
         `${n} bytes to the host`,
       );
+      this.#gpu.queued();
       if (piece === pieces - 1) break;
       events[piece & 1] ??= this.#gpu.takeEvent();
       check(

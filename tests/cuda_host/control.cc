@@ -61,6 +61,7 @@ CONTROL int decafhost_delay(void *stream, int milliseconds, int all) {
   return 0;
 }
 CONTROL void decafhost_jitter(int most) { jitter(most); }
+CONTROL void decafhost_pass(double milliseconds) { pass(milliseconds); }
 CONTROL void decafhost_devices(int count) { set_device_count(count); }
 CONTROL void decafhost_instant(int on) {
   if (on) streams_settle();
@@ -86,7 +87,7 @@ CONTROL void decafhost_reset() {
   instant_mode = false;
   faults_clear();
   delay(nullptr, 0);
-  streams_settle();
+  pass(-1); // settles
   for (int i = 0; i < MAX_DEVICES; i++) {
     check_guards(i, "at a reset by the test");
     revive_device(i);

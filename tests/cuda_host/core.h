@@ -168,6 +168,8 @@ int event_synchronize(Event *event);
 int event_elapsed(float *out, Event *a, Event *b);
 // Work of every stream starts by chance up to so many microseconds later.
 void jitter(int most);
+// So much time passes for the events that come; below 0: none has.
+void pass(double milliseconds);
 void revive_device(int device);
 void delay(Stream *stream, int milliseconds); // null: all
 void streams_settle(); // waits for all streams of all devices

@@ -42,6 +42,7 @@ const symbols = {
   decafhost_limit_memory: { parameters: ["f64", "i32"], result: "void" },
   decafhost_delay: { parameters: ["u64", "i32", "i32"], result: "i32" },
   decafhost_jitter: { parameters: ["i32"], result: "void" },
+  decafhost_pass: { parameters: ["f64"], result: "void" },
   decafhost_devices: { parameters: ["i32"], result: "void" },
   decafhost_instant: { parameters: ["i32"], result: "void" },
   decafhost_settle: { parameters: [], result: "void" },
@@ -172,6 +173,11 @@ export class CudaHost {
    */
   jitter(microseconds: number): void {
     this.#symbols.decafhost_jitter(microseconds);
+  }
+
+  /** So much time passes between the events before and those after; waits for all streams. */
+  pass(milliseconds: number): void {
+    this.#symbols.decafhost_pass(milliseconds);
   }
 
   /** How many devices there are: 0 to 16. */

@@ -66,10 +66,11 @@ std::atomic<int> jitter_most{[] {
 }()};
 
 const auto epoch = std::chrono::steady_clock::now();
+std::atomic<double> passed{0}; // milliseconds that only events see
 double now() {
-  return std::chrono::duration<double, std::milli>(
-             std::chrono::steady_clock::now() - epoch)
-      .count();
+  return passed + std::chrono::duration<double, std::milli>(
+                      std::chrono::steady_clock::now() - epoch)
+                      .count();
 }
 
 Stream *legacy_of(int device) {
@@ -348,6 +349,11 @@ void delay(Stream *stream, int milliseconds) {
 }
 
 void jitter(int most) { jitter_most = most; }
+
+void pass(double milliseconds) {
+  streams_settle();
+  passed = milliseconds < 0 ? 0 : passed + milliseconds;
+}
 
 void revive_device(int device) { states()[device].lost = 0; }
 

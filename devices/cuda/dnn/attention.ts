@@ -78,7 +78,7 @@ class Attention implements AttentionKernels {
     if (plan === undefined) return false;
     const addresses = addressesOf([q, k, v, bias, kept, o, stats]);
     addresses.push(...this.#numbersOf(spec, kinds.forward).addresses);
-    dnn.run(plan, addresses, "cudnn attention");
+    dnn.run(plan, addresses, "cudnnBackendExecute (attention)");
     return true;
   }
 
@@ -108,7 +108,7 @@ class Attention implements AttentionKernels {
     addresses.push(addressOf(dv, dv.dtype));
     addresses.push(...this.#numbersOf(spec, kinds.backward).addresses);
     const rows = 4 * spec.batch * spec.heads * spec.queries;
-    dnn.run(plan, addresses, "cudnn gradient of attention", [
+    dnn.run(plan, addresses, "cudnnBackendExecute (gradient of attention)", [
       rows,
       rows * spec.depth,
     ]);

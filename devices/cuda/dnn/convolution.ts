@@ -149,9 +149,9 @@ function run(
 }
 
 const names = [
-  "cudnn convolution",
-  "cudnn gradient of convolved data",
-  "cudnn gradient of filters",
+  "cudnnBackendExecute (convolution)",
+  "cudnnBackendExecute (gradient of convolved data)",
+  "cudnnBackendExecute (gradient of filters)",
 ] as const;
 
 /** y = x ⋆ w (+ bias per channel) */

@@ -260,18 +260,18 @@ export class Dnn {
     scratch: readonly number[],
   ): void {
     const context = this.#context;
-    context.called(what);
     let bytes = scratch.reduce((sum, n) => sum + aligned(n), 0);
     const own = bytes;
     bytes += plan.workspace;
     let address = bytes > 0 ? context.workspace(bytes) : noAddress;
-    if (own === 0) return plan.run(this.handle, addresses, address);
+    const call = { context, handle: this.handle, what };
+    if (own === 0) return plan.run(call, addresses, address);
     const all = [...addresses];
     for (const n of scratch) {
       all.push(address);
       address += BigInt(aligned(n));
     }
-    plan.run(this.handle, all, plan.workspace > 0 ? address : noAddress);
+    plan.run(call, all, plan.workspace > 0 ? address : noAddress);
   }
 }
 

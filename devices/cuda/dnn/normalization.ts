@@ -81,7 +81,7 @@ class Normalizations implements NormKernels {
     const after = [y, ...this.#floats(o.mean, o.inverse)];
     const moved = this.#floats(running?.mean, running?.variance);
     return this.#run(
-      "cudnn normalization",
+      "cudnnBackendExecute (normalization)",
       keys.forward,
       spec,
       running !== undefined,
@@ -107,7 +107,7 @@ class Normalizations implements NormKernels {
       ...this.#floats(o.dweight, o.dbias),
     ];
     return this.#run(
-      "cudnn gradient of normalization",
+      "cudnnBackendExecute (gradient of normalization)",
       keys.gradient,
       spec,
       false,

@@ -11,11 +11,22 @@ import {
   AttributeType as T,
   DescriptorType as D,
 } from "../../../ffi/cudnn_enums.ts";
+import type { CudaContext } from "../context.ts";
 import type { Graph } from "./graph.ts";
 import { Descriptors } from "./lower.ts";
 
 const pack = new BigUint64Array(1);
 const scratch = new BigUint64Array(1);
+
+/** Where a plan is queued. */
+export interface PlanCall {
+  /** Device. */
+  readonly context: CudaContext;
+  /** Handle of the library on the device. */
+  readonly handle: bigint;
+  /** What the plan computes, for the profiler. */
+  readonly what: string;
+}
 
 /** A finalized plan with what it needs to run. */
 export class Plan {
@@ -48,13 +59,13 @@ export class Plan {
   /**
    * Queues the plan on the stream of the handle.
    *
-   * @param handle Handle of the library on the device.
+   * @param call Where.
    * @param addresses Addresses of the bound tensors, in the order in which the graph declared them; those of numbers by value are on the host.
    * @param workspace Address of at least `workspace` bytes; 0 when none are needed.
    * @throws {CudaError} when the library refuses.
    */
   run(
-    handle: bigint,
+    { context, handle, what }: PlanCall,
     addresses: readonly bigint[],
     workspace: bigint,
   ): void {
@@ -96,13 +107,16 @@ export class Plan {
       status = symbols.cudnnBackendFinalize(bound);
       failed = "cudnnBackendFinalize";
     }
-    const executed = status === 0
-      ? symbols.cudnnBackendExecute(handle, this.#plan, bound)
-      : 0;
+    let executed = 0;
+    if (status === 0) {
+      context.called(what);
+      executed = symbols.cudnnBackendExecute(handle, this.#plan, bound);
+    }
     // The texts of failures are those of the last call, so they are read first.
     try {
       if (status !== 0) checkCudnn(cudnn, failed, status, "variant pack");
       if (executed !== 0) checkCudnn(cudnn, "cudnnBackendExecute", executed);
+      context.queued();
     } finally {
       symbols.cudnnBackendDestroyDescriptor(bound);
     }

@@ -156,7 +156,9 @@ function run(
   dnn.run(
     plan,
     addresses,
-    gradient ? "cudnn gradient of pooling" : "cudnn pooling",
+    gradient
+      ? "cudnnBackendExecute (gradient of pooling)"
+      : "cudnnBackendExecute (pooling)",
   );
   return true;
 }

@@ -153,7 +153,7 @@ class Recurrent implements RecurrentKernels {
   }
 
   /** What a call needs: the library with its descriptors filled, the problem and scratch memory. */
-  #prepare(spec: RecurrentSpec, what: string): {
+  #prepare(spec: RecurrentSpec): {
     library: RnnLibrary;
     functions: CudnnRnn;
     problem: Problem;
@@ -169,7 +169,6 @@ class Recurrent implements RecurrentKernels {
     const context = this.#context;
     context.activate();
     describe(library, spec);
-    context.called(what);
     const scratch = problem.scratch > 0
       ? context.workspace(problem.scratch)
       : noAddress;
@@ -181,12 +180,11 @@ class Recurrent implements RecurrentKernels {
     operands: RecurrentOperands,
     { hidden, cell }: RecurrentResults,
   ): void {
-    const { library, functions, problem, scratch } = this.#prepare(
-      spec,
-      `cudnn ${spec.kind}`,
-    );
-    const { dtype } = spec;
+    const { library, functions, problem, scratch } = this.#prepare(spec);
+    const context = this.#context;
+    const { dtype, kind } = spec;
     const { x, lengths, h0, c0, weights, y, reserve } = operands;
+    context.called(`cudnnRNNForward (${kind})`);
     const status = functions.cudnnRNNForward(
       library.handle,
       problem.network.descriptor,
@@ -210,6 +208,7 @@ class Recurrent implements RecurrentKernels {
       maybe(reserve, "u8"),
     );
     checkRnn(library.cudnn, "cudnnRNNForward", status, words(spec));
+    context.queued();
   }
 
   backward(
@@ -217,11 +216,9 @@ class Recurrent implements RecurrentKernels {
     operands: RecurrentOperands,
     gradients: RecurrentGradients,
   ): void {
-    const { library, functions, problem, scratch } = this.#prepare(
-      spec,
-      `cudnn gradient of ${spec.kind}`,
-    );
-    const { dtype } = spec;
+    const { library, functions, problem, scratch } = this.#prepare(spec);
+    const context = this.#context;
+    const { dtype, kind } = spec;
     const { handle, cudnn } = library;
     const { descriptor, weightBytes } = problem.network;
     const { x, lengths, h0, c0, weights, y, reserve } = operands;
@@ -229,6 +226,7 @@ class Recurrent implements RecurrentKernels {
     const scratchBytes = BigInt(problem.scratch);
     const reserveBytes = BigInt(problem.reserve);
     const kept = maybe(reserve, "u8");
+    context.called(`cudnnRNNBackwardData_v8 (${kind})`);
     const data = functions.cudnnRNNBackwardData_v8(
       handle,
       descriptor,
@@ -254,7 +252,9 @@ class Recurrent implements RecurrentKernels {
       kept,
     );
     checkRnn(cudnn, "cudnnRNNBackwardData_v8", data, words(spec));
+    context.queued();
     if (dweights === undefined) return;
+    context.called(`cudnnRNNBackwardWeights_v8 (${kind})`);
     const weight = functions.cudnnRNNBackwardWeights_v8(
       handle,
       descriptor,
@@ -274,6 +274,7 @@ class Recurrent implements RecurrentKernels {
       kept,
     );
     checkRnn(cudnn, "cudnnRNNBackwardWeights_v8", weight, words(spec));
+    context.queued();
   }
 }
 
