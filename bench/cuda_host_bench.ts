@@ -6,6 +6,8 @@
  *     deno bench -A bench/cuda_host_bench.ts
  *
  * Bounds: 2.5 µs per eager operator; 1.2 µs per library call above the bare one.
+ * The rows of operators are `bench/cuda_host/rows.ts`; per operator and call,
+ * as a table: `deno run -A bench/cuda_host/table.ts`.
  */
 
 import { backward, getDevice, models, optim, randn, scope } from "../mod.ts";
@@ -13,6 +15,8 @@ import { captureGraph } from "../core/capture.ts";
 import type { CudaDevice } from "../devices/cuda/device.ts";
 import { cuda } from "../ffi/cuda.ts";
 import { cudaHost } from "../tests/cuda_host/mod.ts";
+import { repeat } from "./cuda_host/measure.ts";
+import { rows } from "./cuda_host/rows.ts";
 
 const host = await cudaHost();
 const ignore = host.absent !== undefined;
@@ -24,8 +28,6 @@ if (host.absent === undefined) {
   const where = { device: "cuda" };
   const x = randn([1024], where).materialize();
   const y = randn([1024], where).materialize();
-  const a = randn([64, 64], where).materialize();
-  const b = randn([64, 64], where).materialize();
   const model = models.lenet();
   model.to("cuda");
   const optimizer = optim.sgd(model, { lr: 0.01, momentum: 0.9 });
@@ -49,6 +51,8 @@ if (host.absent === undefined) {
     "bare",
   );
   const argument = new Uint8Array(8);
+  const operators = rows();
+  for (const row of operators) repeat(row, 3);
   // From here on nothing is computed.
   host.instant(true);
 
@@ -78,13 +82,11 @@ if (host.absent === undefined) {
     });
   });
 
-  Deno.bench(`${calls} products of 64×64`, { group: "library" }, () => {
-    scope(() => {
-      for (let i = 0; i < calls; i++) {
-        a.matmul(b).materialize();
-      }
+  for (const row of operators) {
+    Deno.bench(`${row.name}, ×100`, { group: "operators" }, () => {
+      repeat(row, 100);
     });
-  });
+  }
 
   Deno.bench("LeNet, one eager step", { group: "step" }, step);
 

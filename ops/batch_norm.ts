@@ -10,10 +10,9 @@ import type { Tensor } from "../core/tensor.ts";
 import { type Update, updateAll } from "../core/update.ts";
 import * as k from "../kernel/expr.ts";
 import { Elementwise } from "./engine.ts";
-import { reshape } from "./foundation.ts";
 import {
+  channelShape,
   type NormalizationOptions,
-  optional,
   perChannel,
   requireChannels,
   requireShape,
@@ -60,7 +59,7 @@ function runningUpdate(
   return [{
     name: "running statistics",
     targets: [running],
-    operands: [reshape(batch, running.shape)],
+    operands: [batch],
     scalars: [1 - momentum, momentum * factor],
     define: ([running], [batch], [stay, move]) => [
       k.add(k.mul(running, stay), k.mul(batch, move)),
@@ -118,9 +117,7 @@ export const batchNorm: BatchNormalization = operator<
       weight,
       bias,
     });
-    const [w, b] = [weight, bias].map((p) =>
-      optional(p, (p) => perChannel(x, p))
-    );
+    const affineShape = channelShape(x);
     if (!training) {
       if (runningMean === undefined || runningVar === undefined) {
         throw new TypeError(
@@ -129,10 +126,10 @@ export const batchNorm: BatchNormalization = operator<
       }
       const y = withStatistics.apply([
         x,
-        perChannel(x, runningMean),
-        perChannel(x, runningVar),
-        w ?? 1,
-        b ?? 0,
+        perChannel(runningMean, affineShape),
+        perChannel(runningVar, affineShape),
+        weight === undefined ? 1 : perChannel(weight, affineShape),
+        bias === undefined ? 0 : perChannel(bias, affineShape),
         eps,
       ]);
       // Statistics and parameters may be wider than x, as under autocast.
@@ -160,8 +157,10 @@ export const batchNorm: BatchNormalization = operator<
       centred: true,
       kind: "batch" as const,
       running: { mean: runningMean, variance: runningVar, momentum },
+      affineShape,
     };
-    return normalizeRows(setting, x, w, b, see);
+    const runs = runningMean !== undefined || runningVar !== undefined;
+    return normalizeRows(setting, x, weight, bias, runs ? see : undefined);
   },
   samples: [
     [

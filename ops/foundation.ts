@@ -46,6 +46,11 @@ function reshapedValue(value: Value, shape: Shape): Value {
   return result;
 }
 
+/** The same elements under another shape of as many; not recorded. */
+export function reshaped(x: Tensor, shape: Shape): Tensor {
+  return new Tensor(reshapedValue(x.value, shape));
+}
+
 /**
  * The same elements under another shape; one extent may be −1 and is then
  * inferred. No copy is made where strides allow.
@@ -66,8 +71,7 @@ export const reshape: (x: Tensor, shape: Shape) => Tensor = operator<
   onnx: "Reshape",
   caffe2: "Reshape",
   saves: [],
-  run: ([x], { shape }) =>
-    new Tensor(reshapedValue(x.value, inferShape(shape, x.size, x.shape))),
+  run: ([x], { shape }) => reshaped(x, inferShape(shape, x.size, x.shape)),
   // ∂reshape: the gradient in the shape of x
   gradient: ({ shapes, grad }) => [reshape(grad, shapes[0])],
   samples: [[t([2, 3]), [3, 2]], [t([2, 3, 4]), [2, -1]], [t([1]), []], [

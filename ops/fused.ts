@@ -44,8 +44,12 @@ export interface FusedCall {
   readonly name: string;
   /** Operands; undefined where one was left out. */
   readonly inputs: readonly (Tensor | undefined)[];
-  /** Computes the results; nothing in it is recorded. */
-  compute(): FusedResults;
+  /**
+   * Computes the results; nothing in it is recorded.
+   *
+   * @param wanted Whether a gradient is: else nobody reads the extras.
+   */
+  compute(wanted: boolean): FusedResults;
   /** Gradients of the operands. */
   gradient(context: FusedContext): readonly (Tensor | undefined)[];
 }
@@ -57,7 +61,7 @@ export function fused(call: FusedCall): Tensor[] {
   const saved: Saved[] = [];
   let extraCount = 0;
   const outputs = unrecorded(() => {
-    const results = call.compute();
+    const results = call.compute(wanted);
     if (wanted) {
       for (const extra of results.extras) saved.push(save(extra));
       extraCount = results.extras.length;

@@ -14,7 +14,6 @@ import { Elementwise } from "./engine.ts";
 import { reshape } from "./foundation.ts";
 import {
   type NormalizationOptions,
-  optional,
   requireChannels,
   requireShape,
 } from "./normalization_checks.ts";
@@ -185,7 +184,6 @@ function normalizeGroups(
 ): Tensor {
   const [batch, count, ...positions] = x.shape;
   const split = [batch, groups, count / groups, sizeOf(positions)];
-  const along = (p: Tensor) => reshape(p, [1, groups, count / groups, 1]);
   const y = normalizeRows(
     {
       name,
@@ -193,10 +191,11 @@ function normalizeGroups(
       eps,
       centred: true,
       kind: groups === count ? "instance" : undefined,
+      affineShape: [1, groups, count / groups, 1],
     },
     reshape(x, split),
-    optional(weight, along),
-    optional(bias, along),
+    weight,
+    bias,
   );
   return reshape(y, x.shape);
 }

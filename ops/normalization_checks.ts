@@ -7,7 +7,7 @@
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { sameShape, type Shape } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
-import { reshape } from "./foundation.ts";
+import { reshape, reshaped } from "./foundation.ts";
 
 /** Options of normalisations. */
 export interface NormalizationOptions {
@@ -48,15 +48,14 @@ export function requireChannels(what: string, x: Tensor, least = 2): number {
   return x.shape[1];
 }
 
-/** A vector of one number per channel, to broadcast against x. */
-export function perChannel(x: Tensor, vector: Tensor): Tensor {
-  return reshape(vector, x.shape.map((n, d) => d === 1 ? n : 1));
+/** The shape in which a vector of one number per channel broadcasts against x. */
+export function channelShape(x: Tensor): number[] {
+  const shape = new Array<number>(x.rank).fill(1);
+  shape[1] = x.shape[1];
+  return shape;
 }
 
-/** f of a tensor, or nothing of nothing. */
-export function optional(
-  tensor: Tensor | undefined,
-  f: (tensor: Tensor) => Tensor,
-): Tensor | undefined {
-  return tensor === undefined ? undefined : f(tensor);
+/** A vector of one number per channel, in that shape. */
+export function perChannel(vector: Tensor, shape: Shape): Tensor {
+  return vector.requiresGrad ? reshape(vector, shape) : reshaped(vector, shape);
 }

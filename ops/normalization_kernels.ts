@@ -17,7 +17,7 @@ import type { Expr, ScalarType } from "../kernel/expr.ts";
 import type { Output, Stage } from "../kernel/program.ts";
 import { mul, sub } from "./arithmetic.ts";
 import { Elementwise } from "./engine.ts";
-import { reducedShape, reshape, sumTo } from "./foundation.ts";
+import { reducedShape, reshape, reshaped, sumTo } from "./foundation.ts";
 import { fused, type FusedContext } from "./fused.ts";
 import { fastForward, fastGradient, type Running } from "./norm_fast.ts";
 import { inDType, rowSize } from "./reduce_rows.ts";
@@ -37,6 +37,8 @@ export interface Normalization {
   readonly kind?: NormKind;
   /** Running statistics of a batch. */
   readonly running?: Running;
+  /** Shape in which weight and bias broadcast against x; their own when omitted. */
+  readonly affineShape?: Shape;
 }
 
 /** The normalisation as a fast path knows it; undefined where there can be none. */
@@ -44,11 +46,11 @@ function fastForm({ kind, axes, eps, running }: Normalization) {
   return kind && { kind, axes, eps, running };
 }
 
-/** Statistics of the rows, with extent 1 along the axes of a row. */
+/** Statistics of the rows, in the shape of x without the axes of a row. */
 export interface Statistics {
-  /** Means; zeros where they are not subtracted. */
+  /** Means. */
   readonly mean: Tensor;
-  /** Variances (or mean squares), divided by the number of elements. */
+  /** Variances, divided by the number of elements. */
   readonly variance: Tensor;
 }
 
@@ -76,7 +78,7 @@ function runNormalization(
   axes: readonly number[],
   [x, weight, bias, ...rest]: readonly (Tensor | undefined)[],
   build: (o: Operands) => { stages: Stage[]; outputs: Output[] },
-): Tensor[] {
+): Value[] {
   const given = [x!, weight, bias, ...rest].filter((s) => s !== undefined);
   const { dtype, shape, device } = x!;
   const type = k.computeType(dtype);
@@ -105,7 +107,7 @@ function runNormalization(
         eps,
       });
     },
-  }).map((value: Value) => new Tensor(value));
+  });
 }
 
 /** An element's distance from the mean of its row. */
@@ -113,14 +115,26 @@ function centredBy(n: Normalization, x: Expr, mean: Expr): Expr {
   return n.centred ? k.sub(x, mean) : x;
 }
 
-/** Normalised x, with the statistics and the reciprocal deviations of its rows. */
+/** What a kernel finds besides the result. */
+interface Wanted {
+  /** Means and reciprocal deviations, which the gradient reads. */
+  readonly gradient: boolean;
+  /** Means and variances. */
+  readonly statistics: boolean;
+}
+
+/** Normalised x, and what else is wanted of its rows. */
 function forward(
   n: Normalization,
   operands: readonly (Tensor | undefined)[],
-): { y: Tensor; statistics: Statistics; scale: Tensor } {
-  const [x] = operands;
-  const dtype = statisticsDType(x!.dtype);
-  const results = runNormalization(n, "forward", n.axes, operands, (o) => {
+  { gradient, statistics }: Wanted,
+): { y: Tensor; extras: Tensor[]; statistics: Statistics | undefined } {
+  const { dtype, shape } = operands[0]!;
+  const kept = statisticsDType(dtype);
+  const what = `forward${gradient ? " for a gradient" : ""}${
+    statistics ? " and statistics" : ""
+  }`;
+  const [y, ...found] = runNormalization(n, what, n.axes, operands, (o) => {
     const { type, count } = o;
     const stages: Stage[] = n.centred ? [{ op: "sum", value: o.x }] : [];
     const mean = n.centred
@@ -134,19 +148,28 @@ function forward(
     const y = o.bias === undefined
       ? k.mul(d, factor)
       : k.fma(d, factor, o.bias);
-    return {
-      stages,
-      outputs: [
-        { dtype: x!.dtype, per: "element", value: k.roundTo(y, x!.dtype) },
-        { dtype, per: "row", value: mean },
-        { dtype, per: "row", value: variance },
-        { dtype, per: "row", value: scale },
-      ],
-    };
+    const outputs: Output[] = [
+      { dtype, per: "element", value: k.roundTo(y, dtype) },
+    ];
+    const perRow = (value: Expr) =>
+      outputs.push({ dtype: kept, per: "row", value });
+    if (gradient || statistics) perRow(mean);
+    if (gradient) perRow(scale);
+    if (statistics) perRow(variance);
+    return { stages, outputs };
   });
-  const kept = reducedShape(x!.shape, n.axes, true);
-  const [mean, variance, scale] = results.slice(1).map((r) => reshape(r, kept));
-  return { y: results[0], statistics: { mean, variance }, scale };
+  const rows = found.map((value) => new Tensor(value));
+  return {
+    y: new Tensor(y),
+    extras: gradient
+      ? rows.slice(0, 2).map((r) =>
+        reshaped(r, reducedShape(shape, n.axes, true))
+      )
+      : [],
+    statistics: statistics
+      ? { mean: rows[0], variance: rows[rows.length - 1] }
+      : undefined,
+  };
 }
 
 /** Axes of x along which a weight of `shape` repeats. */
@@ -207,7 +230,7 @@ function fusedGradient(
           outputs,
         };
       },
-    );
+    ).map((value) => new Tensor(value));
   const rowWeight = perRow;
   const result: (Tensor | undefined)[] = [];
   let sums: Tensor[] | undefined;
@@ -222,7 +245,7 @@ function fusedGradient(
   }
   if (affine !== undefined && (needs(1) || needs(2))) {
     sums ??= partial("sums", false, false);
-    const shaped = sums.map((s) => reshape(s, affine.shape));
+    const shaped = sums.map((s) => reshaped(s, affine.shape));
     if (weight !== undefined) result[1] = inDType(shaped[0], weight.dtype);
     if (bias !== undefined) result[2] = inDType(shaped[1], bias.dtype);
   }
@@ -271,24 +294,39 @@ export function normalizeRows(
   see?: (statistics: Statistics) => void,
 ): Tensor {
   const inputs = [x, weight, bias];
+  const fast = fastForm(n);
+  const { affineShape: along } = n;
   return fused({
     name: n.name,
     inputs,
-    compute: () => {
-      const fast = fastForm(n);
-      const done = fast && fastForward(fast, x, weight, bias);
+    compute: (gradient) => {
+      const operands = along === undefined
+        ? inputs
+        : inputs.map((p, i) => p && i > 0 ? reshaped(p, along) : p);
+      const done = fast && fastForward(fast, x, operands[1], operands[2]);
       if (done !== undefined) {
         return { outputs: [done.y], extras: [done.mean, done.inverse] };
       }
-      const { y, statistics, scale } = forward(n, inputs);
-      see?.(statistics);
-      return { outputs: [y], extras: [statistics.mean, scale] };
+      const { y, extras, statistics } = forward(n, operands, {
+        gradient,
+        statistics: see !== undefined,
+      });
+      if (statistics !== undefined) see!(statistics);
+      return { outputs: [y], extras };
     },
     gradient: (context) => {
-      if (context.differentiable) return composedGradient(n, context);
-      const fast = fastForm(n);
-      return (fast && fastGradient(fast, context)) ??
-        fusedGradient(n, context);
+      const [x, ...affine] = context.inputs;
+      const shaped: FusedContext = along === undefined ? context : {
+        ...context,
+        inputs: [x, ...affine.map((p) => p && reshape(p, along))],
+      };
+      const grads = context.differentiable
+        ? composedGradient(n, shaped)
+        : (fast && fastGradient(fast, shaped)) ?? fusedGradient(n, shaped);
+      if (along === undefined) return grads;
+      return grads.map((g, i) =>
+        g && i > 0 ? reshape(g, affine[i - 1].shape) : g
+      );
     },
   })[0];
 }

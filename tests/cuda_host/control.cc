@@ -67,6 +67,7 @@ CONTROL void decafhost_instant(int on) {
   if (on) streams_settle();
   instant_mode = on != 0;
 }
+CONTROL void decafhost_nothing() {}
 CONTROL void decafhost_settle() {
   streams_settle();
   // One more than devices: pinned memory.

@@ -77,19 +77,23 @@ export class CudaHost {
   /** Why there is none: nothing, here is one. */
   readonly absent?: undefined;
   readonly #symbols: Symbols;
+  readonly #core: string;
 
   /**
    * Made by {@linkcode cudaHost}.
    *
+   * @param core Path of the machine's own library.
    * @param symbols The functions of the machine.
    * @param paths Path of each stand-in by its file name.
    * @param headers Where the headers of NVIDIA lie that they were compiled against; undefined when it was Decaf's own declarations.
    */
   constructor(
+    core: string,
     symbols: Symbols,
     readonly paths: Readonly<Record<string, string>>,
     readonly headers: string | undefined,
   ) {
+    this.#core = core;
     this.#symbols = symbols;
   }
 
@@ -220,6 +224,16 @@ export class CudaHost {
     this.#symbols.decafhost_reset();
   }
 
+  /** A native function of the given signature that does nothing: what a call costs by itself. */
+  nothing(
+    { parameters, result }: Deno.ForeignFunction,
+  ): (...args: (number | bigint | Uint8Array<ArrayBuffer>)[]) => unknown {
+    const { symbols } = Deno.dlopen(this.#core, {
+      nothing: { name: "decafhost_nothing", parameters, result },
+    });
+    return symbols.nothing as ReturnType<CudaHost["nothing"]>;
+  }
+
   /** Calls return at once and compute nothing, for measuring the host's time. */
   instant(on: boolean): void {
     this.#symbols.decafhost_instant(on ? 1 : 0);
@@ -260,7 +274,7 @@ async function open(): Promise<CudaHost | { readonly absent: string }> {
     const { recordGraphs } = await import("../cudnn_graphs.ts");
     recordGraphs(graphs);
   }
-  return new CudaHost(functions, paths, built.headers);
+  return new CudaHost(built.core, functions, paths, built.headers);
 }
 
 const DAY = 86_400_000;
