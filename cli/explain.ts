@@ -6,7 +6,7 @@
 
 import "../devices/cpu/device.ts";
 import "../ops/methods.ts";
-import { defaultDevice, registerDevice } from "../core/device.ts";
+import { defaultDevice } from "../core/device.ts";
 import type { SampleTensor } from "../core/op.ts";
 import { Scope } from "../core/scope.ts";
 import { fromHost, Tensor } from "../core/tensor.ts";
@@ -21,7 +21,7 @@ import { exitCodes, UsageError } from "./failure.ts";
 import { fromFlags, readFlags, settingsHelp } from "./flags.ts";
 import { invocation } from "./invocation.ts";
 import { findOperator } from "./ops.ts";
-import { Recorder } from "./recorder.ts";
+import { Recorder, type Work } from "./recorder.ts";
 import { bold } from "./terminal.ts";
 
 const settings = {
@@ -32,11 +32,9 @@ const settings = {
   device: deviceSetting,
 } satisfies Settings;
 
-const device = "explained";
-
 /** The `explain` command. */
 export const command: Command = {
-  summary: "show the kernels that compute an operator or an expression",
+  summary: "show what computes an operator or an expression, with times",
   usage: "OPERATOR | EXPRESSION [FLAGS]",
   async run(args) {
     const flags = readFlags(args, settings);
@@ -46,7 +44,8 @@ export const command: Command = {
 ${invocation()} explain ${command.usage}
 
 An operator runs on the first sample of its declaration. In an expression such
-as "gelu(add(mul(x, w), b))", names that are no operators are f32 tensors.
+as "gelu(add(mul(x, w), b))", names that are no operators are f32 tensors. Times
+are those of a second run.
 
 ${settingsHelp({ Flags: settings })}`);
       return exitCodes.done;
@@ -59,16 +58,21 @@ ${settingsHelp({ Flags: settings })}`);
     }
     const { shapes, device: name } = settle(settings, [fromFlags(flags)]);
     await useDevices({ device: name });
-    const recorder = new Recorder(device, defaultDevice());
-    registerDevice(device, () => recorder);
     using _explaining = new Scope();
     const expression = parseExpression(text);
-    const results = expression.kind === "name"
-      ? runSample(expression.name)
-      : runExpression(expression, parseShapes(shapes));
-    const tensors = [results].flat().filter((x) => x instanceof Tensor);
-    for (const tensor of tensors) tensor.materialize();
-    print(text, tensors, recorder);
+    const run = expression.kind === "name"
+      ? sampleRun(expression.name)
+      : expressionRun(expression, parseShapes(shapes));
+    const compute = () => {
+      const results = [run()].flat().filter((x) => x instanceof Tensor);
+      return results.map((tensor) => tensor.materialize());
+    };
+    compute(); // compiles kernels and makes plans
+    const device = defaultDevice();
+    device.synchronize();
+    using recorder = new Recorder(device);
+    const results = compute();
+    print(text, results, recorder.end());
     return exitCodes.done;
   },
 };
@@ -76,19 +80,38 @@ ${settingsHelp({ Flags: settings })}`);
 function print(
   text: string,
   results: readonly Tensor[],
-  { work }: Recorder,
+  work: readonly Work[],
 ): void {
   const shapes = results.map((t) => `${t.dtype}${shapeText(t.shape)}`);
   console.log(`${bold(text)} → ${shapes.join(", ")}`);
-  if (work.length === 0) console.log("\nNothing runs: the result is a view.");
-  for (const [i, { head, program }] of work.entries()) {
-    const lines = program?.split("\n").map((line) => `\n   ${line}`) ?? [];
-    console.log(`\n${i + 1}. ${head}${lines.join("")}`);
+  if (work.length === 0) {
+    console.log("\nNothing runs: the result is a view.");
+    return;
   }
+  for (const [i, { head, program, runs }] of work.entries()) {
+    const lines = [
+      `${i + 1}. ${head}`,
+      ...program?.split("\n") ?? [],
+      ...runs.map(({ name, duration }) => `${name}: ${micro(duration)}`),
+    ];
+    console.log(`\n${lines.join("\n   ")}`);
+  }
+  const runs = work.flatMap((each) => each.runs);
+  const total = runs.reduce((sum, { duration }) => sum + duration, 0);
+  const { name } = defaultDevice();
+  console.log(
+    `\n${runs.length === 1 ? "1 run" : `${runs.length} runs`} on ${name}: ${
+      micro(total)
+    }`,
+  );
 }
 
-/** Runs an operator on the first sample of its declaration. */
-function runSample(name: string): unknown {
+function micro(microseconds: number): string {
+  return `${microseconds.toFixed(1)} µs`;
+}
+
+/** Makes the operands of the first sample of an operator's declaration; what runs it on them. */
+function sampleRun(name: string): () => unknown {
   const { samples, call } = findOperator(name);
   const real = (x: unknown): unknown => {
     if (Array.isArray(x)) return x.map(real);
@@ -99,18 +122,20 @@ function runSample(name: string): unknown {
       Object.entries(x).map(([key, value]) => [key, real(value)]),
     );
   };
-  return call(...samples[0].map(real));
+  const args = samples[0].map(real);
+  return () => call(...args);
 }
 
 function sampleTensor({ data, shape, dtype }: SampleTensor): Tensor {
-  const host = fromHost(Float32Array.from(data), "f32", shape, { device });
+  const host = fromHost(Float32Array.from(data), "f32", shape);
   return (dtype === "f32" ? host : cast(host, dtype)).materialize();
 }
 
-function runExpression(
+/** What computes an expression, of operands that are made when it first runs. */
+function expressionRun(
   expression: Expression,
   shapes: ReadonlyMap<string, readonly number[]>,
-): unknown {
+): () => unknown {
   const inputs = new Map<string, Tensor>();
   const input = (name: string) => {
     const shape = shapes.get(name) ?? [64, 64];
@@ -118,7 +143,7 @@ function runExpression(
       { length: sizeOf(shape) },
       (_, i) => (i * 0.618) % 1,
     );
-    const made = inputs.get(name) ?? fromHost(data, "f32", shape, { device });
+    const made = inputs.get(name) ?? fromHost(data, "f32", shape);
     inputs.set(name, made);
     return made;
   };
@@ -138,7 +163,7 @@ function runExpression(
         return e satisfies never;
     }
   };
-  return value(expression);
+  return () => value(expression);
 }
 
 function parseShapes(text: string): Map<string, number[]> {

@@ -42,7 +42,7 @@ const commands: Readonly<Record<string, Entry>> = {
     load: () => import("./ops.ts"),
   },
   explain: {
-    summary: "show the kernels that compute an expression",
+    summary: "show what computes an expression, and its times",
     load: () => import("./explain.ts"),
   },
   launch: {

@@ -29,6 +29,7 @@ const methods = [
   "read",
   "write",
   "copy",
+  "defer",
   "synchronize",
 ] as const satisfies readonly (keyof Device)[];
 

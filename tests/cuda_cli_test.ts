@@ -130,13 +130,17 @@ test(
   true,
 );
 
-test("cli: explain on cuda shows the same work", async () => {
-  const said = await decaf(
-    ["explain", "gelu(add(x, w))", "--device", "cuda"],
-  );
-  assertDone(said);
-  assertMatch(said.stdout, /^gelu\(add\(x, w\)\) → f32\[64, 64\]/);
-});
+test(
+  "cli: explain on cuda names library calls and launches, with times",
+  async () => {
+    const said = await decaf(["explain", "lstm", "--device", "cuda"]);
+    assertDone(said);
+    assertMatch(said.stdout, /^lstm → f32\[3, 2, 3\], f32/);
+    assertMatch(said.stdout, /^ {3}cudnnRNNForward \(lstm\): \d+\.\d µs$/m);
+    assertMatch(said.stdout, /^ {3}elements: \d+\.\d µs$/m);
+    assertMatch(said.stdout, /^\d runs on cuda:0: \d+\.\d µs$/m);
+  },
+);
 
 test(
   "cli: doctor finds the libraries and the GPU, and the GPU computes",

@@ -21,6 +21,7 @@ import {
 import { captureGraph } from "../core/capture.ts";
 import { closeDevice } from "../core/device.ts";
 import type { Profile } from "../core/profile.ts";
+import { Recorder } from "../cli/recorder.ts";
 import type { CudaDevice } from "../devices/cuda/device.ts";
 import * as dist from "../dist/mod.ts";
 import { cudaForTests, cudaTest } from "./cuda_host/device.ts";
@@ -219,6 +220,47 @@ cudaTest(
       // Each has a time of its own, to nanoseconds.
       assert(new Set(runs.map((s) => s.start)).size === 30);
       assert(runs.some((s) => (s.end - s.start) % 1000 !== 0));
+    });
+  },
+);
+
+/** Calls of the libraries that put work on a stream. */
+const queueing =
+  /^(cuLaunchKernel|cudaMemcpyAsync|cublasLtMatmul|cudnnBackendExecute|cudnnRNN(Forward|Backward).*)$/;
+
+cudaTest(
+  standIns,
+  "explain: every launch, library call and copy is listed, with its time",
+  () => {
+    using lstm = nn.lstm(4, 4, { device: "cuda" });
+    using conv = nn.conv2d(2, 3, 3, { device: "cuda" });
+    using words = nn.embedding(10, 4, { device: "cuda" });
+    scope(() => {
+      const x = ready([6, 2, 4]), image = ready([1, 2, 8, 8]);
+      const labels = randint(0, 10, [5], { device: "cuda" }).materialize();
+      const bodies = {
+        lstm: () => [lstm.forward(x)].flat()[0]!.materialize(),
+        conv: () => conv.forward(image).relu().sum().materialize(),
+        embedding: () => words.forward(labels).materialize(),
+        product: () => x.matmul(x.transpose(1, 2)).softmax(2).data(),
+        sort: () => image.sort(3)[0].cumSum(3).materialize(),
+        upload: () => x.add(tensor([1, 2, 3, 4], { device: "cuda" })).data(),
+      };
+      for (const [name, body] of Object.entries(bodies)) {
+        scope(() => void body()); // makes plans
+        host!.clearCalls();
+        const recorder = new Recorder(cuda());
+        scope(() => void body());
+        const runs = recorder.end().flatMap((work) => work.runs);
+        const calls = host!.calls().filter((call) => queueing.test(call));
+        assertEquals(runs.length, calls.length, `${name}: ${calls}`);
+        for (const [i, run] of runs.entries()) {
+          assert(run.duration > 0, `${name}: ${run.name}`);
+          if (/^c(udnn|ublas)/.test(calls[i])) {
+            assertEquals(run.name.split(" ")[0], calls[i], name);
+          }
+        }
+      }
     });
   },
 );
