@@ -32,7 +32,7 @@ import {
   tanh,
   Tensor,
 } from "../mod.ts";
-import { copy } from "../core/fuse.ts";
+import { copy } from "../core/row_kernels.ts";
 import { startWorkers, threads } from "../devices/cpu/pool.ts";
 
 startWorkers();

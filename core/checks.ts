@@ -8,7 +8,7 @@
 
 import { noteCheck } from "./capture.ts";
 import type { DeferredCheck } from "./device.ts";
-import { readBytes } from "./fuse.ts";
+import { readBytes } from "./row_kernels.ts";
 import type { Value } from "./value.ts";
 
 let gathered: Value[] | undefined;

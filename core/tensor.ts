@@ -19,7 +19,8 @@ import {
   ShapeError,
   shapeText,
 } from "./errors.ts";
-import { materialize, readBytes } from "./fuse.ts";
+import { materialize } from "./fuse.ts";
+import { readBytes } from "./row_kernels.ts";
 import { tensorText } from "./print.ts";
 import { currentScope } from "./scope.ts";
 import { type Shape, sizeOf } from "./shape.ts";

@@ -6,7 +6,7 @@
 
 import type { Device } from "./device.ts";
 import { bytesOf } from "./dtype.ts";
-import { dense } from "./fuse.ts";
+import { dense } from "./row_kernels.ts";
 import { freeingOnError, Value } from "./value.ts";
 
 /** The elements of a value on another device, in the same order: directly where the two are linked, else through the host. */

@@ -7,15 +7,15 @@
 
 import { capturing } from "./capture.ts";
 import { GraphError, shapeText } from "./errors.ts";
+import { materialize } from "./fuse.ts";
+import { LaunchQueue } from "./launches.ts";
 import {
   copy,
   dense,
-  LaunchQueue,
-  materialize,
   type RowBuilder,
   type RowKernel,
   runRows,
-} from "./fuse.ts";
+} from "./row_kernels.ts";
 import type { Output } from "../kernel/program.ts";
 import * as k from "../kernel/expr.ts";
 import type { Expr, ScalarType } from "../kernel/expr.ts";

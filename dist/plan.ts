@@ -12,7 +12,8 @@ import type {
 import type { Device } from "../core/device.ts";
 import type { DType } from "../core/dtype.ts";
 import { shapeText } from "../core/errors.ts";
-import { contiguous, materialize } from "../core/fuse.ts";
+import { materialize } from "../core/fuse.ts";
+import { contiguous } from "../core/row_kernels.ts";
 import type { Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import { exclusive } from "../core/update.ts";

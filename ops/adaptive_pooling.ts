@@ -6,7 +6,7 @@
 
 import { positiveOrList } from "../core/attributes.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
-import { runRows } from "../core/fuse.ts";
+import { runRows } from "../core/row_kernels.ts";
 import { operator } from "../core/op.ts";
 import { Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";

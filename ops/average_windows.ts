@@ -5,7 +5,7 @@
  */
 
 import type { WindowSpec } from "../core/device.ts";
-import { runRows } from "../core/fuse.ts";
+import { runRows } from "../core/row_kernels.ts";
 import type { Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";
 import type { Expr } from "../kernel/expr.ts";

@@ -12,7 +12,7 @@ import {
   shapeText,
 } from "../core/errors.ts";
 import { refuseFlagged } from "../core/checks.ts";
-import { runRows } from "../core/fuse.ts";
+import { runRows } from "../core/row_kernels.ts";
 import { sameShape, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";

@@ -8,7 +8,7 @@
 import { countOrList } from "../core/attributes.ts";
 import { type DType, isFloat } from "../core/dtype.ts";
 import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
-import { runRows } from "../core/fuse.ts";
+import { runRows } from "../core/row_kernels.ts";
 import { operator } from "../core/op.ts";
 import { scope } from "../core/scope.ts";
 import { fromHost, Tensor } from "../core/tensor.ts";

@@ -6,7 +6,7 @@
 
 import { either, flag, value } from "../core/attributes.ts";
 import type { DType } from "../core/dtype.ts";
-import { runRows } from "../core/fuse.ts";
+import { runRows } from "../core/row_kernels.ts";
 import { operator } from "../core/op.ts";
 import type { Shape } from "../core/shape.ts";
 import { Tensor, type TensorOptions } from "../core/tensor.ts";

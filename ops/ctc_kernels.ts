@@ -7,7 +7,7 @@
  */
 
 import { IndexError, ShapeError, shapeText } from "../core/errors.ts";
-import { runRows } from "../core/fuse.ts";
+import { runRows } from "../core/row_kernels.ts";
 import { fromHost, Tensor } from "../core/tensor.ts";
 import { Value } from "../core/value.ts";
 import * as k from "../kernel/expr.ts";

@@ -6,7 +6,7 @@
 
 import { positiveInteger } from "../core/attributes.ts";
 import { IndexError, ShapeError, shapeText } from "../core/errors.ts";
-import { runRows } from "../core/fuse.ts";
+import { runRows } from "../core/row_kernels.ts";
 import { operator } from "../core/op.ts";
 import { normalizeAxis, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";

@@ -6,7 +6,8 @@
 
 import { gradEnabled } from "../core/autograd.ts";
 import { bytesOf } from "../core/dtype.ts";
-import { copy, materialize } from "../core/fuse.ts";
+import { materialize } from "../core/fuse.ts";
+import { copy } from "../core/row_kernels.ts";
 import { operator } from "../core/op.ts";
 import type {
   AttentionGradLayout,

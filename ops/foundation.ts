@@ -13,7 +13,8 @@ import {
   requireDTypeName,
 } from "../core/dtype.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
-import { contiguous, materialize, runRows } from "../core/fuse.ts";
+import { materialize } from "../core/fuse.ts";
+import { contiguous, runRows } from "../core/row_kernels.ts";
 import { operator } from "../core/op.ts";
 import { applyTemplate, template } from "../core/pending.ts";
 import {

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { runRows } from "../core/fuse.ts";
+import { runRows } from "../core/row_kernels.ts";
 import { operator, requireDType } from "../core/op.ts";
 import { Tensor } from "../core/tensor.ts";
 import type { DType } from "../core/dtype.ts";

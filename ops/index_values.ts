@@ -14,7 +14,7 @@ import {
   shapeText,
 } from "../core/errors.ts";
 import { refuseFlagged } from "../core/checks.ts";
-import { contiguous, runRows } from "../core/fuse.ts";
+import { contiguous, runRows } from "../core/row_kernels.ts";
 import { type Shape, sizeOf } from "../core/shape.ts";
 import { hostData, Tensor } from "../core/tensor.ts";
 import { Value } from "../core/value.ts";

@@ -7,7 +7,7 @@
 import { countOrList, integerOrList } from "../core/attributes.ts";
 import { promote } from "../core/dtype.ts";
 import { IndexError, ShapeError, shapeText } from "../core/errors.ts";
-import { copy } from "../core/fuse.ts";
+import { copy } from "../core/row_kernels.ts";
 import { operator } from "../core/op.ts";
 import {
   channelsLastStrides,

@@ -7,7 +7,7 @@
 
 import type { DType } from "../core/dtype.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
-import { contiguous, type RowBuilder, runRows } from "../core/fuse.ts";
+import { contiguous, type RowBuilder, runRows } from "../core/row_kernels.ts";
 import { operator, type Sample } from "../core/op.ts";
 import { sameShape, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";

@@ -6,7 +6,7 @@
  */
 
 import { GradientError, shapeText } from "../core/errors.ts";
-import { contiguous } from "../core/fuse.ts";
+import { contiguous } from "../core/row_kernels.ts";
 import { operator } from "../core/op.ts";
 import { fromHost, Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";

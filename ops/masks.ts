@@ -11,7 +11,7 @@ import {
   ShapeError,
   shapeText,
 } from "../core/errors.ts";
-import { runRows } from "../core/fuse.ts";
+import { runRows } from "../core/row_kernels.ts";
 import { operator } from "../core/op.ts";
 import { broadcastShapes, contiguousStrides } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";

@@ -6,7 +6,7 @@
 
 import { oneOf } from "../core/attributes.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
-import { dense } from "../core/fuse.ts";
+import { dense } from "../core/row_kernels.ts";
 import { operator } from "../core/op.ts";
 import { channelsLastStrides, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";

@@ -5,7 +5,7 @@
  */
 
 import type { NormKernels, NormKind, NormSpec } from "../core/norm_kernels.ts";
-import { contiguous, dense } from "../core/fuse.ts";
+import { contiguous, dense } from "../core/row_kernels.ts";
 import { type Shape, sizeOf } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import { exclusive } from "../core/update.ts";

@@ -8,7 +8,7 @@
 
 import type { DType } from "../core/dtype.ts";
 import type { NormKind } from "../core/norm_kernels.ts";
-import { runRows } from "../core/fuse.ts";
+import { runRows } from "../core/row_kernels.ts";
 import { sameShape, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import type { Value } from "../core/value.ts";

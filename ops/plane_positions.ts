@@ -4,7 +4,7 @@
  * @module
  */
 
-import { dense, runRows } from "../core/fuse.ts";
+import { dense, runRows } from "../core/row_kernels.ts";
 import { operator } from "../core/op.ts";
 import {
   channelsLastStrides,

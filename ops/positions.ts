@@ -6,7 +6,7 @@
  */
 
 import type { Device } from "../core/device.ts";
-import { runRows } from "../core/fuse.ts";
+import { runRows } from "../core/row_kernels.ts";
 import { scope } from "../core/scope.ts";
 import { Tensor } from "../core/tensor.ts";
 import { Value } from "../core/value.ts";

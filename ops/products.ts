@@ -8,7 +8,8 @@
 import type { Block, MatmulSpec, MatrixOperand } from "../core/device.ts";
 import { type DType, promote } from "../core/dtype.ts";
 import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
-import { contiguous, materialize, runRows } from "../core/fuse.ts";
+import { materialize } from "../core/fuse.ts";
+import { contiguous, runRows } from "../core/row_kernels.ts";
 import {
   broadcastShapes,
   broadcastStrides,

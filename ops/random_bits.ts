@@ -7,7 +7,7 @@
 import { capturing } from "../core/capture.ts";
 import { type DType, isFloat } from "../core/dtype.ts";
 import { DTypeError } from "../core/errors.ts";
-import { type RowKernel, runRows } from "../core/fuse.ts";
+import { type RowKernel, runRows } from "../core/row_kernels.ts";
 import {
   defaultGenerator,
   type Generator,

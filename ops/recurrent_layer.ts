@@ -7,7 +7,8 @@
 
 import { gradEnabled } from "../core/autograd.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
-import { contiguous, materialize } from "../core/fuse.ts";
+import { materialize } from "../core/fuse.ts";
+import { contiguous } from "../core/row_kernels.ts";
 import { operator } from "../core/op.ts";
 import { Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";

@@ -6,7 +6,8 @@
  */
 
 import { gradEnabled } from "../core/autograd.ts";
-import { contiguous, LaunchQueue, runRows } from "../core/fuse.ts";
+import { LaunchQueue } from "../core/launches.ts";
+import { contiguous, runRows } from "../core/row_kernels.ts";
 import { operator } from "../core/op.ts";
 import type { RecurrentPlan, RecurrentSpec } from "../core/sequence_kernels.ts";
 import { contiguousStrides, sameShape, type Shape } from "../core/shape.ts";

@@ -6,7 +6,7 @@
  */
 
 import type { MatrixOperand } from "../core/device.ts";
-import { runRows } from "../core/fuse.ts";
+import { runRows } from "../core/row_kernels.ts";
 import { Value } from "../core/value.ts";
 import { differentiate } from "../kernel/differentiate.ts";
 import * as k from "../kernel/expr.ts";

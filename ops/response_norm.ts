@@ -5,7 +5,7 @@
  */
 
 import { positiveInteger } from "../core/attributes.ts";
-import { runRows } from "../core/fuse.ts";
+import { runRows } from "../core/row_kernels.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
 import { sizeOf } from "../core/shape.ts";

@@ -8,7 +8,7 @@ import { count } from "../core/attributes.ts";
 import { type DType, isFloat } from "../core/dtype.ts";
 import type { ScanSpec } from "../core/device.ts";
 import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
-import { contiguous } from "../core/fuse.ts";
+import { contiguous } from "../core/row_kernels.ts";
 import { operator } from "../core/op.ts";
 import { normalizeAxis } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";

@@ -5,7 +5,7 @@
  */
 
 import type { DType } from "../core/dtype.ts";
-import { runRows } from "../core/fuse.ts";
+import { runRows } from "../core/row_kernels.ts";
 import { operator } from "../core/op.ts";
 import { Tensor, type TensorOptions } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";

@@ -5,7 +5,7 @@
  */
 
 import { gradEnabled } from "../core/autograd.ts";
-import { runRows } from "../core/fuse.ts";
+import { runRows } from "../core/row_kernels.ts";
 import { operator, type Sample } from "../core/op.ts";
 import { normalizeAxes } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";

@@ -6,7 +6,7 @@
  */
 
 import { IndexError, shapeText } from "../core/errors.ts";
-import { contiguous } from "../core/fuse.ts";
+import { contiguous } from "../core/row_kernels.ts";
 import { operator } from "../core/op.ts";
 import { normalizeAxis } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";

@@ -8,7 +8,9 @@
 import type { DType } from "../core/dtype.ts";
 import type { Device } from "../core/device.ts";
 import { IndexError, ShapeError, shapeText } from "../core/errors.ts";
-import { type LaunchQueue, materialize, runRows } from "../core/fuse.ts";
+import { materialize } from "../core/fuse.ts";
+import { type LaunchQueue } from "../core/launches.ts";
+import { runRows } from "../core/row_kernels.ts";
 import { normalizeAxis, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import type { Value } from "../core/value.ts";

@@ -6,7 +6,7 @@
  */
 
 import type { Block, WindowSpec } from "../core/device.ts";
-import { contiguous, dense } from "../core/fuse.ts";
+import { contiguous, dense } from "../core/row_kernels.ts";
 import { channelsLastStrides, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import { Value } from "../core/value.ts";

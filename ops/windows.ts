@@ -7,7 +7,7 @@
 
 import { type AttributeRule, counts, rule } from "../core/attributes.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
-import { contiguous, runRows } from "../core/fuse.ts";
+import { contiguous, runRows } from "../core/row_kernels.ts";
 import { operator } from "../core/op.ts";
 import { contiguousStrides, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";

@@ -11,7 +11,7 @@ import type { Tensor } from "../core/tensor.ts";
 import { update } from "../core/update.ts";
 import * as k from "../kernel/expr.ts";
 import { add } from "../ops/arithmetic.ts";
-import { runRows } from "../core/fuse.ts";
+import { runRows } from "../core/row_kernels.ts";
 import { Tensor as TensorClass } from "../core/tensor.ts";
 import { clampExpr, formula, squaredNorm } from "./formula.ts";
 import { checkNumber, positive, type Range } from "./hyper.ts";

@@ -6,7 +6,7 @@
  */
 
 import * as k from "../kernel/expr.ts";
-import { runRows } from "../core/fuse.ts";
+import { runRows } from "../core/row_kernels.ts";
 import { Tensor } from "../core/tensor.ts";
 import { update } from "../core/update.ts";
 import { formula, squaredNorm } from "./formula.ts";

@@ -17,7 +17,7 @@ import {
   type Tensor,
   tensor,
 } from "../mod.ts";
-import { observer } from "../core/fuse.ts";
+import { observer } from "../core/launches.ts";
 import type { AutocastType } from "../core/autocast.ts";
 import { onCuda } from "./cuda_images.ts";
 

@@ -19,7 +19,7 @@ import {
   type Tensor,
   tensor,
 } from "../mod.ts";
-import { observer } from "../core/fuse.ts";
+import { observer } from "../core/launches.ts";
 
 /** Runs `body` and returns the names of the kernels that it launched over at least `size` positions. */
 function launches(body: () => unknown, size = 1): string[] {

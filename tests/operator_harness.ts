@@ -16,7 +16,7 @@ import {
   setElement,
 } from "../core/dtype.ts";
 import type { OpInfo, Sample, SampleTensor } from "../core/op.ts";
-import { dense } from "../core/fuse.ts";
+import { dense } from "../core/row_kernels.ts";
 import {
   channelsLastStrides,
   contiguousStrides,

@@ -15,7 +15,7 @@ import {
   setElement,
 } from "../core/dtype.ts";
 import type { Device } from "../core/device.ts";
-import { readBytes, type RowBuilder, runRows } from "../core/fuse.ts";
+import { readBytes, type RowBuilder, runRows } from "../core/row_kernels.ts";
 import type { Shape } from "../core/shape.ts";
 import { Value } from "../core/value.ts";
 import { evaluate } from "../kernel/evaluate.ts";

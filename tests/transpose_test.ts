@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { add, fromHost, mul, permute, Scope, Tensor } from "../mod.ts";
-import { copy, materialize } from "../core/fuse.ts";
+import { materialize } from "../core/fuse.ts";
+import { copy } from "../core/row_kernels.ts";
 import { setThreads, threads } from "../devices/cpu/pool.ts";
 import { transpose } from "../devices/cpu/transpose.ts";
 import { allocate, heap, release } from "../devices/cpu/memory.ts";

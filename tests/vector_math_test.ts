@@ -9,7 +9,7 @@ import { fromHost } from "../core/tensor.ts";
 import { add } from "../ops/arithmetic.ts";
 import { cos, sin } from "../ops/trigonometry.ts";
 import { getDevice } from "../core/device.ts";
-import { readBytes, runRows } from "../core/fuse.ts";
+import { readBytes, runRows } from "../core/row_kernels.ts";
 import { Value } from "../core/value.ts";
 import * as k from "../kernel/expr.ts";
 import type { ExprOp } from "../kernel/expr.ts";

@@ -6,7 +6,7 @@
 
 import { defaultDevice } from "../core/device.ts";
 import { bytesOf, type HostArray } from "../core/dtype.ts";
-import { readBytes } from "../core/fuse.ts";
+import { readBytes } from "../core/row_kernels.ts";
 import { fromHost, type Tensor } from "../core/tensor.ts";
 import { type ArrayRecord, viewBytes } from "../formats/array_record.ts";
 import type { Model } from "./model.ts";
