@@ -70,6 +70,7 @@ export interface Bound {
 }
 
 const registry = new Map<string, OpInfo>();
+const byCall = new WeakMap<object, OpInfo>();
 
 /** Every declared operator, by name. */
 export function operators(): ReadonlyMap<string, OpInfo> {
@@ -87,6 +88,12 @@ export function register(info: OpInfo): void {
     );
   }
   registry.set(info.name, info);
+  byCall.set(info.call, info);
+}
+
+/** The declaration of the operator that a function is; undefined for other functions. */
+export function operatorOf(call: object): OpInfo | undefined {
+  return byCall.get(call);
 }
 
 /** Sees every operator call: the profiler, autocast, a graph capture. */

@@ -5,6 +5,7 @@
  * @module
  */
 import { IndexError, nearest } from "../core/errors.ts";
+import { checkOptions } from "../core/options.ts";
 import type { ArrayRecord } from "../formats/array_record.ts";
 import { readUtf8 } from "./text_file.ts";
 
@@ -85,6 +86,14 @@ export async function parseCsv(
   options: CsvOptions = {},
   name = "The CSV text",
 ): Promise<CsvTable> {
+  checkOptions("read a CSV file", options, {
+    header: true,
+    delimiter: true,
+    label: true,
+    labelKind: true,
+    classes: true,
+    columns: true,
+  });
   const { names, rows } = await split(text, options, name);
   const { label, labelKind = "class" } = options;
   const labelAt = label === undefined ? -1 : find(names, label, name);

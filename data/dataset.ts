@@ -9,6 +9,7 @@ import {
   ShapeError,
   shapeText,
 } from "../core/errors.ts";
+import { checkOptions } from "../core/options.ts";
 import { sizeOf } from "../core/shape.ts";
 import {
   type ArrayRecord,
@@ -95,6 +96,7 @@ export function arrayDataset(
   targets: ArrayRecord,
   options: ArrayDatasetOptions = {},
 ): Dataset<Batch> {
+  checkOptions("make a data set of arrays", options, { map: true });
   checkRecord(inputs, "The inputs");
   checkRecord(targets, "The targets");
   const { map = (batch) => batch } = options;

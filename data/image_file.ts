@@ -6,6 +6,7 @@
  * @module
  */
 import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
+import { checkOptions } from "../core/options.ts";
 import { type ArrayRecord, checkRecord } from "../formats/array_record.ts";
 import { loadJpegDecoder } from "./jpeg.ts";
 
@@ -58,6 +59,7 @@ export async function decodeImage(
   bytes: Uint8Array,
   options: DecodeOptions = {},
 ): Promise<Image> {
+  checkOptions("decode a picture", options, { channels: true, name: true });
   const { channels = 3, name = "The picture" } = options;
   const kind = kindOf(bytes);
   if (kind === undefined) {

@@ -4,6 +4,7 @@
  * @module
  */
 import { DisposedError } from "../core/errors.ts";
+import { checkOptions } from "../core/options.ts";
 import type { ArrayRecord } from "../formats/array_record.ts";
 import type { Batch, Dataset, EpochRandom } from "./dataset.ts";
 import { type ImageRequest, loadImages } from "./image_batch.ts";
@@ -87,6 +88,11 @@ export class ImageFolder implements Dataset<Batch>, Disposable {
 
   /** Makes a data set of an index; reads no file yet. */
   constructor(index: ImageFolderIndex, options: ImageFolderOptions = {}) {
+    checkOptions("read an image folder", options, {
+      channels: true,
+      transform: true,
+      workers: true,
+    });
     this.index = index;
     this.#options = options;
   }

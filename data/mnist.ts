@@ -6,6 +6,7 @@
  * @module
  */
 import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
+import { checkOptions } from "../core/options.ts";
 import type { ArrayRecord } from "../formats/array_record.ts";
 import { type Batch, type Dataset, takeRows } from "./dataset.ts";
 import { readIdx } from "./idx.ts";
@@ -58,6 +59,7 @@ export interface MnistDatasetOptions {
  * @throws {Error} naming the file that is missing, truncated or inconsistent.
  */
 export async function loadMnist(options: MnistOptions = {}): Promise<Mnist> {
+  checkOptions("load MNIST", options, { folder: true });
   const find = options.folder === undefined
     ? await packageFiles()
     : folderFiles(options.folder);
@@ -91,6 +93,7 @@ export function mnistDataset(
   { images, labels }: LabelledImages,
   options: MnistDatasetOptions = {},
 ): Dataset<Batch> {
+  checkOptions("make a data set of MNIST", options, { mean: true, std: true });
   const { mean = 0.1307, std = 0.3081 } = options;
   const [length, height, width] = images.shape;
   const numbers = Float32Array.from(
@@ -137,10 +140,12 @@ export interface MnistDatasets {
 export async function mnist(
   options: MnistOptions & MnistDatasetOptions = {},
 ): Promise<MnistDatasets> {
-  const { train, test } = await loadMnist(options);
+  checkOptions("load MNIST", options, { folder: true, mean: true, std: true });
+  const { folder, ...scaling } = options;
+  const { train, test } = await loadMnist({ folder });
   return {
-    train: mnistDataset(train, options),
-    test: mnistDataset(test, options),
+    train: mnistDataset(train, scaling),
+    test: mnistDataset(test, scaling),
   };
 }
 

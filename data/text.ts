@@ -5,6 +5,7 @@
  * @module
  */
 import { IndexError } from "../core/errors.ts";
+import { checkOptions } from "../core/options.ts";
 import type { ArrayRecord } from "../formats/array_record.ts";
 import { type Batch, type Dataset, exampleRandom } from "./dataset.ts";
 import { readUtf8 } from "./text_file.ts";
@@ -156,6 +157,11 @@ export function textWindows(
   indices: Int32Array,
   options: TextWindowsOptions,
 ): Dataset<Batch> {
+  checkOptions("cut a text into windows", options, {
+    blockLength: true,
+    length: true,
+    name: true,
+  });
   const { blockLength, name = "The text" } = options;
   const places = checkedPlaces(indices, blockLength, name);
   const length = options.length ??
@@ -179,6 +185,10 @@ export function textBlocks(
   indices: Int32Array,
   options: Omit<TextWindowsOptions, "length">,
 ): Dataset<Batch> {
+  checkOptions("cut a text into blocks", options, {
+    blockLength: true,
+    name: true,
+  });
   const { blockLength, name = "The text" } = options;
   checkedPlaces(indices, blockLength, name);
   return {

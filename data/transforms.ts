@@ -7,6 +7,7 @@
  * @module
  */
 import { IndexError, ShapeError } from "../core/errors.ts";
+import { checkOptions, type OptionNames } from "../core/options.ts";
 import {
   adjustBrightness,
   adjustContrast,
@@ -59,6 +60,8 @@ export interface PadOptions {
   /** The constant; 0 by default. */
   fill?: number;
 }
+
+const padNames: OptionNames<PadOptions> = { mode: true, fill: true };
 
 /** What {@linkcode randomCrop} does first. */
 export interface RandomCropOptions extends PadOptions {
@@ -150,6 +153,10 @@ export function randomCrop(
   options: RandomCropOptions = {},
 ): Transform {
   const [height, width] = bothSides(size);
+  checkOptions("make the transform randomCrop", options, {
+    ...padNames,
+    padding: true,
+  });
   const { padding = 0, ...padOptions } = options;
   return named("randomCrop", [size, options], (image, random) => {
     const padded = padImage(image, marginsOf(padding), padOptions);
@@ -176,6 +183,10 @@ export function randomResizedCrop(
   options: RandomResizedCropOptions = {},
 ): Transform {
   const [height, width] = bothSides(size);
+  checkOptions("make the transform randomResizedCrop", options, {
+    scale: true,
+    ratio: true,
+  });
   const { scale = [0.08, 1], ratio = [3 / 4, 4 / 3] } = options;
   return named("randomResizedCrop", [size, options], (image, random) => {
     const box = randomBox(image.shape, scale, ratio, random);
@@ -185,6 +196,7 @@ export function randomResizedCrop(
 
 /** Adds pixels around the picture. */
 export function pad(padding: Padding, options: PadOptions = {}): Transform {
+  checkOptions("make the transform pad", options, padNames);
   return named(
     "pad",
     [padding, options],
@@ -219,6 +231,10 @@ export function randomRotation(
   degrees: number,
   options: RotateOptions = {},
 ): Transform {
+  checkOptions("make the transform randomRotation", options, {
+    mode: true,
+    fill: true,
+  });
   return named(
     "randomRotation",
     [degrees, options],
@@ -229,6 +245,12 @@ export function randomRotation(
 
 /** Changes brightness, contrast, saturation and hue at random, in random order. */
 export function colorJitter(options: ColorJitterOptions = {}): Transform {
+  checkOptions("make the transform colorJitter", options, {
+    brightness: true,
+    contrast: true,
+    saturation: true,
+    hue: true,
+  });
   const { brightness = 0, contrast = 0, saturation = 0, hue = 0 } = options;
   if (Math.min(brightness, contrast, saturation, hue) < 0 || hue > 0.5) {
     throw new IndexError(

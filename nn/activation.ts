@@ -15,7 +15,7 @@ import {
 } from "../ops/softmax.ts";
 import { tanh as tanhOf } from "../ops/trigonometry.ts";
 import { Functional } from "./containers.ts";
-import { show } from "./extents.ts";
+import { checkCall, show } from "./extents.ts";
 
 function simple(name: string, f: (x: Tensor) => Tensor): Functional {
   return new Functional(name, (x) => f(x));
@@ -26,6 +26,7 @@ function withOptions<O extends object>(
   f: (x: Tensor, options?: O) => Tensor,
   options: O | undefined,
 ): Functional {
+  checkCall(name, { operator: f, options });
   return new Functional(name, (x) => f(x, options), show({ ...options }));
 }
 
@@ -34,6 +35,7 @@ function along(
   f: (x: Tensor, axis?: number) => Tensor,
   axis: number,
 ): Functional {
+  checkCall(name, { operator: f, args: { axis } });
   return new Functional(name, (x) => f(x, axis), show({ axis }));
 }
 
@@ -69,6 +71,7 @@ export function celu(options?: bent.AlphaOptions): Functional {
 
 /** x·Φ(x) with the normal distribution function, or its tanh approximation. */
 export function gelu(options?: ops.GeluOptions): Functional {
+  checkCall("GELU", { operator: ops.gelu, options });
   const ending = options?.approximate === "tanh" ? "geluTanh" : "gelu";
   const details = show({ ...options });
   return new Functional("GELU", (x) => ops.gelu(x, options), details, ending);
@@ -141,10 +144,12 @@ export function softShrink(options?: hard.ShrinkOptions): Functional {
 
 /** x above the threshold, `value` elsewhere. */
 export function threshold(bound: number, value: number): Functional {
+  const args = { threshold: bound, value };
+  checkCall("Threshold", { operator: bent.threshold, args });
   return new Functional(
     "Threshold",
     (x) => bent.threshold(x, bound, value),
-    show({ threshold: bound, value }),
+    show(args),
   );
 }
 

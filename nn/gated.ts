@@ -8,7 +8,13 @@ import type { Tensor } from "../core/tensor.ts";
 import { glu as gate, prelu as sloped } from "../ops/gated.ts";
 import { filled } from "./allocate.ts";
 import { Functional } from "./containers.ts";
-import { checkExtents, checkNames, moduleNames, show } from "./extents.ts";
+import {
+  checkCall,
+  checkExtents,
+  checkNames,
+  moduleNames,
+  show,
+} from "./extents.ts";
 import { Module, type ModuleOptions } from "./module.ts";
 import { parameter } from "./roles.ts";
 
@@ -56,5 +62,6 @@ export function prelu(options: PReLUOptions = {}): PReLU {
 
 /** a·σ(b) of the two halves along an axis, the last when omitted. */
 export function glu(axis = -1): Functional {
+  checkCall("GLU", { operator: gate, args: { axis } });
   return new Functional("GLU", (x) => gate(x, axis), show({ axis }));
 }

@@ -17,42 +17,62 @@ import {
   type UnfoldOptions,
 } from "../ops/windows.ts";
 import type { PerAxis } from "../ops/windows.ts";
+import type { Tensor } from "../core/tensor.ts";
 import { Functional } from "./containers.ts";
-import { show } from "./extents.ts";
+import { checkCall, type OperatorCall, show } from "./extents.ts";
+
+/** A module that calls an operator of one tensor. */
+function calling(
+  name: string,
+  call: OperatorCall,
+  f: (x: Tensor) => Tensor,
+): Functional {
+  checkCall(name, call);
+  return new Functional(name, f, show({ ...call.args, ...call.options }));
+}
 
 /** [..., c·r², h, w] to [..., c, h·r, w·r]. */
 export function pixelShuffle(factor: number): Functional {
-  return new Functional(
+  return calling(
     "PixelShuffle",
+    { operator: shuffle, args: { factor } },
     (x) => shuffle(x, factor),
-    show({ factor }),
   );
 }
 
 /** [..., c, h·r, w·r] to [..., c·r², h, w]. */
 export function pixelUnshuffle(factor: number): Functional {
-  return new Functional(
+  return calling(
     "PixelUnshuffle",
+    { operator: unshuffle, args: { factor } },
     (x) => unshuffle(x, factor),
-    show({ factor }),
   );
 }
 
 /** Interleaves groups of channels. */
 export function channelShuffle(groups: number): Functional {
-  return new Functional(
-    "ChannelShuffle",
-    (x) => shuffleChannels(x, groups),
-    show({ groups }),
-  );
+  return calling("ChannelShuffle", {
+    operator: shuffleChannels,
+    args: { groups },
+  }, (x) => shuffleChannels(x, groups));
 }
 
-/** Resizes the spatial axes of [batch, channels, spatial…]. */
+/**
+ * Resizes the spatial axes of [batch, channels, spatial…].
+ *
+ * @throws {TypeError} unless exactly one of `size` and `scaleFactor` is given.
+ */
 export function upsample(options: InterpolateOptions): Functional {
-  return new Functional(
+  const { size, scaleFactor } = options ?? {};
+  if ((size === undefined) === (scaleFactor === undefined)) {
+    throw new TypeError(
+      "Cannot make an Upsample: give either size or scaleFactor",
+    );
+  }
+  return calling(
     "Upsample",
+    { operator: interpolate, options },
     (x) => interpolate(x, options),
-    show({ ...options }),
   );
 }
 
@@ -61,20 +81,20 @@ export function pad(
   widths: readonly number[],
   options?: PadOptions,
 ): Functional {
-  return new Functional(
+  return calling(
     "Pad",
+    { operator: padded, args: { widths }, options },
     (x) => padded(x, widths, options),
-    show({ widths, ...options }),
   );
 }
 
 /** Windows of [batch, channels, spatial…] as columns [batch, channels·taps, windows]. */
 export function unfold(kernel: PerAxis, options?: UnfoldOptions): Functional {
-  return new Functional(
-    "Unfold",
-    (x) => unfoldWindows(x, kernel, options),
-    show({ kernel, ...options }),
-  );
+  return calling("Unfold", {
+    operator: unfoldWindows,
+    args: { kernel },
+    options,
+  }, (x) => unfoldWindows(x, kernel, options));
 }
 
 /** Sums columns back into planes of the given size: the adjoint of {@linkcode unfold}. */
@@ -83,9 +103,9 @@ export function fold(
   kernel: PerAxis,
   options?: UnfoldOptions,
 ): Functional {
-  return new Functional(
-    "Fold",
-    (x) => foldColumns(x, size, kernel, options),
-    show({ size, kernel, ...options }),
-  );
+  return calling("Fold", {
+    operator: foldColumns,
+    args: { size, kernel },
+    options,
+  }, (x) => foldColumns(x, size, kernel, options));
 }

@@ -17,7 +17,13 @@ import {
   unflatten as splitAxis,
 } from "../ops/shape.ts";
 import { type AffineMap, Functional } from "./containers.ts";
-import { checkExtents, checkNames, moduleNames, show } from "./extents.ts";
+import {
+  checkCall,
+  checkExtents,
+  checkNames,
+  moduleNames,
+  show,
+} from "./extents.ts";
 import { empty } from "./allocate.ts";
 import { kaimingUniform, uniform } from "./init.ts";
 import { Module, type ModuleOptions } from "./module.ts";
@@ -155,18 +161,22 @@ export function bilinear(
 
 /** Joins the axes from `start` (1: all but the batch) to `end`. */
 export function flatten(start = 1, end = -1): Functional {
+  const args = { start, end };
+  checkCall("Flatten", { operator: flattenAxes, args });
   return new Functional(
     "Flatten",
     (x) => flattenAxes(x, start, end),
-    show({ start, end }),
+    show(args),
   );
 }
 
 /** Splits an axis into several. */
 export function unflatten(axis: number, sizes: Shape): Functional {
+  const args = { axis, sizes };
+  checkCall("Unflatten", { operator: splitAxis, args });
   return new Functional(
     "Unflatten",
     (x) => splitAxis(x, axis, sizes),
-    show({ axis, sizes }),
+    show(args),
   );
 }

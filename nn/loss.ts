@@ -4,7 +4,6 @@
  * @module
  */
 
-import { checkPlain } from "../core/options.ts";
 import type { Tensor } from "../core/tensor.ts";
 import * as ops from "../ops/loss.ts";
 import {
@@ -20,7 +19,7 @@ import {
 } from "../ops/loss_ctc.ts";
 import * as pairs from "../ops/loss_pairs.ts";
 import type { LossOptions } from "../ops/loss_reduction.ts";
-import { show } from "./extents.ts";
+import { checkCall, show } from "./extents.ts";
 import { Module } from "./module.ts";
 import { buffer } from "./roles.ts";
 
@@ -59,7 +58,6 @@ export class Loss<Inputs extends unknown[] = Pair> extends Module<Inputs> {
     options: Weights & object = {},
   ) {
     super();
-    checkPlain(`make a ${name}`, options);
     const { weight, posWeight, ...rest } = options;
     this.weight = weight && buffer(weight);
     this.posWeight = posWeight && buffer(posWeight);
@@ -85,6 +83,7 @@ function paired<O extends LossOptions>(
   f: (x: Tensor, target: Tensor, options?: O) => Tensor,
   options: O | undefined,
 ): Loss {
+  checkCall(name, { operator: f, operands: 2, options });
   return new Loss<Pair>(
     name,
     ([x, target], weights) =>
@@ -140,6 +139,11 @@ export function bceWithLogitsLoss(options?: ops.LogitsOptions): Loss {
 
 /** Kullback–Leibler divergence of log-probabilities from target probabilities. */
 export function klDivLoss(options?: ops.KlDivOptions): Loss {
+  checkCall("KLDivLoss", {
+    operator: ops.klDiv,
+    operands: 2,
+    options,
+  });
   return new Loss<Pair>(
     "KLDivLoss",
     ([x, target]) => ops.klDiv(x, target, options),
@@ -171,6 +175,11 @@ export function poissonNllLoss(options?: ops.PoissonOptions): Loss {
 export function gaussianNllLoss(
   options?: ops.GaussianOptions,
 ): Loss<[x: Tensor, target: Tensor, variance: Tensor]> {
+  checkCall("GaussianNLLLoss", {
+    operator: ops.gaussianNllLoss,
+    operands: 3,
+    options,
+  });
   return new Loss<[x: Tensor, target: Tensor, variance: Tensor]>(
     "GaussianNLLLoss",
     ([x, target, variance]) =>
@@ -183,6 +192,11 @@ export function gaussianNllLoss(
 export function cosineEmbeddingLoss(
   options?: ops.MarginOptions,
 ): Loss<Triple> {
+  checkCall("CosineEmbeddingLoss", {
+    operator: pairs.cosineEmbeddingLoss,
+    operands: 3,
+    options,
+  });
   return new Loss<Triple>(
     "CosineEmbeddingLoss",
     ([a, b, target]) => pairs.cosineEmbeddingLoss(a, b, target, options),
@@ -192,6 +206,11 @@ export function cosineEmbeddingLoss(
 
 /** max(0, −t·(a − b) + margin): (a, b, target). */
 export function marginRankingLoss(options?: ops.MarginOptions): Loss<Triple> {
+  checkCall("MarginRankingLoss", {
+    operator: pairs.marginRankingLoss,
+    operands: 3,
+    options,
+  });
   return new Loss<Triple>(
     "MarginRankingLoss",
     ([a, b, target]) => pairs.marginRankingLoss(a, b, target, options),
@@ -203,6 +222,11 @@ export function marginRankingLoss(options?: ops.MarginOptions): Loss<Triple> {
 export function tripletMarginLoss(
   options?: pairs.TripletOptions,
 ): Loss<[anchor: Tensor, positive: Tensor, negative: Tensor]> {
+  checkCall("TripletMarginLoss", {
+    operator: pairs.tripletMarginLoss,
+    operands: 3,
+    options,
+  });
   return new Loss<[anchor: Tensor, positive: Tensor, negative: Tensor]>(
     "TripletMarginLoss",
     ([anchor, positive, negative]) =>
@@ -221,6 +245,12 @@ export type CtcInputs = [
 
 /** −log of the likelihood of labels, summed over all alignments. */
 export function ctcLoss(options?: CtcOptions): Loss<CtcInputs> {
+  checkCall("CTCLoss", {
+    operator: ctc,
+    operands: 2,
+    args: { inputLengths: [], targetLengths: [] },
+    options,
+  });
   return new Loss<CtcInputs>(
     "CTCLoss",
     (inputs) => ctc(...inputs, options),

@@ -15,7 +15,13 @@ import {
 } from "../ops/response_norm.ts";
 import { filled } from "./allocate.ts";
 import { Functional } from "./containers.ts";
-import { checkExtents, checkNames, moduleNames, show } from "./extents.ts";
+import {
+  checkCall,
+  checkExtents,
+  checkNames,
+  moduleNames,
+  show,
+} from "./extents.ts";
 import { Module, type ModuleOptions } from "./module.ts";
 import { parameter } from "./roles.ts";
 
@@ -187,6 +193,11 @@ export function localResponseNorm(
   options?: ResponseOptions,
 ): Functional {
   checkExtents("a LocalResponseNorm", { size });
+  checkCall("LocalResponseNorm", {
+    operator: respond,
+    args: { size },
+    options,
+  });
   return new Functional(
     "LocalResponseNorm",
     (x) => respond(x, size, options),

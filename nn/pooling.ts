@@ -10,15 +10,16 @@ import type { Tensor } from "../core/tensor.ts";
 import * as ops from "../ops/pooling.ts";
 import type { PerAxis } from "../ops/windows.ts";
 import { Functional } from "./containers.ts";
-import { show } from "./extents.ts";
+import { checkCall, type OperatorCall, show } from "./extents.ts";
 
 function pooling(
   name: string,
   rank: number,
-  options: Readonly<Record<string, unknown>>,
+  call: OperatorCall,
   pool: (x: Tensor) => Tensor,
 ): Functional {
   const full = `${name}${rank}d`;
+  checkCall(full, call);
   return new Functional(full, (x) => {
     if (x.rank !== rank + 2) {
       throw new ShapeError(
@@ -28,7 +29,7 @@ function pooling(
       );
     }
     return pool(x);
-  }, show(options));
+  }, show({ ...call.args, ...call.options }));
 }
 
 /** Options of power-average pooling. */
@@ -43,7 +44,7 @@ function maxPool(rank: number, kernel: PerAxis, options?: ops.PoolOptions) {
   return pooling(
     "MaxPool",
     rank,
-    { kernel, ...options },
+    { operator: ops.maxPool, args: { kernel }, options },
     (x) => ops.maxPool(x, kernel, options),
   );
 }
@@ -56,7 +57,7 @@ function avgPool(
   return pooling(
     "AvgPool",
     rank,
-    { kernel, ...options },
+    { operator: ops.avgPool, args: { kernel }, options },
     (x) => ops.avgPool(x, kernel, options),
   );
 }
@@ -70,7 +71,7 @@ function lpPool(
   return pooling(
     "LPPool",
     rank,
-    { p, kernel, ...options },
+    { operator: ops.lpPool, args: { p, kernel }, options },
     (x) => ops.lpPool(x, p, kernel, options),
   );
 }
@@ -84,7 +85,7 @@ function adaptive(
   return pooling(
     `Adaptive${name}Pool`,
     rank,
-    { size },
+    { operator: pool, args: { size } },
     (x) => pool(x, size),
   );
 }

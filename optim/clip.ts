@@ -6,6 +6,7 @@
 
 import { noGrad } from "../core/autograd.ts";
 import { GradientError } from "../core/errors.ts";
+import { checkOptions } from "../core/options.ts";
 import { scope } from "../core/scope.ts";
 import type { Tensor } from "../core/tensor.ts";
 import { update } from "../core/update.ts";
@@ -103,6 +104,7 @@ export function clipGradNorm(
   maxNorm: number,
   options: ClipGradNormOptions = {},
 ): Tensor {
+  checkOptions("clip gradients", options, { type: true });
   checkNumber("a clip", "maxNorm", maxNorm, positive);
   const { type = 2 } = options;
   checkNumber("a clip", "type", type, normTypes);

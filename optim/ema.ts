@@ -6,6 +6,7 @@
 
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { afterReplay, capturing } from "../core/capture.ts";
+import { checkOptions } from "../core/options.ts";
 import { persist } from "../core/scope.ts";
 import { sameShape } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
@@ -56,6 +57,7 @@ export class ParameterAverage implements Disposable {
     parameters: Iterable<Tensor> | ParameterSource,
     options: AverageOptions = {},
   ) {
+    checkOptions("make an average", options, { decay: true, warmup: true });
     this.decay = checkNumber(
       "an average",
       "decay",

@@ -1,6 +1,6 @@
 /** Options that there are not, and what is no options object, are refused, as types would refuse them. */
 
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   data,
   full,
@@ -66,6 +66,40 @@ const wrong: [name: string, call: () => unknown, says: string][] = [
   ["transformerEncoder", () => n.transformerEncoder(layer(), 2), "an array"],
   ["transformerDecoder", () => n.transformerDecoder([]), "an array"],
   ["crossEntropyLoss", () => n.crossEntropyLoss(0.1), "with 0.1 for options"],
+  [
+    "crossEntropyLoss",
+    () => n.crossEntropyLoss({ labelSmoothin: 0.1 }),
+    "make a CrossEntropyLoss with the option labelSmoothin: there is weight, reduction, ignoreIndex, labelSmoothing; did you mean labelSmoothing?",
+  ],
+  ["mseLoss", () => n.mseLoss({ reduction: "avg" }), 'reduction "avg"'],
+  ["ctcLoss", () => n.ctcLoss({ blnk: 1 }), "make a CTCLoss"],
+  [
+    "tripletMarginLoss",
+    () => n.tripletMarginLoss("sum"),
+    'make a TripletMarginLoss with "sum" for options',
+  ],
+  ["gelu", () => n.gelu("tanh"), 'make a GELU with "tanh" for options'],
+  ["gelu", () => n.gelu({ approximate: "quick" }), '"none", "tanh"'],
+  ["leakyRelu", () => n.leakyRelu(0.2), "a LeakyReLU with 0.2 for options"],
+  ["elu", () => n.elu({ alph: 1 }), "make an ELU with the option alph"],
+  ["hardTanh", () => n.hardTanh(0, 6), "with 0 for options"],
+  ["softmax", () => n.softmax("rows"), 'axis "rows"'],
+  ["threshold", () => n.threshold("a", 1), 'threshold "a"'],
+  ["glu", () => n.glu("last"), 'axis "last"'],
+  ["maxPool2d", () => n.maxPool2d(2, 2), "make a MaxPool2d with 2 for options"],
+  ["maxPool2d", () => n.maxPool2d(2, { kernel: 3 }), "the option kernel"],
+  ["avgPool1d", () => n.avgPool1d(2, { strid: 2 }), "did you mean stride?"],
+  ["lpPool2d", () => n.lpPool2d(2, 3, { padding: 1 }), "an LPPool2d"],
+  ["upsample", () => n.upsample({ scale: 2, size: 4 }), "the option scale"],
+  ["upsample", () => n.upsample(), "either size or scaleFactor"],
+  ["pad", () => n.pad([1, 1], { mode: "mirror" }), '"replicate"'],
+  ["unfold", () => n.unfold(2, 1), "make an Unfold with 1 for options"],
+  ["flatten", () => n.flatten("1"), 'start "1"'],
+  [
+    "localResponseNorm",
+    () => n.localResponseNorm(3, 0.5),
+    "with 0.5 for options",
+  ],
   ["sgd", () => o.sgd(nn.linear(2, 3), 0.1), "with 0.1 for options"],
   ["tensor", () => make([1], "f64"), 'with "f64" for options'],
   ["tensor", () => make([1], { requires_grad: true }), "requiresGrad?"],
@@ -81,6 +115,39 @@ const wrong: [name: string, call: () => unknown, says: string][] = [
     "did you mean shuffle?",
   ],
   ["earlyStopping", () => t.earlyStopping({ patient: 2 }), "patience?"],
+  ["gradScaler", () => new t.GradScaler({ scale: 2 }), "initScale"],
+  ["progressDisplay", () => t.progressDisplay({ units: "images" }), "unit?"],
+  ["tracing", () => t.tracing("trace.json", { step: 2 }), "mean steps?"],
+  ["ema", () => o.ema(nn.linear(1, 1), { decai: 0.9 }), "mean decay?"],
+  [
+    "clipGradNorm",
+    () => o.clipGradNorm(nn.linear(1, 1), 1, { norm: 2 }),
+    "the option norm",
+  ],
+  ["textWindows", () => d.textWindows(new Int32Array(9), { block: 2 }), "cut"],
+  ["ImageFolder", () => new d.ImageFolder({}, { chanels: 1 }), "channels?"],
+  ["transforms.pad", () => d.transforms.pad(1, { mod: "edge" }), "mean mode?"],
+  ["randomCrop", () => d.transforms.randomCrop(2, { pad: 1 }), "padding"],
+  [
+    "randomResizedCrop",
+    () => d.transforms.randomResizedCrop(2, { scal: [0.5, 1] }),
+    "make the transform randomResizedCrop with the option scal: there is scale, ratio; did you mean scale?",
+  ],
+  [
+    "randomRotation",
+    () => d.transforms.randomRotation(9, { expand: true }),
+    "the option expand",
+  ],
+  [
+    "colorJitter",
+    () => d.transforms.colorJitter(0.4),
+    "with 0.4 for options",
+  ],
+  [
+    "transformFrom",
+    () => d.transforms.transformFrom(["colorJitter", { color: 1 }]),
+    "the option color",
+  ],
 ];
 
 for (const [name, call, says] of wrong) {
@@ -100,6 +167,24 @@ Deno.test("fit refuses an option that there is not", async () => {
   }
   assertEquals(said.includes("did you mean epochs?"), true, said);
 });
+
+/** What is written where a promise comes back, and what the sentence must say. */
+const refusedLater: [
+  name: string,
+  call: () => Promise<unknown>,
+  says: string,
+][] = [
+  ["evaluate", () => t.evaluate(nn.identity(), [], { batch: 2 }), "batchSize"],
+  ["parseCsv", () => d.parseCsv("a\n1", { headers: true }), "mean header?"],
+  ["mnist", () => d.mnist({ foldr: "." }), "mean folder?"],
+  ["RunLog", () => t.RunLog.create("/nowhere", {}, { board: 1 }), "board"],
+];
+
+for (const [name, call, says] of refusedLater) {
+  Deno.test(`${name} refuses: ${says}`, async () => {
+    await assertRejects(call, TypeError, says);
+  });
+}
 
 Deno.test("an option of −0 is not taken for a default of 0", () => {
   const x = rand([1]);

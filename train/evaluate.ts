@@ -5,6 +5,7 @@
  */
 
 import { noGrad } from "../core/autograd.ts";
+import { checkOptions } from "../core/options.ts";
 import { Scope } from "../core/scope.ts";
 import type { Batch, Dataset } from "../data/dataset.ts";
 import { DataLoader } from "../data/loader.ts";
@@ -35,12 +36,22 @@ export interface EvaluateOptions {
 /**
  * Runs a model over a data set in evaluation mode and gathers the loss and the
  * metrics, by name. The metrics are reset before and left as they were.
+ *
+ * @throws {TypeError} for an option that there is not.
  */
 export async function evaluate(
   model: Model,
   data: Dataset<Batch>,
   options: EvaluateOptions = {},
 ): Promise<Record<string, number>> {
+  checkOptions("evaluate", options, {
+    batchSize: true,
+    loss: true,
+    metrics: true,
+    device: true,
+    precision: true,
+    progress: true,
+  });
   const given = options.metrics ?? [];
   const before = given.map((m) => structuredClone(m.state()));
   const metrics = [meanLoss(), ...given];

@@ -8,6 +8,7 @@
 
 import { noGrad } from "../core/autograd.ts";
 import { keep } from "../core/memory.ts";
+import { checkOptions } from "../core/options.ts";
 import { Scope } from "../core/scope.ts";
 import type { Tensor } from "../core/tensor.ts";
 import type { Optimizer } from "../optim/mod.ts";
@@ -51,6 +52,12 @@ const defaults = {
 };
 
 function checked(options: GradScalerOptions): Required<GradScalerOptions> {
+  checkOptions("make a GradScaler", options, {
+    initScale: true,
+    growthFactor: true,
+    backoffFactor: true,
+    growthInterval: true,
+  });
   const given = Object.entries(options).filter(([, x]) => x !== undefined);
   const all = { ...defaults, ...Object.fromEntries(given) };
   const fits = {

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { checkOptions, type OptionNames } from "../core/options.ts";
 import { barLine, plainLine, type ProgressState } from "./progress_text.ts";
 
 /** Where progress is written, and how. What is left out is found out. */
@@ -27,6 +28,19 @@ export interface ProgressOptions {
   /** How much was done before, by a run that is now resumed; 0 by default. */
   done?: number;
 }
+
+/** The options of {@linkcode Progress}. */
+export const progressNames: OptionNames<ProgressOptions> = {
+  label: true,
+  unit: true,
+  terminal: true,
+  color: true,
+  width: true,
+  write: true,
+  now: true,
+  interval: true,
+  done: true,
+};
 
 /** The numbers shown with the progress. */
 export interface ProgressMetrics {
@@ -77,6 +91,7 @@ export class Progress implements Disposable {
 
   /** Starts at nothing of `total` done. Nothing is written yet. */
   constructor(total: number, options: ProgressOptions = {}) {
+    checkOptions("show progress", options, progressNames);
     this.#total = total;
     this.#label = options.label ?? "";
     this.#before = this.#sampledDone = this.#done = options.done ?? 0;

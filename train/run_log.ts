@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { checkOptions, type OptionNames } from "../core/options.ts";
 import {
   describeWriteError,
   removeLeftovers,
@@ -29,6 +30,11 @@ export interface RunLogOptions {
   /** The clock, in milliseconds since 1970. */
   now?: () => number;
 }
+
+const optionNames: OptionNames<RunLogOptions> = {
+  tensorboard: true,
+  now: true,
+};
 
 /** Any JSON object. */
 export type RunConfig = Readonly<Record<string, unknown>>;
@@ -89,6 +95,7 @@ export class RunLog implements Disposable {
     config: RunConfig,
     options: RunLogOptions = {},
   ): Promise<RunLog> {
+    checkOptions("open a run folder", options, optionNames);
     const path = configPath(folder);
     if (await exists(path)) {
       throw new Deno.errors.AlreadyExists(
@@ -120,6 +127,7 @@ export class RunLog implements Disposable {
     step: number,
     options: RunLogOptions = {},
   ): Promise<RunLog> {
+    checkOptions("open a run folder", options, optionNames);
     const config = await readConfig(folder);
     await removeLeftovers(configPath(folder));
     await removeLeftovers(metricsPath(folder));

@@ -4,8 +4,9 @@
  * @module
  */
 
+import { checkOptions } from "../core/options.ts";
 import type { Callback, Numbers, StartReport } from "./fit_options.ts";
-import { Progress, type ProgressOptions } from "./progress.ts";
+import { Progress, progressNames, type ProgressOptions } from "./progress.ts";
 import type { RunLog } from "./run_log.ts";
 
 /** A progress bar that others can write above. */
@@ -32,6 +33,12 @@ export interface ProgressDisplayOptions
 export function progressDisplay(
   options: ProgressDisplayOptions = {},
 ): ProgressDisplay {
+  const { label: _label, done: _done, ...names } = progressNames;
+  checkOptions("show progress", options, {
+    ...names,
+    perExample: true,
+    words: true,
+  });
   const { perExample = 1, words = numbersText, ...display } = options;
   let bar: Progress | undefined;
   const write = options.write ?? writeToStderr;

@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { checkOptions } from "../core/options.ts";
 import { describeWriteError } from "./atomic_file.ts";
 import { crc32c } from "./crc32c.ts";
 
@@ -111,6 +112,10 @@ export class EventWriter implements Disposable {
     folder: string,
     options: EventWriterOptions = {},
   ): Promise<EventWriter> {
+    checkOptions("open an event file", options, {
+      purgeStep: true,
+      now: true,
+    });
     const { purgeStep, now = Date.now } = options;
     const encode = await loadEncoder();
     const opened = now();

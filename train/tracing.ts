@@ -4,6 +4,7 @@
  * @module
  */
 
+import { checkOptions } from "../core/options.ts";
 import { Profiler } from "../core/profiler.ts";
 import { writeFileAtomic } from "./atomic_file.ts";
 import type { Callback } from "./fit_options.ts";
@@ -25,6 +26,7 @@ export interface TracingOptions {
  * @param options Which steps.
  */
 export function tracing(path: string, options: TracingOptions = {}): Callback {
+  checkOptions("trace", options, { after: true, steps: true, table: true });
   const { steps = 5 } = options;
   let { after = 10 } = options;
   let seen = 0;
