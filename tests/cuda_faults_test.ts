@@ -56,6 +56,24 @@ Deno.test("suspects are the calls since the device was last known to be well", (
   );
 });
 
+Deno.test("a call beside compute is a suspect until compute waits for it, and the host for that", () => {
+  const faults = new Faults("cuda:0");
+  faults.note("ncclAllReduce");
+  const aside = faults.aside("ncclAllReduce");
+  assertEquals(faults.suspects(), "the suspect is ncclAllReduce");
+  faults.note("add");
+  faults.good(); // compute was waited for, and not the call
+  assertEquals(faults.suspects(), "the suspect is ncclAllReduce");
+  faults.note("mul");
+  assertEquals(
+    faults.suspects(),
+    "the suspects are the last 2 calls, newest first: mul, ncclAllReduce",
+  );
+  aside.joined = true;
+  faults.good();
+  assertEquals(faults.suspects(), "no call was under way");
+});
+
 Deno.test("a lost device says why, by its first fault", () => {
   const faults = new Faults("cuda:0");
   faults.requireAlive();

@@ -205,6 +205,36 @@ cudaTest(standIns, "profiler: collectives have their own stream's time", () => {
 
 cudaTest(
   standIns,
+  "profiler: each group has a lane, and collectives that wait for others are left out",
+  () => {
+    try {
+      using first = dist.processGroup(["cuda:0"]);
+      using second = dist.processGroup(["cuda:0"]);
+      scope(() => {
+        const x = ready([64]);
+        const profiler = new Profiler([cuda()]);
+        first.allReduce([x]).wait();
+        second.broadcast([x]).wait();
+        host!.hang("ncclAllReduce");
+        const work = first.allReduce([x]);
+        const all = slices(profiler.stop());
+        only(all, "cuda:0 collectives", "ncclAllReduce");
+        only(all, "cuda:0 collectives 2", "ncclBroadcast");
+        const { faults } = cuda().gpu;
+        assertEquals(faults.suspects(), "the suspect is ncclAllReduce");
+        host!.release();
+        work.finishSync();
+        cuda().synchronize();
+        assertEquals(faults.suspects(), "no call was under way");
+      });
+    } finally {
+      host!.release();
+    }
+  },
+);
+
+cudaTest(
+  standIns,
   "profiler: slices do not overlap, however long it runs",
   () => {
     const minutes = 60_000;

@@ -32,6 +32,7 @@ import {
 } from "../../ffi/nccl.ts";
 import type { CudaStorage } from "./context.ts";
 import type { CudaDevice } from "./device.ts";
+import type { Aside } from "./faults.ts";
 import type { Gpu } from "./gpu.ts";
 import { issue, partOf } from "./nccl_calls.ts";
 import { introducePeers } from "./peers.ts";
@@ -59,10 +60,16 @@ class EventMark implements Mark {
 /** What was started together: an event behind it on each stream. */
 class NcclFlight implements Flight {
   readonly #members: readonly Member[];
+  /** What each member is suspected of; undefined for one that does nothing. */
+  readonly #suspects: readonly (Aside | undefined)[];
   #events: bigint[];
 
-  constructor(members: readonly Member[]) {
+  constructor(
+    members: readonly Member[],
+    suspects: readonly (Aside | undefined)[],
+  ) {
     this.#members = members;
+    this.#suspects = suspects;
     this.#events = members.map(({ gpu, stream }) => {
       gpu.activate();
       return gpu.recorded(stream);
@@ -82,6 +89,7 @@ class NcclFlight implements Flight {
           cudart().cudaStreamWaitEvent(gpu.stream, event, 0),
           "cudaStreamWaitEvent",
         );
+        this.#joined(i);
         gpu.queued();
       } catch (error) {
         refused ??= { error };
@@ -108,8 +116,16 @@ class NcclFlight implements Flight {
   }
 
   release(): void {
-    this.#events.forEach((event, i) => this.#members[i].gpu.giveEvent(event));
+    this.#events.forEach((event, i) => {
+      this.#joined(i);
+      this.#members[i].gpu.giveEvent(event);
+    });
     this.#events = [];
+  }
+
+  #joined(member: number): void {
+    const suspect = this.#suspects[member];
+    if (suspect !== undefined) suspect.joined = true;
   }
 }
 
@@ -182,23 +198,22 @@ class NcclCommunicator implements Communicator {
       );
     });
     try {
-      this.#group(calls);
+      return new NcclFlight(this.#members, this.#group(calls));
     } catch (error) {
       // What the others wait for now cannot be known.
       this.#broken = error as Error;
       throw error;
     }
-    return new NcclFlight(this.#members);
   }
 
-  /** Issues calls as one group. */
-  #group(calls: readonly CollectiveCall[]): void {
+  /** Issues calls as one group; answers what each member may be blamed for. */
+  #group(calls: readonly CollectiveCall[]): (Aside | undefined)[] {
     const { ncclGroupStart, ncclGroupEnd } = nccl().symbols;
     // Nothing is queued before the group ends, and then all of it at once.
-    const busy = this.#members.filter(({ rank, gpu, stream }) => {
+    const parts = this.#members.map(({ rank, gpu, stream }) => {
       const what = partOf(rank, calls);
       if (what !== undefined) gpu.called(what, stream);
-      return what !== undefined;
+      return what;
     });
     check(ncclGroupStart(), "ncclGroupStart");
     let status: number = result.Success;
@@ -215,7 +230,12 @@ class NcclCommunicator implements Communicator {
     const [{ handle }] = this.#members;
     check(status, "ncclGroupEnd", { communicator: handle });
     if (status === result.InProgress) this.#connect();
-    for (const { gpu, stream } of busy) gpu.queued(stream);
+    return this.#members.map(({ gpu, stream }, i) => {
+      const what = parts[i];
+      if (what === undefined) return undefined;
+      gpu.queued(stream);
+      return gpu.faults.aside(what);
+    });
   }
 
   /** Waits until calls that make connections first are queued. */

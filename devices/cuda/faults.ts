@@ -37,9 +37,19 @@ const capacity = 64;
 /** How many of them a message names. */
 const namedCalls = 5;
 
+/** A call beside those of the compute stream, which a wait for that stream does not cover. */
+export interface Aside {
+  /** Name of the call. */
+  readonly what: string;
+  /** Whether the compute stream waits for it by now. */
+  joined: boolean;
+}
+
 /** What a device was asked to do lately, and whether it is still there. */
 export class Faults {
   readonly #recent = new Array<string>(capacity).fill("");
+  /** Calls on streams that nobody on the host has waited for yet. */
+  readonly #aside = new Set<Aside>();
   /** Calls so far: launches, library calls, copies. */
   count = 0;
   /** Calls that are known to have ended well. */
@@ -63,9 +73,19 @@ export class Faults {
     this.#recent[(this.count - 1) & (capacity - 1)] = "";
   }
 
-  /** All calls so far have ended well: the device was waited for. */
+  /** Keeps a call a suspect until the compute stream waits for it and the host for that. */
+  aside(what: string): Aside {
+    const aside = { what, joined: false };
+    this.#aside.add(aside);
+    return aside;
+  }
+
+  /** All calls so far have ended well: the compute stream was waited for. */
   good(): void {
     this.#good = this.count;
+    for (const aside of this.#aside) {
+      if (aside.joined) this.#aside.delete(aside);
+    }
   }
 
   /** How many calls are known to have ended. */
@@ -77,15 +97,21 @@ export class Faults {
   suspects(): string {
     let open = this.count - this.#good;
     const known = Math.min(open, capacity);
+    const cut = open > known;
     const names = new Set<string>();
     for (let i = 1; i <= known; i++) {
       const name = this.#recent[(this.count - i) & (capacity - 1)];
       if (name === "") open--;
       else names.add(name);
     }
+    for (const { what } of this.#aside) {
+      if (names.has(what)) continue;
+      names.add(what);
+      open++;
+    }
     if (open === 0) return "no call was under way";
     const said = [...names].slice(0, namedCalls);
-    const more = names.size > said.length || open > known ? ", …" : "";
+    const more = names.size > said.length || cut ? ", …" : "";
     return open === 1
       ? `the suspect is ${said[0]}`
       : `the suspects are the last ${open} calls, newest first: ${
