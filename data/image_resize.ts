@@ -37,13 +37,20 @@ export function resizeImage(
       `A picture is resized to a height and width of whole pixels ≥ 1, and not to ${height}×${width}`,
     );
   }
-  const [oldHeight, oldWidth] = image.shape;
-  const across = oldWidth === width
-    ? image
-    : resample(image, width, tapsFor(oldWidth, width, image.dtype), true);
-  return oldHeight === height
-    ? { ...across, data: across.data.slice() }
-    : resample(across, height, tapsFor(oldHeight, height, image.dtype), false);
+  const { shape: [oldHeight, oldWidth], dtype } = image;
+  const columns = (from: Image): Image =>
+    oldWidth === width
+      ? from
+      : resample(from, width, tapsFor(oldWidth, width, dtype), true);
+  const rows = (from: Image): Image =>
+    oldHeight === height
+      ? from
+      : resample(from, height, tapsFor(oldHeight, height, dtype), false);
+  // Whole pixels are rounded between the two, so the order is Pillow's.
+  const rowsFirst = oldHeight > height &&
+    oldHeight - height > 2 * (oldWidth - width);
+  const resized = rowsFirst ? columns(rows(image)) : rows(columns(image));
+  return resized === image ? { ...image, data: image.data.slice() } : resized;
 }
 
 /** The size with the shorter side `size` long, and the same proportions. */

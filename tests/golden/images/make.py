@@ -56,7 +56,7 @@ Image.fromarray(sixteen).save(os.path.join(HERE, "sixteen_bits.png"))
 expected["decode/sixteen_bits.png"] = pixels[..., 0]
 expected["grey/base.png"] = np.asarray(grey)
 
-for height, width in ((10, 12), (58, 74), (29, 13), (50, 37), (1, 1), (45, 20)):
+for height, width in ((10, 12), (58, 74), (29, 13), (50, 37), (1, 1), (45, 20), (10, 36), (20, 60), (28, 1)):
     resized = base.resize((width, height), Image.Resampling.BILINEAR)
     expected[f"resize/{height}x{width}"] = np.asarray(resized)
 expected["resize_shorter/16"] = np.asarray(F.resize(base, 16))
