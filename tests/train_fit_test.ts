@@ -379,39 +379,6 @@ Deno.test("evaluate measures everything once, whatever the batch size", async ()
   assert(Math.abs(b.perplexity - Math.exp(b.loss)) < 1e-9);
 });
 
-Deno.test("metrics: counts by hand", () => {
-  const scores = fromHost(
-    Float32Array.from([3, 1, 2, 1, 3, 2, 0, 1, 2, 2, 2, 1]),
-    "f32",
-    [4, 3],
-  );
-  const target = fromHost(Int32Array.from([0, 2, 2, 1]), "i32", [4]);
-  const right = accuracy(), matrix = confusionMatrix(3), two = topK(2);
-  for (const metric of [right, matrix, two]) {
-    metric.update(scores, target, 0.5);
-  }
-  // Of equal scores the first wins.
-  assertEquals(matrix.matrix(), [[1, 0, 0], [1, 0, 0], [0, 1, 1]]);
-  assertEquals(right.value(), 2 / 4);
-  assertEquals(two.value(), 1);
-  assertEquals([matrix.precision(0), matrix.recall(0)], [1 / 2, 1]);
-  assertEquals(matrix.f1(2), 2 / 3);
-  const sequence = fromHost(
-    Float32Array.from([1, 0, 0, 1, 0, 1]),
-    "f32",
-    [1, 3, 2],
-  );
-  const tokens = fromHost(Int32Array.from([0, 1, 0]), "i32", [1, 3]);
-  const overTime = accuracy();
-  overTime.update(sequence, tokens, 0);
-  assertEquals(overTime.value(), 2 / 3);
-  assertThrows(
-    () => right.update(scores, fromHost(new Int32Array(3), "i32", [3]), 0),
-    TypeError,
-    "outputs of shape [4, 3] against targets of shape [3]",
-  );
-});
-
 Deno.test("schedules: every policy by name gives finite factors, a warm-up before it", () => {
   for (const [name, { settings }] of Object.entries(schedules)) {
     const values = Object.fromEntries(

@@ -4,7 +4,9 @@
  * @module
  */
 
-import { ShapeError, shapeText } from "../core/errors.ts";
+import { IndexError, ShapeError, shapeText } from "../core/errors.ts";
+import { checkOptions, type OptionNames } from "../core/options.ts";
+import { sameShape, type Shape } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
 
 /** Gathers a number over batches. */
@@ -25,56 +27,91 @@ export interface Metric {
   restore(state: unknown): void;
 }
 
+/** Which labels count. */
+export interface LabelOptions {
+  /** Rows of this label are left out, as `crossEntropy` leaves them out; none when omitted. */
+  readonly ignoreIndex?: number;
+}
+
+const labelOptions: OptionNames<LabelOptions> = { ignoreIndex: true };
+
 /** Rows of scores [N, C] (or [N, C, positions…], [N, T, C] with i32/i64 targets [N, T]) with their classes. */
 interface Scores {
-  readonly rows: number;
+  /** The rows that count. */
+  readonly rows: readonly number[];
   readonly classes: number;
   readonly score: (row: number, c: number) => number;
   readonly target: (row: number) => number;
 }
 
 /** Scores per row: classes on axis 1, or on the last one when the targets have all axes before it. */
-function scoresOf(output: Tensor, target: Tensor): Scores {
+function scoresOf(
+  output: Tensor,
+  target: Tensor,
+  { ignoreIndex }: LabelOptions,
+): Scores {
   const { shape } = output;
-  const last = shape.length - 1;
   const data = output.data() as Float32Array;
   const labels = target.data();
-  const prefix = (axis: number) =>
-    target.shape.every((n, d) => n === (d < axis ? shape[d] : shape[d + 1])) &&
-    target.rank === last;
-  if (prefix(last)) {
-    const classes = shape[last];
-    return {
-      rows: target.size,
-      classes,
-      score: (row, c) => data[row * classes + c],
-      target: (row) => Number(labels[row]),
-    };
+  const axis = classAxis(shape, target.shape);
+  const classes = shape[axis];
+  const inner = shape.slice(axis + 1).reduce((a, b) => a * b, 1);
+  const rows: number[] = [];
+  for (let row = 0; row < target.size; row++) {
+    const label = Number(labels[row]);
+    if (label === ignoreIndex) continue;
+    if (!(label >= 0 && label < classes)) {
+      throw new IndexError(
+        `Cannot measure label ${label} of row ${row}: the outputs have ${classes} classes, so labels lie from 0 to ${
+          classes - 1
+        }; { ignoreIndex: ${label} } leaves such rows out`,
+      );
+    }
+    rows.push(row);
   }
-  if (prefix(1)) {
-    const classes = shape[1];
-    const inner = shape.slice(2).reduce((a, b) => a * b, 1);
-    return {
-      rows: target.size,
-      classes,
-      score: (row, c) =>
-        data[(Math.floor(row / inner) * classes + c) * inner + row % inner],
-      target: (row) => Number(labels[row]),
-    };
+  return {
+    rows,
+    classes,
+    score: (row, c) =>
+      data[(Math.floor(row / inner) * classes + c) * inner + row % inner],
+    target: (row) => Number(labels[row]),
+  };
+}
+
+function classAxis(shape: Shape, target: Shape): number {
+  for (const axis of [shape.length - 1, 1]) {
+    const rest = shape.filter((_, d) => d !== axis);
+    if (axis in shape && sameShape(rest, target)) return axis;
   }
   throw new ShapeError(
     `Cannot measure outputs of shape ${
       shapeText(shape)
     } against targets of shape ${
-      shapeText(target.shape)
+      shapeText(target)
     }: the targets must have the outputs' shape without the axis of classes`,
   );
+}
+
+/** How many classes come before this one: larger scores, and equal ones of lower number. NaN is the largest, as in PyTorch. */
+function placeOf(s: Scores, row: number, c: number): number {
+  const own = s.score(row, c);
+  let before = 0;
+  for (let other = 0; other < s.classes; other++) {
+    const score = s.score(row, other);
+    const equal = Object.is(score, own) || score === own;
+    const larger = score > own || (Number.isNaN(score) && !Number.isNaN(own));
+    if (larger || (equal && other < c)) before++;
+  }
+  return before;
 }
 
 function best(s: Scores, row: number): number {
   let winner = 0;
   for (let c = 1; c < s.classes; c++) {
-    if (s.score(row, c) > s.score(row, winner)) winner = c;
+    const score = s.score(row, c), high = s.score(row, winner);
+    if (score > high || (Number.isNaN(score) && !Number.isNaN(high))) {
+      winner = c;
+    }
   }
   return winner;
 }
@@ -122,16 +159,19 @@ export function meanLoss(): Metric {
   );
 }
 
-/** Share of rows whose largest score is that of the target, from 0 to 1. */
-export function accuracy(): Metric {
-  return ratio("accuracy", (output, target) => {
-    const s = scoresOf(output, target);
-    let right = 0;
-    for (let row = 0; row < s.rows; row++) {
-      if (best(s, row) === s.target(row)) right++;
-    }
-    return { sum: right, count: s.rows };
+/** Share of rows whose target is among the `k` largest scores, by name. */
+function shareOfFirst(name: string, k: number, options: LabelOptions): Metric {
+  checkOptions(`measure ${name}`, options, labelOptions);
+  return ratio(name, (output, target) => {
+    const s = scoresOf(output, target, options);
+    const right = s.rows.filter((row) => placeOf(s, row, s.target(row)) < k);
+    return { sum: right.length, count: s.rows.length };
   });
+}
+
+/** Share of rows whose largest score is that of the target, from 0 to 1. */
+export function accuracy(options: LabelOptions = {}): Metric {
+  return shareOfFirst("accuracy", 1, options);
 }
 
 /**
@@ -139,26 +179,13 @@ export function accuracy(): Metric {
  *
  * @throws {RangeError} unless `k` is a positive integer.
  */
-export function topK(k: number): Metric {
+export function topK(k: number, options: LabelOptions = {}): Metric {
   if (!Number.isInteger(k) || k < 1) {
     throw new RangeError(
       `Cannot measure the top ${k}: it must be a positive integer`,
     );
   }
-  return ratio(`top${k}`, (output, target) => {
-    const s = scoresOf(output, target);
-    let right = 0;
-    for (let row = 0; row < s.rows; row++) {
-      const wanted = s.target(row);
-      let better = 0;
-      for (let c = 0; c < s.classes; c++) {
-        const d = s.score(row, c) - s.score(row, wanted);
-        if (d > 0 || (d === 0 && c < wanted)) better++;
-      }
-      if (better < k) right++;
-    }
-    return { sum: right, count: s.rows };
-  });
+  return shareOfFirst(`top${k}`, k, options);
 }
 
 /** e to the mean loss: the number of equally likely answers that the loss stands for. */
@@ -185,8 +212,22 @@ export interface ConfusionMatrix extends Metric {
   f1(c: number): number;
 }
 
-/** Confusion matrix over `classes` classes; as a number, it is the mean F1 over the classes that occur. */
-export function confusionMatrix(classes: number): ConfusionMatrix {
+/**
+ * Confusion matrix over `classes` classes; as a number, it is the mean F1 over
+ * the classes that occur.
+ *
+ * @throws {RangeError} unless `classes` is a positive integer.
+ */
+export function confusionMatrix(
+  classes: number,
+  options: LabelOptions = {},
+): ConfusionMatrix {
+  checkOptions("make a confusion matrix", options, labelOptions);
+  if (!Number.isInteger(classes) || classes < 1) {
+    throw new RangeError(
+      `Cannot make a confusion matrix of ${classes} classes: it must be a positive integer`,
+    );
+  }
   let counts = new Array<number>(classes * classes).fill(0);
   const row = (c: number) =>
     counts.slice(c * classes, (c + 1) * classes).reduce((a, b) => a + b, 0);
@@ -197,15 +238,13 @@ export function confusionMatrix(classes: number): ConfusionMatrix {
   return {
     name: "f1",
     update(output, target) {
-      const s = scoresOf(output, target);
+      const s = scoresOf(output, target, options);
       if (s.classes !== classes) {
         throw new ShapeError(
           `Cannot count ${s.classes} classes in a confusion matrix of ${classes}: make it with the outputs' number of classes`,
         );
       }
-      for (let i = 0; i < s.rows; i++) {
-        counts[s.target(i) * classes + best(s, i)]++;
-      }
+      for (const i of s.rows) counts[s.target(i) * classes + best(s, i)]++;
     },
     value() {
       const seen = Array.from({ length: classes }, (_, c) => c).filter((c) =>
@@ -216,7 +255,7 @@ export function confusionMatrix(classes: number): ConfusionMatrix {
     reset() {
       counts.fill(0);
     },
-    state: () => counts,
+    state: () => [...counts],
     restore(state) {
       counts = [...state as number[]];
     },

@@ -49,6 +49,7 @@ export {
   accuracy,
   type ConfusionMatrix,
   confusionMatrix,
+  type LabelOptions,
   meanLoss,
   type Metric,
   perplexity,
