@@ -135,7 +135,7 @@ function sumsOf(events: readonly ProfileEvent[]): Sum[] {
   const sums = new Map<string, Sum>();
   for (const { kind, name: own, duration, detail } of events) {
     // Kernels have few names: what they compute tells more.
-    const name = kind === "device" && detail !== undefined
+    const name = kind === "device" && detail !== undefined && detail !== own
       ? `${own} for ${detail}`
       : own;
     let sum = sums.get(name);

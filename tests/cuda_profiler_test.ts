@@ -4,10 +4,11 @@
  * runs changes.
  */
 
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import {
   backward,
   crossEntropy,
+  data,
   getDevice,
   nn,
   optim,
@@ -17,6 +18,7 @@ import {
   scope,
   type Tensor,
   tensor,
+  train,
 } from "../mod.ts";
 import { captureGraph } from "../core/capture.ts";
 import { closeDevice } from "../core/device.ts";
@@ -306,3 +308,41 @@ cudaTest(standIns, "profiler: a call that was refused is left out", () => {
     assertEquals(ran(profiler.stop()), ["elements"]);
   });
 });
+
+cudaTest(
+  device,
+  "tracing: fit on CUDA has a lane for operators, calls, compute and copies",
+  async () => {
+    const width = 1024; // of enough bytes to be copied beside compute
+    const examples = data.arrayDataset(
+      { data: new Float32Array(20 * width), shape: [20, width], dtype: "f32" },
+      { data: new Int32Array(20), shape: [20], dtype: "i32" },
+    );
+    using model = nn.linear(width, 2, { device: "cuda" });
+    using optimizer = optim.adamW(model, { lr: 0.01 });
+    const folder = await Deno.makeTempDir();
+    const path = `${folder}/trace.json`;
+    const tables: string[] = [];
+    const table = (text: string) => void tables.push(text);
+    try {
+      await train.fit(model, examples, {
+        optimizer,
+        batchSize: 20,
+        epochs: 4,
+        callbacks: [train.tracing(path, { after: 2, steps: 1, table })],
+      });
+      const text = await Deno.readTextFile(path);
+      const all = slicesOf(text, (lane) => lane.startsWith("cuda"));
+      assertEquals([...new Set(all.map((s) => s.lane))].sort(), [
+        "calls of cuda:0",
+        "cuda:0 compute",
+        "cuda:0 copies",
+        "operators",
+      ]);
+      assertMatch(tables[0], /^elements.* for update adam/m);
+    } finally {
+      optimizer.zeroGrad();
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+);

@@ -49,6 +49,13 @@ export function tracing(path: string, options: TracingOptions = {}): Callback {
       if (seen === after + steps) await end();
       else if (seen === after) profiler = new Profiler();
     },
-    epoch: end,
+    async epoch({ step, totalSteps }) {
+      if (profiler === undefined || seen > after || step >= totalSteps) {
+        return await end();
+      }
+      // No step was traced yet, only the test after the epoch.
+      profiler.stop();
+      profiler = new Profiler();
+    },
   };
 }
