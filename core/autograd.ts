@@ -7,14 +7,27 @@
 
 import { GradientError, shapeText } from "./errors.ts";
 import { withCastState } from "./cast_state.ts";
-import { type DType, isFloat } from "./dtype.ts";
+import { isFloat } from "./dtype.ts";
 import { materialize } from "./fuse.ts";
+import { arithmeticOperators, total } from "./gradient_arithmetic.ts";
+import {
+  callHook,
+  Collector,
+  LeafGradients,
+  outputIn,
+  type Sink,
+} from "./gradient_sinks.ts";
 import { currentScope, persist, scope } from "./scope.ts";
 import { sameShape } from "./shape.ts";
 import { handle, leafOf, withGrad } from "./tape.ts";
-import type { GradientHook, Node, Tensor } from "./tensor.ts";
+import type { Node, Tensor } from "./tensor.ts";
 import { freeingOnError } from "./value.ts";
 
+export {
+  type Arithmetic,
+  arithmeticOperators,
+  provideArithmetic,
+} from "./gradient_arithmetic.ts";
 export {
   detach,
   edgeOf,
@@ -28,32 +41,6 @@ export {
   type Saved,
   withGrad,
 } from "./tape.ts";
-
-/** Operators that differentiation itself needs; `ops/` provides them. */
-export interface Arithmetic {
-  /** Sum of two tensors of one shape. */
-  add(a: Tensor, b: Tensor): Tensor;
-  /** Product of two tensors of one shape. */
-  mul(a: Tensor, b: Tensor): Tensor;
-  /** Sum of all elements. */
-  sum(x: Tensor): Tensor;
-  /** Ones like the tensor. */
-  onesLike(x: Tensor): Tensor;
-  /** The tensor in another dtype. */
-  cast(x: Tensor, dtype: DType): Tensor;
-}
-
-let arithmetic: Arithmetic | undefined;
-
-/** Gives differentiation its operators. */
-export function provideArithmetic(provided: Arithmetic): void {
-  arithmetic = provided;
-}
-
-/** The operators that differentiation was given. */
-export function arithmeticOperators(): Arithmetic {
-  return arithmetic!;
-}
 
 /** Options of {@linkcode backward} and {@linkcode gradients}. */
 export interface BackwardOptions {
@@ -132,35 +119,6 @@ function leadingTo(
   return leading;
 }
 
-/** Which of the tensors is the given output of a record; −1 for none. */
-function outputIn(
-  tensors: readonly Tensor[],
-  node: Node,
-  index: number,
-): number {
-  return tensors.findIndex((t) => t.node === node && t.outputIndex === index);
-}
-
-/** What wants to see gradients during a walk. */
-interface Sink {
-  /** Gets each gradient that arrives at a leaf; returns what must outlive the walk. */
-  leaf(leaf: Tensor, grad: Tensor): Tensor | undefined;
-  /** Gets the gradient of an output of a record: complete, or in parts where the walk ends. */
-  output?(node: Node, index: number, grad: Tensor): Tensor | undefined;
-  /** Called with the records that the walk comes to, in order. */
-  begin?(tape: readonly Node[]): void;
-  /** Called when a record was passed; returns what must outlive the walk. */
-  passed?(node: Node): readonly (Tensor | undefined)[];
-  /** Called when every gradient has arrived; returns what must outlive the walk. */
-  finish?(): readonly (Tensor | undefined)[];
-  /** Whether the walk ends at an output of a record. */
-  ends?(node: Node, index: number): boolean;
-  /** The only tensors whose gradients matter; everything when undefined. */
-  readonly wanted?: readonly Tensor[];
-  /** Records older than this stay on the tape: an outer walk may still need them. */
-  readonly since?: number;
-}
-
 /** A walk in progress: its sink, and what must outlive it. */
 class Walk {
   readonly results: Tensor[] = [];
@@ -191,115 +149,6 @@ class Walk {
 
 /** The innermost walk in progress: formulas may start walks of their own. */
 let activeWalk: Walk | undefined;
-
-/** Gathers the gradients of some tensors. */
-class Collector {
-  readonly found: (Tensor | undefined)[];
-
-  constructor(readonly inputs: readonly Tensor[]) {
-    this.found = inputs.map(() => undefined);
-  }
-
-  add(i: number, grad: Tensor): Tensor {
-    return this.found[i] = total(this.found[i], grad);
-  }
-
-  output(node: Node, index: number, grad: Tensor): Tensor | undefined {
-    const i = outputIn(this.inputs, node, index);
-    return i < 0 ? undefined : this.add(i, grad);
-  }
-}
-
-/** A sum of gradients with one more; the sum so far is freed. */
-function total(sum: Tensor | undefined, grad: Tensor): Tensor {
-  if (sum === undefined) return handle(grad);
-  const result = arithmetic!.add(sum, grad);
-  sum.dispose();
-  return result;
-}
-
-const nothing: readonly (Tensor | undefined)[] = [];
-
-/**
- * Passes gradients of leaves on: at once, or, for leaves that have hooks, when
- * the walk has passed the last record that uses the leaf.
- */
-class LeafGradients {
-  readonly #waiting = new Map<Tensor, Tensor>();
-  /** Records ahead that use a leaf with hooks. */
-  readonly #uses = new Map<Tensor, number>();
-  /** Records ahead that may reach any leaf. */
-  #deep = 0;
-
-  constructor(
-    readonly deliver: (leaf: Tensor, grad: Tensor) => Tensor | undefined,
-  ) {}
-
-  begin(tape: readonly Node[]): void {
-    for (const node of tape) {
-      if (node.reachesMore) this.#deep++;
-      for (const edge of node.edges) {
-        const leaf = edge?.leaf;
-        if (!leaf?.hooks?.length) continue;
-        this.#uses.set(leaf, (this.#uses.get(leaf) ?? 0) + 1);
-      }
-    }
-  }
-
-  add(leaf: Tensor, grad: Tensor): Tensor | undefined {
-    if (!leaf.hooks?.length) return this.deliver(leaf, grad);
-    const sum = total(this.#waiting.get(leaf), grad);
-    this.#waiting.set(leaf, sum);
-    return sum;
-  }
-
-  passed(node: Node): readonly (Tensor | undefined)[] {
-    if (node.reachesMore) this.#deep--;
-    if (this.#uses.size === 0) return nothing;
-    let complete = node.reachesMore;
-    for (const edge of node.edges) {
-      const leaf = edge?.leaf;
-      const uses = leaf && this.#uses.get(leaf);
-      if (uses === undefined) continue;
-      if (uses > 1) this.#uses.set(leaf!, uses - 1);
-      else complete = this.#uses.delete(leaf!);
-    }
-    if (!complete || this.#deep > 0) return nothing;
-    return this.#deliver((leaf) => !this.#uses.has(leaf));
-  }
-
-  finish(): readonly (Tensor | undefined)[] {
-    return this.#deliver(() => true);
-  }
-
-  #deliver(complete: (leaf: Tensor) => boolean): (Tensor | undefined)[] {
-    const results: (Tensor | undefined)[] = [];
-    for (const [leaf, sum] of this.#waiting) {
-      if (!complete(leaf)) continue;
-      this.#waiting.delete(leaf);
-      const seen = (leaf.hooks ?? []).reduce(callHook, sum);
-      results.push(this.deliver(leaf, seen));
-      if (!sum.persistent) sum.dispose();
-    }
-    return results;
-  }
-}
-
-/** The gradient after a hook has seen and perhaps replaced it. */
-function callHook(grad: Tensor, hook: GradientHook): Tensor {
-  const other = hook(grad);
-  if (other === undefined) return grad;
-  if (!sameShape(other.shape, grad.shape) || other.dtype !== grad.dtype) {
-    throw new GradientError(
-      `Cannot replace a gradient of ${grad.dtype} ${
-        shapeText(grad.shape)
-      } by one of ${other.dtype} ${
-        shapeText(other.shape)
-      }: what a hook returns must have the shape and dtype of what it got`,
-    );
-  }
-  return other;
-}
 
 /** Options of {@linkcode innerGradients}. */
 export interface InnerOptions extends BackwardOptions {
@@ -342,7 +191,7 @@ function propagate(root: Tensor, options: BackwardOptions, sink: Sink): void {
     withCastState(undefined, () =>
       withGrad(createGraph, () =>
         scope(() => {
-          const first = handle(seed ?? arithmetic!.onesLike(root));
+          const first = handle(seed ?? arithmeticOperators().onesLike(root));
           if (root.node === undefined) walk.leaf(leafOf(root), first);
           else walkTape(root.node, root.outputIndex, first, walk, retainGraph);
           walk.finish();
@@ -459,7 +308,7 @@ function accumulate(leaf: Tensor, grad: Tensor, createGraph: boolean): void {
   const before = leaf.grad?.disposed ? undefined : leaf.grad;
   const sum = before === undefined
     ? handle(grad)
-    : arithmetic!.add(before, grad);
+    : arithmeticOperators().add(before, grad);
   if (!createGraph) materialize(sum.value);
   sum.value.madeBy = "gradient";
   if (before === undefined) {

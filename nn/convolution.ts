@@ -7,7 +7,8 @@
 import { ShapeError, shapeText } from "../core/errors.ts";
 import type { OptionNames } from "../core/options.ts";
 import type { Tensor } from "../core/tensor.ts";
-import { conv, convTranspose } from "../ops/convolution.ts";
+import { conv } from "../ops/convolution.ts";
+import { convTranspose } from "../ops/transposed_convolution.ts";
 import { pad, type PadMode } from "../ops/pad.ts";
 import type { Padding, PerAxis } from "../ops/windows.ts";
 import { checkExtents, checkNames, moduleNames, show } from "./extents.ts";

@@ -34,15 +34,15 @@ export {
   conv,
   convInputGrad,
   type ConvOptions,
-  convTranspose,
-  type ConvTransposeOptions,
   convWeightGrad,
 } from "./convolution.ts";
+export * from "./transposed_convolution.ts";
 export * from "./conv_activation.ts";
 export * from "./shape.ts";
 export * from "./slicing.ts";
 export * from "./diagonals.ts";
 export * from "./joining.ts";
+export * from "./repeating.ts";
 export * from "./pad.ts";
 export * from "./blocks.ts";
 export * from "./comparison.ts";

@@ -1,42 +1,35 @@
 /**
- * Losses of classification among many classes: one kernel forward, which
- * stores no probabilities, and one backward.
+ * Losses of classification among many classes, with labels or probabilities as
+ * targets.
  *
  * @module
  */
 
-import type { DType } from "../core/dtype.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
-import { contiguous, type RowBuilder, runRows } from "../core/row_kernels.ts";
 import { operator, type Sample } from "../core/op.ts";
-import { sameShape, type Shape } from "../core/shape.ts";
-import { Tensor } from "../core/tensor.ts";
-import type { Value } from "../core/value.ts";
+import { sameShape } from "../core/shape.ts";
+import type { Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";
-import type { Expr } from "../kernel/expr.ts";
-import type { Output, Stage } from "../kernel/program.ts";
-import { div, mul, neg, sub } from "./arithmetic.ts";
+import { div } from "./arithmetic.ts";
 import {
   classAxis,
-  classLabels,
   holdsLabels,
-  oneClass,
   requireClasses,
   requireClassWeight,
   withoutClasses,
 } from "./class_labels.ts";
 import { Elementwise } from "./engine.ts";
 import { reshape, sum } from "./foundation.ts";
-import { fused, type FusedContext, type FusedResults } from "./fused.ts";
+import { type ClassAttrs, labelledLoss } from "./loss_labels.ts";
 import {
   checkReduction,
   type LossOptions,
   type LossReduction,
   reduceLoss,
 } from "./loss_reduction.ts";
-import { inDType, requireFloat } from "./reduce_rows.ts";
+import { requireFloat } from "./reduce_rows.ts";
 import { t } from "./samples.ts";
-import { logSoftmax, softmax } from "./softmax.ts";
+import { logSoftmax } from "./softmax.ts";
 
 /** Options of {@linkcode nllLoss}. */
 export interface NllOptions extends LossOptions {
@@ -51,294 +44,6 @@ export interface CrossEntropyOptions extends NllOptions {
   /** Share of each target that is spread over all classes; 0 when omitted. */
   labelSmoothing?: number;
 }
-
-interface ClassAttrs {
-  readonly reduction: LossReduction;
-  readonly ignoreIndex: number;
-}
-
-/** What a loss with labels is told. */
-interface Setting extends ClassAttrs {
-  readonly name: "crossEntropy" | "nllLoss";
-  readonly smoothing: number;
-}
-
-/** A loss with labels, ready for its kernels. */
-interface Labelled extends Setting {
-  readonly x: Tensor;
-  /** Labels, i32, with extent 1 at the axis of the classes. */
-  readonly labels: Tensor;
-  readonly weight: Tensor | undefined;
-}
-
-/** The storage type in which losses are kept until the end. */
-function computeDType(dtype: DType): DType {
-  return dtype === "f64" ? "f64" : "f32";
-}
-
-/** What a kernel knows at one element. */
-interface Element {
-  readonly x: Expr;
-  /** Whether the row counts. */
-  readonly counts: Expr;
-  /** Whether the element is the one of the label. */
-  readonly isLabel: Expr;
-  /** Weight of the label's class. */
-  readonly labelWeight: Expr;
-  /** Weight of the element's class. */
-  readonly weight: Expr;
-  /** (1 − ε)·w_y: the part of the label itself. */
-  readonly own: Expr;
-  /** ε / classes: what is spread over each class, times its weight. */
-  readonly spread: Expr;
-  /** Sum of the weights of all classes. */
-  readonly total: Expr;
-  /** Further streams. */
-  readonly rest: readonly Expr[];
-}
-
-/** Runs a kernel over the scores; `build` must be determined by `name`. */
-function runLabelled(
-  loss: Labelled,
-  name: string,
-  perRow: boolean,
-  rest: readonly Tensor[],
-  build: (e: Element) => { stages: Stage[]; outputs: Output[] },
-): Value[] {
-  const { x, labels, smoothing } = loss;
-  const axis = classAxis(x.shape);
-  const type = k.computeType(x.dtype);
-  const classes = x.shape[axis];
-  const smooth = smoothing !== 0;
-  const streams = [x.value, labels.value];
-  const weight = loss.weight && contiguous(loss.weight.value);
-  const weighted = weight !== undefined;
-  if (weighted) streams.push(alongClasses(weight, x.shape));
-  if (weighted && smooth) streams.push(sum(loss.weight!).value);
-  const own = streams.length;
-  streams.push(...rest.map((r) => r.value));
-  const results = runRows(x.device, {
-    name: `${loss.name} ${name}${weighted ? " weighted" : ""}${
-      smooth ? " smooth" : ""
-    }`,
-    space: x.shape,
-    axes: perRow ? [axis] : [],
-    streams,
-    tables: weighted ? [weight] : [],
-    scalars: [loss.ignoreIndex, smoothing, classes],
-    scalarTypes: ["i32", type, type],
-    passes: 2,
-    build: ({ streams, scalars, coord, load }: RowBuilder) => {
-      const [x, label] = streams;
-      const [ignored, epsilon, count] = scalars;
-      const one = k.constant(1, type);
-      const labelWeight = weighted ? k.cast(load(0, label), type) : one;
-      return build({
-        x,
-        counts: k.ne(label, ignored),
-        isLabel: k.eq(coord(axis), label),
-        labelWeight,
-        weight: weighted ? k.cast(streams[2], type) : one,
-        own: smooth ? k.mul(k.sub(1, epsilon), labelWeight) : labelWeight,
-        spread: k.div(epsilon, count),
-        total: weighted && smooth ? k.cast(streams[3], type) : count,
-        rest: streams.slice(own),
-      });
-    },
-  });
-  if (weighted) {
-    streams[2].release();
-    weight.release();
-  }
-  return results;
-}
-
-/** A view of one number per class that broadcasts against the scores. */
-function alongClasses(weight: Value, shape: Shape): Value {
-  const axis = classAxis(shape);
-  const stride = weight.strides[0];
-  return weight.view(
-    shape.map((n, d) => d === axis ? n : 1),
-    shape.map((_, d) => d === axis ? stride : 0),
-    weight.offset,
-  );
-}
-
-/** Losses of the rows, their factors in the mean, and (for crossEntropy) log Σ eˣ. */
-function rowLosses(loss: Labelled): Value[] {
-  const dtype = computeDType(loss.x.dtype);
-  const entropy = loss.name === "crossEntropy";
-  const smooth = loss.smoothing !== 0;
-  return runLabelled(loss, "rows", true, [], (e) => {
-    const { type } = e.x;
-    const zero = k.constant(0, type);
-    const stages: Stage[] = [
-      { op: "sum", value: k.select(e.isLabel, e.x, zero) },
-    ];
-    if (smooth) stages.push({ op: "sum", value: k.mul(e.weight, e.x) });
-    const picked = k.stage(0, type), blended = k.stage(1, type);
-    let logSum = zero;
-    if (entropy) {
-      const top = k.stage(stages.length, type);
-      stages.push({ op: "max", value: e.x });
-      logSum = k.add(top, k.log(k.stage(stages.length, type)));
-      stages.push({ op: "sum", value: k.exp(k.sub(e.x, top)) });
-    }
-    let value = k.mul(e.own, k.sub(logSum, picked));
-    if (smooth) {
-      const all = k.sub(k.mul(e.total, logSum), blended);
-      value = k.add(value, k.mul(e.spread, all));
-    }
-    const outputs = [
-      k.select(e.counts, value, zero),
-      k.select(e.counts, e.labelWeight, zero),
-      ...(entropy ? [logSum] : []),
-    ];
-    return {
-      stages,
-      outputs: outputs.map((value) => ({ dtype, per: "row", value })),
-    };
-  });
-}
-
-/** Σ loss / Σ factor as the result, and Σ factor. */
-function weightedMean(loss: Tensor, factor: Tensor, dtype: DType): Tensor[] {
-  const type = k.computeType(loss.dtype);
-  return runRows(loss.device, {
-    name: `weighted mean ${dtype}`,
-    space: loss.shape,
-    axes: loss.shape.map((_, d) => d),
-    streams: [loss.value, factor.value],
-    passes: 1,
-    build: ({ streams }) => {
-      const total = k.stage(1, type);
-      const mean = k.div(k.stage(0, type), total);
-      return {
-        stages: streams.map((value) => ({ op: "sum", value })),
-        outputs: [
-          { dtype, per: "row", value: k.roundTo(mean, dtype) },
-          { dtype: loss.dtype, per: "row", value: total },
-        ],
-      };
-    },
-  }).map((value) => new Tensor(value));
-}
-
-/** Forward: the reduced loss; extras are the labels, the divisor of a mean, and log Σ eˣ. */
-function computeLabelled(loss: Labelled): FusedResults {
-  const { x, labels, reduction } = loss;
-  const [losses, factors, ...logSums] = rowLosses(loss).map((value) =>
-    new Tensor(value)
-  );
-  let output: Tensor;
-  let divisor: Tensor;
-  if (reduction === "mean") {
-    [output, divisor] = weightedMean(losses, factors, x.dtype);
-  } else {
-    output = inDType(reduction === "sum" ? sum(losses) : losses, x.dtype);
-    divisor = factors;
-  }
-  const kept = logSums.map((s) => reshape(s, oneClass(x.shape)));
-  return { outputs: [output], extras: [labels, divisor, ...kept] };
-}
-
-/** The arriving gradient, as it stands beside the rows. */
-function rowGradient(
-  grad: Tensor,
-  reduction: LossReduction,
-  shape: Shape,
-): Tensor {
-  return reduction === "none" ? reshape(grad, oneClass(shape)) : grad;
-}
-
-/** The share of each class in the target, times its weight; 0 in rows that do not count. */
-function targetOf(e: Element, smooth: boolean): Expr {
-  const zero = k.constant(0, e.x.type);
-  const own = k.select(e.isLabel, e.own, zero);
-  const target = smooth ? k.add(own, k.mul(e.spread, e.weight)) : own;
-  return k.select(e.counts, target, zero);
-}
-
-/** The sum of a row's targets. */
-function massOf(e: Element, smooth: boolean): Expr {
-  const mass = smooth ? k.add(e.own, k.mul(e.spread, e.total)) : e.own;
-  return k.select(e.counts, mass, k.constant(0, e.x.type));
-}
-
-/** ∂: g·(R·softmax x − T), with T the targets and R their sum; for log-probabilities −g·T. */
-function gradientLabelled(
-  setting: Setting,
-  { inputs: [x, weight], extras, grad, differentiable }: FusedContext,
-): Tensor {
-  const [labels, divisor, logSum] = extras;
-  const loss = { ...setting, x, labels, weight };
-  const entropy = loss.name === "crossEntropy";
-  const smooth = loss.smoothing !== 0;
-  const dtype = computeDType(x.dtype);
-  const arriving = rowGradient(grad, loss.reduction, x.shape);
-  const averaged = loss.reduction === "mean";
-  if (differentiable) {
-    const g = averaged ? div(arriving, divisor) : arriving;
-    const [targets, masses] = runLabelled(loss, "targets", false, [], (e) => ({
-      stages: [],
-      outputs: [targetOf(e, smooth), massOf(e, smooth)].map((value) => ({
-        dtype,
-        per: "element",
-        value,
-      })),
-    })).map((value) => new Tensor(value));
-    if (!entropy) return inDType(neg(mul(g, targets)), x.dtype);
-    const expected = mul(masses, softmax(x, classAxis(x.shape)));
-    return inDType(mul(g, sub(expected, targets)), x.dtype);
-  }
-  const rest = [
-    arriving,
-    ...averaged ? [divisor] : [],
-    ...entropy ? [logSum] : [],
-  ];
-  const what = averaged ? "gradient of the mean" : "gradient";
-  const [value] = runLabelled(loss, what, false, rest, (e) => {
-    const { type } = e.x;
-    const read = e.rest.map((r) => k.cast(r, type));
-    const g = averaged ? k.div(read[0], read[1]) : read[0];
-    const logSum = read[read.length - 1];
-    const target = targetOf(e, smooth);
-    const slope = entropy
-      ? k.sub(k.mul(massOf(e, smooth), k.exp(k.sub(e.x, logSum))), target)
-      : k.neg(target);
-    return {
-      stages: [],
-      outputs: [{
-        dtype: x.dtype,
-        per: "element",
-        value: k.roundTo(k.mul(g, slope), x.dtype),
-      }],
-    };
-  });
-  return new Tensor(value);
-}
-
-function labelledLoss(
-  setting: Setting,
-  [x, target, weight]: readonly Tensor[],
-): Tensor {
-  const { name, reduction, ignoreIndex } = setting;
-  requireFloat(`take the ${name} of`, x);
-  requireClasses(name, x);
-  requireClassWeight(name, x, weight);
-  checkReduction(reduction);
-  return fused({
-    name,
-    inputs: [x, weight],
-    compute: () => {
-      const labels = classLabels(name, x, target, ignoreIndex);
-      return computeLabelled({ ...setting, x, labels, weight });
-    },
-    gradient: (context) => [gradientLabelled(setting, context)],
-  })[0];
-}
-
-// ---- nllLoss ----
 
 /** A loss of scores of classes, [classes] or [batch, classes, …], with targets. */
 export type ClassLoss<Options> = (
@@ -408,8 +113,6 @@ export const nllLoss: ClassLoss<NllOptions> = operator<
     labelledLoss({ name: "nllLoss", smoothing: 0, ...attrs }, operands),
   samples: labelCalls,
 });
-
-// ---- crossEntropy ----
 
 /** −w·((1 − ε)·t + ε/classes)·log p */
 const probabilityLoss = new Elementwise(

@@ -9,7 +9,7 @@ import type { DType } from "../core/dtype.ts";
 import type { Device } from "../core/device.ts";
 import { IndexError, ShapeError, shapeText } from "../core/errors.ts";
 import { materialize } from "../core/fuse.ts";
-import { type LaunchQueue } from "../core/launches.ts";
+import type { LaunchQueue } from "../core/launches.ts";
 import { runRows } from "../core/row_kernels.ts";
 import { normalizeAxis, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";

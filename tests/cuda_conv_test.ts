@@ -16,7 +16,8 @@ import {
 import type { DType } from "../core/dtype.ts";
 import type { CudaDevice } from "../devices/cuda/device.ts";
 import { observer } from "../devices/cuda/dnn/dnn.ts";
-import type { ConvOptions, ConvTransposeOptions } from "../ops/convolution.ts";
+import type { ConvOptions } from "../ops/convolution.ts";
+import type { ConvTransposeOptions } from "../ops/transposed_convolution.ts";
 import {
   assertAgree,
   count,

@@ -5,16 +5,8 @@ import { fromHost, gradients, scope, type Tensor } from "../mod.ts";
 import { IndexError, ShapeError } from "../core/errors.ts";
 import { mul } from "../ops/arithmetic.ts";
 import { sum } from "../ops/foundation.ts";
-import {
-  concat,
-  flip,
-  meshgrid,
-  repeat,
-  roll,
-  split,
-  stack,
-  unbind,
-} from "../ops/joining.ts";
+import { concat, split, stack, unbind } from "../ops/joining.ts";
+import { flip, meshgrid, repeat, roll } from "../ops/repeating.ts";
 import { diagEmbed, diagonal, tril, windows } from "../ops/diagonals.ts";
 import { pad, padSequence } from "../ops/pad.ts";
 import { channelShuffle, pixelShuffle } from "../ops/blocks.ts";
