@@ -140,6 +140,22 @@ export interface DeviceStats {
   readonly limitBytes: number;
 }
 
+/** Bytes that are on their way to the host. */
+export interface LaterRead extends Disposable {
+  /** Waits for all that was queued before the read, and gives the bytes of each part. */
+  wait(): readonly Uint8Array<ArrayBuffer>[];
+}
+
+/** Bytes of a block. */
+export interface BlockBytes {
+  /** The block. */
+  readonly storage: Storage;
+  /** Where they start. */
+  readonly byteOffset: number;
+  /** How many. */
+  readonly bytes: number;
+}
+
 /** A check of elements that waits for its kernel. */
 export interface DeferredCheck {
   /** One i32, not 0 where an element is wrong. */
@@ -214,6 +230,11 @@ export interface Device {
   write(storage: Storage, byteOffset: number, bytes: Uint8Array): void;
   /** Copies device bytes to the host, after all work queued before. */
   read(storage: Storage, byteOffset: number, bytes: Uint8Array): void;
+  /**
+   * Queues copies of device bytes to the host, which are waited for later,
+   * when more work is queued; only on devices that run behind the host.
+   */
+  readLater?(parts: readonly BlockBytes[]): LaterRead;
   /**
    * Copies from a block of another device of this kind, or of this device,
    * without the host; answers false when it cannot.

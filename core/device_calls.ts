@@ -27,6 +27,7 @@ const methods = [
   "sort",
   "scan",
   "read",
+  "readLater",
   "write",
   "copy",
   "defer",

@@ -261,14 +261,20 @@ function nest(shape: Shape, element: (i: number) => number): NestedNumbers {
 
 /** A copy of a value's elements on the host, in row-major order; f16 and bf16 come as f32. */
 export function hostData(value: Value): HostArray {
-  const bytes = readBytes(value);
-  const { dtype, size } = value;
+  return hostElements(readBytes(value), value.dtype);
+}
+
+/** Elements from their raw bytes, which it takes over; f16 and bf16 come as f32. */
+export function hostElements(
+  bytes: Uint8Array<ArrayBuffer>,
+  dtype: DType,
+): HostArray {
   const raw = hostArray(dtype, 0);
   const Raw = raw.constructor as new (b: ArrayBuffer) => HostArray;
   const array = new Raw(bytes.buffer);
   if (dtype !== "f16" && dtype !== "bf16") return array;
-  const wide = new Float32Array(size);
-  for (let i = 0; i < size; i++) wide[i] = getElement(array, dtype, i);
+  const wide = new Float32Array(array.length);
+  for (let i = 0; i < wide.length; i++) wide[i] = getElement(array, dtype, i);
   return wide;
 }
 

@@ -48,7 +48,7 @@ export interface Dataset<T = Batch> {
   /** How many examples there are. */
   readonly length: number;
   /**
-   * Puts the examples at `indices` together.
+   * Puts the examples at `indices` together, in memory that later batches leave alone.
    *
    * @param indices Each at least 0 and below {@linkcode Dataset.length}.
    * @param random For transforms; see {@linkcode exampleRandom}.

@@ -12,6 +12,7 @@ import { DataLoader } from "../data/loader.ts";
 import { crossEntropy } from "../ops/functions.ts";
 import { deviceOf, toTensor } from "./arrays.ts";
 import type { Loss } from "./fit_options.ts";
+import { measure, valuesOf } from "./measured.ts";
 import { meanLoss, type Metric } from "./metrics.ts";
 import type { Model } from "./model.ts";
 import { inPrecision, type Precision } from "./precision.ts";
@@ -70,13 +71,14 @@ export async function evaluate(
         const loss = (options.loss ?? crossEntropy)(output, targets).item();
         return { output, loss };
       });
-      for (const metric of metrics) metric.update(output, targets, loss);
+      const { shape: [size] } = batch.inputs;
+      measure(metrics, { examples: size, loss, output, targets });
+      examples += size;
     });
-    examples += batch.inputs.shape[0];
     options.progress?.(examples);
     await turn();
   }
-  const result = Object.fromEntries(metrics.map((m) => [m.name, m.value()]));
+  const result = valuesOf(metrics);
   given.forEach((metric, i) => metric.restore(before[i]));
   return result;
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { DeviceLostError } from "../core/errors.ts";
 import { checkOptions } from "../core/options.ts";
 import type { Batch, Dataset } from "../data/dataset.ts";
 import {
@@ -13,8 +14,9 @@ import {
   type Split,
 } from "./fit_options.ts";
 import type { Model } from "./model.ts";
-import { Training, valuesOf } from "./training.ts";
+import { Training } from "./training.ts";
 import { turn } from "./turn.ts";
+import { mostUnderWay, StepsUnderWay } from "./under_way.ts";
 
 /**
  * Trains a model.
@@ -102,29 +104,52 @@ export async function fit(
 
 /** The rest of the current epoch, or until the signal; returns the seconds it took. */
 async function runEpoch(training: Training): Promise<number> {
-  const { loader, callbacks, options } = training;
+  using steps = new StepsUnderWay(async (report) => {
+    for (const callback of training.callbacks) {
+      await callback.measured?.(report);
+    }
+  });
+  try {
+    const seconds = await takeSteps(training, steps);
+    await steps.settle();
+    return seconds + steps.waited;
+  } catch (error) {
+    // What is wrong with an earlier step is told first.
+    await steps.settle().catch((earlier) => {
+      if (!(earlier instanceof DeviceLostError)) throw earlier;
+    });
+    throw error;
+  }
+}
+
+/** Asks for step after step; returns the seconds it took, without those of waiting. */
+async function takeSteps(
+  training: Training,
+  steps: StepsUnderWay,
+): Promise<number> {
+  const { loader, callbacks, metrics, options } = training;
   const { checkpoint, checkpointEvery, signal } = options;
   let seconds = 0;
   for (let from = performance.now();; from = performance.now()) {
     const batch = await loader.next();
     if (batch === undefined) return seconds;
     const learningRate = options.optimizer.learningRate();
-    const loss = training.take(batch);
+    const asked = training.take(batch);
+    const report = steps.add(asked, {
+      where: training.report(),
+      learningRate,
+      metrics,
+    });
     seconds += (performance.now() - from) / 1000;
-    for (const callback of callbacks) {
-      await callback.step?.({
-        ...training.report(),
-        batch: { ...training.lastNumbers(), loss },
-        learningRate,
-        metrics: () => valuesOf(training.metrics),
-      });
-    }
+    for (const callback of callbacks) await callback.step?.(report);
+    await steps.settle(mostUnderWay);
     await turn();
     // The end of an epoch has a checkpoint of its own, after the test.
     if (loader.position === loader.batchesPerEpoch) continue;
     const due = checkpointEvery !== undefined &&
       training.step % checkpointEvery === 0;
     if (checkpoint !== undefined && (due || signal?.aborted)) {
+      await steps.settle();
       await training.save(checkpoint);
     }
     if (signal?.aborted) return seconds;

@@ -38,13 +38,16 @@ export interface StartReport {
   readonly examples: number;
 }
 
-/** What callbacks are told after a step. */
+/** The numbers of a step: its loss, and the metrics of its examples alone. */
+export type StepNumbers = Numbers & { readonly loss: number };
+
+/** What callbacks are told of a step. */
 export interface StepReport extends StartReport {
-  /** The loss of this step, and the metrics of its examples alone. */
-  readonly batch: Numbers & { readonly loss: number };
+  /** The loss of this step, and the metrics of its examples alone; waits for them where the device is still at it. */
+  readonly batch: StepNumbers;
   /** Learning rate of this step. */
   readonly learningRate: number;
-  /** The metrics over the epoch so far. */
+  /** The metrics over the epoch so far, this step included; waits for it where the device is still at it. */
   readonly metrics: () => Numbers;
 }
 
@@ -60,8 +63,14 @@ export interface EpochReport extends StartReport {
 export interface Callback {
   /** Called before the first step, also after a resume. */
   start?(report: StartReport): void | Promise<void>;
-  /** Called after each step. */
+  /** Called after each step: at the latest moment before the next, when a device that runs behind the host may still be at it. */
   step?(report: StepReport): void | Promise<void>;
+  /**
+   * Called when the numbers of a step are there, for each step in turn: at once
+   * on the CPU, and on a device that runs behind the host when it has got that
+   * far, a few calls of `step` later. Whoever asks for numbers here never waits.
+   */
+  measured?(report: StepReport): void | Promise<void>;
   /** Called after each batch of a test with the examples done. */
   test?(examples: number, total: number): void;
   /** Called after each epoch; returning `"stop"` ends the training. */

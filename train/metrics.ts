@@ -15,6 +15,8 @@ export interface Metric {
   readonly name: string;
   /** Adds a batch: the model's outputs, the targets, and the batch's mean loss. */
   update(output: Tensor, target: Tensor, loss: number): void;
+  /** Adds a batch where its number of examples and its mean loss are enough to know: a training then leaves its outputs on the device. */
+  updateLoss?(examples: number, loss: number): void;
   /** The number over everything since the last reset. */
   value(): number;
   /** The number of the last batch alone, where there is such a thing. */
@@ -116,25 +118,31 @@ function best(s: Scores, row: number): number {
   return winner;
 }
 
+/** What a batch adds to two sums. */
+interface Share {
+  readonly sum: number;
+  readonly count: number;
+}
+
 /** A metric that is a quotient of two sums. */
 function ratio(
   name: string,
-  measure: (
-    output: Tensor,
-    target: Tensor,
-    loss: number,
-  ) => { sum: number; count: number },
+  measure: (output: Tensor, target: Tensor, loss: number) => Share,
   finish: (mean: number) => number = (mean) => mean,
+  measureLoss?: (examples: number, loss: number) => Share,
 ): Metric {
   let sum = 0, count = 0;
-  let part = { sum: NaN, count: 1 };
+  let part: Share = { sum: NaN, count: 1 };
+  const add = (more: Share) => {
+    part = more;
+    sum += part.sum;
+    count += part.count;
+  };
   return {
     name,
-    update(output, target, loss) {
-      part = measure(output, target, loss);
-      sum += part.sum;
-      count += part.count;
-    },
+    update: (output, target, loss) => add(measure(output, target, loss)),
+    updateLoss: measureLoss &&
+      ((examples, loss) => add(measureLoss(examples, loss))),
     value: () => finish(count === 0 ? NaN : sum / count),
     last: () => finish(part.sum / part.count),
     reset() {
@@ -148,15 +156,26 @@ function ratio(
   };
 }
 
+/** A metric that looks at losses only. */
+function ratioOfLosses(
+  name: string,
+  finish?: (mean: number) => number,
+): Metric {
+  const weighted = (loss: number, count: number) => ({
+    sum: loss * count,
+    count,
+  });
+  return ratio(
+    name,
+    (output, _, loss) => weighted(loss, output.shape[0]),
+    finish,
+    (examples, loss) => weighted(loss, examples),
+  );
+}
+
 /** Mean loss per example. */
 export function meanLoss(): Metric {
-  return ratio(
-    "loss",
-    (output, _, loss) => ({
-      sum: loss * output.shape[0],
-      count: output.shape[0],
-    }),
-  );
+  return ratioOfLosses("loss");
 }
 
 /** Share of rows whose target is among the `k` largest scores, by name. */
@@ -190,14 +209,7 @@ export function topK(k: number, options: LabelOptions = {}): Metric {
 
 /** e to the mean loss: the number of equally likely answers that the loss stands for. */
 export function perplexity(): Metric {
-  return ratio(
-    "perplexity",
-    (output, _, loss) => ({
-      sum: loss * output.shape[0],
-      count: output.shape[0],
-    }),
-    Math.exp,
-  );
+  return ratioOfLosses("perplexity", Math.exp);
 }
 
 /** Counts of true classes (rows) against predicted ones (columns). */

@@ -43,6 +43,7 @@ export type {
   Part,
   Split,
   StartReport,
+  StepNumbers,
   StepReport,
 } from "./fit_options.ts";
 export {

@@ -55,7 +55,7 @@ export function progressDisplay(
   };
   return {
     start: open,
-    step(r) {
+    measured(r) {
       bar?.update(r.examples * perExample, r.metrics());
       if (r.examples < r.epochExamples) return;
       bar?.finish();
@@ -108,7 +108,7 @@ export function logging(log: RunLog, every = 10): Callback {
   let steps = 0;
   return {
     name: "log",
-    step({ step, totalSteps, batch, learningRate }) {
+    measured({ step, totalSteps, batch, learningRate }) {
       steps++;
       for (const [name, value] of Object.entries(batch)) {
         sums[name] = (sums[name] ?? 0) + value;

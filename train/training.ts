@@ -23,12 +23,16 @@ import type {
   Parallel,
   Split,
   StartReport,
+  StepNumbers,
 } from "./fit_options.ts";
 import { GraphStep, type StepResult } from "./graph_step.ts";
+import { lookAtOutputs, measure, type Measured, valuesOf } from "./measured.ts";
 import { meanLoss, type Metric } from "./metrics.ts";
 import type { Model } from "./model.ts";
 import { TrainingPrecision } from "./precision.ts";
+import { StepRead } from "./step_read.ts";
 import { Structure } from "./structure.ts";
+import type { AskedStep } from "./under_way.ts";
 import {
   refuseBadLoss,
   refuseBadParameters,
@@ -45,11 +49,6 @@ interface Memory {
 function remembers(x: Metric | Callback): x is (Metric | Callback) & Memory {
   return x.name !== undefined && x.state !== undefined &&
     x.restore !== undefined;
-}
-
-/** The values of metrics by name. */
-export function valuesOf(metrics: readonly Metric[]): Record<string, number> {
-  return Object.fromEntries(metrics.map((m) => [m.name, m.value()]));
 }
 
 /** Parts of a batch on several devices as one tensor on the first of them. */
@@ -206,35 +205,38 @@ export class Training implements Disposable {
     }
   }
 
-  /** The metrics of the last batch alone. */
-  lastNumbers(): Record<string, number> {
-    return Object.fromEntries(
-      this.metrics.flatMap((m) => m.last ? [[m.name, m.last()]] : []),
-    );
-  }
-
-  /** One step; returns its loss. */
-  take(batch: Batch): number {
-    using _step = new Scope();
-    const { options } = this;
-    if (options.parallel !== undefined) {
-      return this.#parallelStep(options.parallel, batch);
-    }
-    const { output, targets, value } = this.#gatedStep(batch) ??
-      this.#plainStep(batch);
+  /** Adds the batch of a step to the metrics; gives the step's numbers. */
+  #measure(batch: Measured): StepNumbers {
     // An overflow that was passed over says nothing of the model.
-    if (Number.isFinite(value)) {
-      for (const metric of this.metrics) metric.update(output, targets, value);
-    }
-    this.step++;
-    return value;
+    if (Number.isFinite(batch.loss)) measure(this.metrics, batch);
+    return this.#numbers(batch.loss);
   }
 
-  /** A step whose update the device decides about; undefined where the host does. */
-  #gatedStep(batch: Batch) {
-    const gate = this.#gate;
-    if (gate === undefined) return undefined;
-    const { options: { optimizer, average }, device } = this;
+  /** The loss of a step, and the metrics of its batch alone. */
+  #numbers(loss: number): StepNumbers {
+    const last = this.metrics.flatMap((m) =>
+      m.last ? [[m.name, m.last()]] : []
+    );
+    return { ...Object.fromEntries(last), loss };
+  }
+
+  /** Asks for one step; on devices that run behind the host, its numbers are waited for later. */
+  take(batch: Batch): AskedStep {
+    using _step = new Scope();
+    const { options: { parallel } } = this;
+    if (parallel === undefined && this.#gate !== undefined) {
+      return this.#gatedStep(this.#gate, batch);
+    }
+    const numbers = parallel === undefined
+      ? this.#plainStep(batch)
+      : this.#parallelStep(parallel, batch);
+    this.step++;
+    return { underWay: false, numbers: () => numbers, drop() {} };
+  }
+
+  /** A step whose update the device decides about. */
+  #gatedStep(gate: UpdateGate, batch: Batch): AskedStep {
+    const { step, options: { optimizer, average }, device } = this;
     const random = defaultGenerator().state();
     const forget = optimizer.remember();
     const updates = average?.updates;
@@ -244,13 +246,24 @@ export class Training implements Disposable {
       getDevice(device),
     );
     const done = captured ?? this.#queuedStep(gate, batch);
-    const value = done.loss.item();
-    if (gate.open.item() === 1) return { ...done, value };
-    // The device has changed nothing; neither has what the host counts.
-    forget();
-    if (average !== undefined) average.updates = updates!;
-    defaultGenerator().restore(random);
-    this.#refuse(batch, value);
+    this.step++;
+    const looks = lookAtOutputs(this.metrics);
+    const read = new StepRead(done, gate.open, looks);
+    const look = () => {
+      using _look = new Scope();
+      const { good, measured } = read.wait();
+      if (good) return this.#measure(measured);
+      // The device has changed nothing since; neither has what the host counts.
+      this.step = step;
+      forget();
+      if (average !== undefined) average.updates = updates!;
+      defaultGenerator().restore(random);
+      this.#refuse(batch, measured.loss);
+    };
+    const drop = () => read[Symbol.dispose]();
+    if (read.apart) return { underWay: true, numbers: look, drop };
+    const numbers = look();
+    return { underWay: false, numbers: () => numbers, drop };
   }
 
   /** Asks for a whole step; nothing of it is waited for. */
@@ -272,19 +285,22 @@ export class Training implements Disposable {
     const random = defaultGenerator().state();
     const inputs = toTensor(batch.inputs, device);
     const targets = toTensor(batch.targets, device);
-    const { output } = noGrad(() => this.#forward(inputs, targets));
-    output.materialize();
-    // Checks of labels and indices speak for themselves.
-    getDevice(device).synchronize();
-    defaultGenerator().restore(random);
+    let output: Tensor;
+    try {
+      output = noGrad(() => this.#forward(inputs, targets)).output;
+      output.materialize();
+      // Checks of labels and indices speak for themselves.
+      getDevice(device).synchronize();
+    } finally {
+      defaultGenerator().restore(random);
+    }
     return this.#precision.run(() =>
       refuseBadLoss({ loss, step, model, inputs, output })
     );
   }
 
-  #plainStep(
-    batch: Batch,
-  ): { output: Tensor; targets: Tensor; value: number } {
+  /** One step that the host decides about. */
+  #plainStep(batch: Batch): StepNumbers {
     const { model } = this;
     const inputs = toTensor(batch.inputs, this.device);
     const targets = toTensor(batch.targets, this.device);
@@ -299,11 +315,12 @@ export class Training implements Disposable {
         refuseBadLoss({ loss: value, step, model, inputs, output })
       );
     }
-    return { output, targets, value };
+    const [examples] = output.shape;
+    return this.#measure({ examples, loss: value, output, targets });
   }
 
-  /** One step on several devices; returns its loss. */
-  #parallelStep(parallel: Parallel, batch: Batch): number {
+  /** One step on several devices. */
+  #parallelStep(parallel: Parallel, batch: Batch): StepNumbers {
     const { model, step, options } = this;
     const parts = this.#precision.run(() =>
       parallel.backward(
@@ -323,8 +340,10 @@ export class Training implements Disposable {
       else this.#precision.refuseStuck(step);
       const output = joined(parts.map((part) => part.output));
       const targets = joined(parts.map((part) => part.targets));
-      for (const metric of this.metrics) metric.update(output, targets, value);
-    } else if (!this.#precision.forgives()) {
+      const [examples] = output.shape;
+      return this.#measure({ examples, loss: value, output, targets });
+    }
+    if (!this.#precision.forgives()) {
       if (Number.isFinite(value)) refuseOthersLoss(step);
       const bad = losses.findIndex((loss) => !Number.isFinite(loss));
       const { inputs, output } = parts[bad];
@@ -337,8 +356,7 @@ export class Training implements Disposable {
           ),
       );
     }
-    this.step++;
-    return value;
+    return this.#numbers(value);
   }
 
   #forward(inputs: Tensor, targets: Tensor): StepResult {

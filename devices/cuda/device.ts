@@ -7,11 +7,13 @@
 
 import type { Collectives } from "../../core/collectives.ts";
 import {
+  type BlockBytes,
   type DeferredCheck,
   type Device,
   type DeviceGraph,
   type DeviceKernels,
   type DeviceStats,
+  type LaterRead,
   type Launch,
   type MatmulSpec,
   registerFamily,
@@ -27,6 +29,7 @@ import { cudaCollectives } from "./collectives.ts";
 import { type CudaOptions, CudaStorage } from "./context.ts";
 import { Gpu } from "./gpu.ts";
 import { Capture } from "./graph.ts";
+import { LaterReads } from "./later.ts";
 import {
   cudaKernels,
   launch,
@@ -54,6 +57,7 @@ export class CudaDevice implements Device {
   readonly timeline: CudaTimeline;
   readonly #staging: Staging;
   readonly #checks: Checks;
+  readonly #later: LaterReads;
   #capture: Capture | undefined;
   #live = 0;
   #peak = 0;
@@ -85,6 +89,7 @@ export class CudaDevice implements Device {
     this.kernels = cudaKernels(this.gpu);
     this.#staging = new Staging(this.gpu);
     this.#checks = new Checks(this.gpu);
+    this.#later = new LaterReads(this.gpu);
     this.timeline = new CudaTimeline(this.gpu);
   }
 
@@ -135,6 +140,12 @@ export class CudaDevice implements Device {
     const source = (storage as CudaStorage).pointer + BigInt(byteOffset);
     this.#staging.download(source, bytes);
     this.#checks.settle();
+  }
+
+  /** Queues copies of device bytes to the host; nothing is waited for before its result is. */
+  readLater(parts: readonly BlockBytes[]): LaterRead {
+    this.#refuseInCapture("read results on the host");
+    return this.#later.read(parts);
   }
 
   /**

@@ -82,10 +82,15 @@ export class Faults {
 
   /** All calls so far have ended well: the compute stream was waited for. */
   good(): void {
-    this.#good = this.count;
+    this.goodUntil(this.count);
     for (const aside of this.#aside) {
       if (aside.joined) this.#aside.delete(aside);
     }
+  }
+
+  /** The first so many calls have ended well: an event behind them was waited for. */
+  goodUntil(count: number): void {
+    if (count > this.#good) this.#good = count;
   }
 
   /** How many calls are known to have ended. */
