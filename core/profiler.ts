@@ -63,7 +63,6 @@ function wordsOf({ method, args }: DeviceCall): [string, string?] {
 export class Profiler implements Disposable {
   readonly #events: ProfileEvent[] = [];
   readonly #undo: (() => void)[] = [];
-  readonly #devices: readonly Device[];
   readonly #start = performance.now();
   #links = 0;
   #running = true;
@@ -74,7 +73,6 @@ export class Profiler implements Disposable {
    * @param devices Which devices; all that were used so far when omitted.
    */
   constructor(devices: readonly Device[] = openDevices()) {
-    this.#devices = devices;
     this.#undo.push(intercept((name, inputs, _attrs, next) => {
       const detail = inputs.map((x) =>
         x instanceof Tensor ? `${x.dtype}${shapeText(x.shape)}` : `${x}`
@@ -82,14 +80,21 @@ export class Profiler implements Disposable {
       const event = { kind: "operator", device: "", name, detail } as const;
       return this.#timed(event, () => next(inputs));
     }));
-    for (const device of devices) {
-      this.#watch(device);
+    try {
+      for (const device of devices) this.#watch(device);
+    } catch (error) {
+      this.#unwatch(); // a device that is lost cannot be watched
+      throw error;
     }
   }
 
   #watch(device: Device): void {
     let under: string | undefined;
-    device.timeline?.begin(() => under);
+    const { timeline } = device;
+    timeline?.begin(() => under);
+    if (timeline !== undefined) {
+      this.#undo.push(() => this.#take(device.name, timeline.end()));
+    }
     this.#undo.push(watchCalls(device, (call, run) => {
       const [name, detail] = wordsOf(call);
       const above = under;
@@ -117,18 +122,34 @@ export class Profiler implements Disposable {
     }
   }
 
-  /** Waits for the devices, and ends; a second call gives nothing more. */
+  /**
+   * Waits for the devices, and ends; a second call gives nothing more. Of a
+   * device that was lost before, only the host's part is known.
+   *
+   * @throws {Error} when a device is lost meanwhile; what was gathered is in the next call's answer.
+   */
   stop(): Profile {
     if (this.#running) {
-      this.#running = false;
-      for (const undo of this.#undo.toReversed()) undo();
-      for (const device of this.#devices) {
-        this.#take(device.name, device.timeline?.end() ?? []);
-      }
+      const failure = this.#unwatch();
+      if (failure !== undefined) throw failure.error;
       // What holds another comes first, also when both began at once.
       this.#events.sort((a, b) => a.start - b.start || b.duration - a.duration);
     }
     return new Profile(this.#events);
+  }
+
+  /** Ends all watching, also where a device fails meanwhile; answers the first failure. */
+  #unwatch(): { readonly error: unknown } | undefined {
+    this.#running = false;
+    let failure: { readonly error: unknown } | undefined;
+    for (const undo of this.#undo.splice(0).reverse()) {
+      try {
+        undo();
+      } catch (error) {
+        failure ??= { error };
+      }
+    }
+    return failure;
   }
 
   /** Takes over what a device ran: each as the host queued it, and as it ran. */

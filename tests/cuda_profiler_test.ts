@@ -9,6 +9,7 @@ import {
   backward,
   crossEntropy,
   data,
+  DeviceLostError,
   getDevice,
   nn,
   optim,
@@ -25,6 +26,7 @@ import { closeDevice } from "../core/device.ts";
 import type { Profile } from "../core/profile.ts";
 import { Recorder } from "../cli/recorder.ts";
 import type { CudaDevice } from "../devices/cuda/device.ts";
+import { CudaError } from "../ffi/errors.ts";
 import * as dist from "../dist/mod.ts";
 import { cudaForTests, cudaTest } from "./cuda_host/device.ts";
 import { holds, type Slice, slicesOf } from "./trace_checks.ts";
@@ -343,6 +345,51 @@ cudaTest(
     } finally {
       optimizer.zeroGrad();
       await Deno.remove(folder, { recursive: true });
+    }
+  },
+);
+
+cudaTest(
+  standIns,
+  "profiler: of a device that is lost the host's part is kept, and nothing stays watched",
+  () => {
+    const watched = () => Object.hasOwn(cuda(), "launch");
+    try {
+      scope(() => {
+        const x = ready([8]);
+        x.exp().data();
+        const profiler = new Profiler([cuda()]);
+        const fault = { function: "cuLaunchKernel", nth: 1, status: 700 };
+        host!.fail({ ...fault, later: true });
+        assertThrows(() => x.exp().data(), CudaError);
+        const { events } = profiler.stop();
+        assert(!watched());
+        assertEquals(ran(profiler.stop()), []);
+        assert(events.some((e) => e.kind === "host" && e.name === "exp"));
+        assertThrows(() => new Profiler([cuda()]), DeviceLostError);
+        assert(!watched());
+      });
+      closeDevice("cuda");
+      host!.reset();
+      scope(() => {
+        const x = ready([8]);
+        const profiler = new Profiler([cuda()]);
+        const fault = { function: "cuLaunchKernel", nth: 1, status: 700 };
+        host!.fail({ ...fault, later: true });
+        assertThrows(
+          () => {
+            x.exp().materialize(); // may find it, or else
+            profiler.stop();
+          },
+          CudaError,
+          "the suspect is elements",
+        );
+        assertEquals(ran(profiler.stop()), []);
+        assert(!watched());
+      });
+    } finally {
+      closeDevice("cuda");
+      host!.reset();
     }
   },
 );
