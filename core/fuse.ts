@@ -75,9 +75,12 @@ const dtypeCodes: Readonly<Record<DType, number>> = {
   u8: 7,
   bool: 8,
 };
+
 /** Operands of a kernel under construction: stored leaves, scalars, and the structure as a path. */
 export class Fusion {
+  /** Stored operands, in the order of the kernel's streams. */
   readonly leaves: Value[] = [];
+  /** Run-time scalars, in order. */
   readonly scalars: number[] = [];
   readonly #scalarTypes: ScalarType[] = [];
   readonly #seen: Value[] = [];

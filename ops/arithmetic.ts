@@ -195,7 +195,7 @@ export const copySign: Binary = elementwise<Binary>({
   inputs: ["a", "b"],
   result: "float",
   define: ([a, b]) => k.select(signOf(b), k.neg(k.abs(a)), k.abs(a)),
-  formula: "|a| · sgn b",
+  formula: "b < 0 or b = −0 ? −|a| : |a|",
   torch: "torch.copysign(a, b)",
   samples: [
     ...pairSamples({ low: 0.5 }, { low: -2, high: -0.5 }),

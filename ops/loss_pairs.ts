@@ -384,7 +384,7 @@ export const multiMarginLoss: MultiMarginLoss = operator<
     const { weight, ...attrs } = options ?? {};
     return { inputs: [x, target, weight], attrs };
   },
-  formula: "Σ max(0, margin − x_y + x_c)ᵖ / classes",
+  formula: "Σ_{c ≠ y} w_y·max(0, margin − x_y + x_c)ᵖ / classes",
   torch: "F.multi_margin_loss(x, target, p=p, margin=margin, weight=weight," +
     " reduction=reduction)",
   run: ([x, target, weight], { reduction, margin, p }) => {

@@ -176,7 +176,7 @@ export const xlogy: Binary = elementwise<Binary>({
     const unbounded = k.or(k.le(y, 0), k.eq(y, Infinity));
     return k.select(k.and(k.eq(x, 0), unbounded), 0, k.mul(x, k.log(y)));
   },
-  formula: "x · ln y",
+  formula: "x = 0 ? 0 : x · ln y",
   torch: "torch.xlogy(x, y)",
   samples: [
     ...pairSamples({}, { low: 0.25 }),

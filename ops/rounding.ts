@@ -69,7 +69,7 @@ export const round: Unary = elementwise<Unary>({
   family: "math",
   define: ([x]) => rounded(x, "round"),
   check: refuseBool,
-  formula: "round x",
+  formula: "⌊x⌉, halves to the even number",
   torch: "x.round()",
   onnx: "Round",
   samples: [
@@ -86,7 +86,7 @@ export const trunc: Unary = elementwise<Unary>({
   family: "math",
   define: ([x]) => rounded(x, "trunc"),
   check: refuseBool,
-  formula: "trunc x",
+  formula: "sgn x · ⌊|x|⌋",
   torch: "x.trunc()",
   samples: [
     ...floatSamples({ low: -5, high: 5 }),

@@ -230,7 +230,7 @@ export const sinc: Unary = elementwise<Unary>({
       k.div(k.call("sin", angle), angle),
     );
   },
-  formula: "sin πx / πx",
+  formula: "x = 0 ? 1 : sin πx / πx",
   torch: "x.sinc()",
   samples: [
     ...allFloatSamples({ low: 0.25 }),
