@@ -131,9 +131,9 @@ export class Profiler implements Disposable {
   stop(): Profile {
     if (this.#running) {
       const failure = this.#unwatch();
-      if (failure !== undefined) throw failure.error;
       // What holds another comes first, also when both began at once.
       this.#events.sort((a, b) => a.start - b.start || b.duration - a.duration);
+      if (failure !== undefined) throw failure.error;
     }
     return new Profile(this.#events);
   }
