@@ -18,17 +18,14 @@ enum Status : int {
   OK = 0,
   INVALID_VALUE = 1,
   OUT_OF_MEMORY = 2,
-  INVALID_CONFIGURATION = 9,
   INVALID_DEVICE = 101,
   INVALID_IMAGE = 200,
   INVALID_CONTEXT = 201,
   NO_BINARY = 209,
   INVALID_HANDLE = 400,
   ILLEGAL_STATE = 401,
-  NOT_FOUND = 500,
   NOT_READY = 600,
   ILLEGAL_ADDRESS = 700,
-  OUT_OF_RESOURCES = 701,
   PEER_ENABLED = 704,
   PEER_NOT_ENABLED = 705,
   HOST_REGISTERED = 712,
@@ -57,8 +54,6 @@ struct Node;
 struct Capture;
 
 // ---- faults.cc
-// Status that the work of the last entered call is to fail with later, or 0.
-int take_later();
 // Name of the held call that this thread entered last, once; null otherwise.
 const char *take_hang_name();
 void wait_while_held(const char *function);
@@ -111,14 +106,11 @@ void check_arguments(const Launch &launch, int device);
 void check_argument_guards(const Launch &launch);
 // Where an address lies, in words.
 std::string describe(const void *p);
-// First block and size of a device address; false when it is in none.
-bool block_of(const void *p, char **base, size_t *bytes);
 void blocks_alive(std::vector<std::string> &out);
 void drop_device_memory(int device);
 void drop_all_memory();
 // Access of another device to the pool's memory.
 void pool_access(Pool *pool, int device, bool on);
-bool peer_enabled(int device, int peer);
 int enable_peer(int device, int peer);
 int disable_peer(int device, int peer);
 
@@ -216,7 +208,6 @@ struct GraphExec {
   std::map<Node *, Work> works;
   std::shared_ptr<Mark> latest; // of its launches: they take turns
 };
-Node *graph_add(Graph *graph, NodeType type, Work work, std::vector<Node *> after);
 bool node_live(void *handle);
 void capture_add(Stream *stream, Work work);
 int capture_begin(Stream *stream, int mode);

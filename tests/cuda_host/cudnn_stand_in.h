@@ -99,4 +99,8 @@ std::vector<Tensor> bound_tensors(const std::vector<Ref> &operations);
 // Whether an operation writes the tensor.
 bool written(const std::vector<Ref> &operations, int64_t uid);
 
+// A plan as text, and a plan from the text that was set as its attribute.
+std::string plan_text(const Descriptor &plan);
+cudnnStatus_t read_plan(Descriptor &plan);
+
 } // namespace dnn

@@ -50,4 +50,10 @@ uint16_t float_to_half(float value) {
   return uint16_t(sign | ((rest - 0x38000000 + 0xfff + odd) >> 13));
 }
 
+float float_to_tf32(float value) {
+  uint32_t bits = bits_of(value);
+  if ((bits & 0x7f800000) == 0x7f800000) return value;
+  return float_of((bits + 0xfff + (bits >> 13 & 1)) & ~0x1fffu);
+}
+
 } // namespace host

@@ -50,8 +50,6 @@ std::set<Node *> ancestors(std::vector<Node *> nodes) {
   return seen;
 }
 
-} // namespace
-
 Node *graph_add(Graph *graph, NodeType type, Work work,
                 std::vector<Node *> after) {
   graph->nodes.emplace_back(new Node{graph, type, std::move(work), after, {}});
@@ -59,6 +57,8 @@ Node *graph_add(Graph *graph, NodeType type, Work work,
   known_nodes().insert(node);
   return node;
 }
+
+} // namespace
 
 bool node_live(void *handle) {
   std::lock_guard lock(core_mutex);

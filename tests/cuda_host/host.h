@@ -25,6 +25,8 @@ int enter(const char *library, const char *function);
 // be aborted) asks first and looks at `held` while it waits.
 bool take_hang();
 bool held(const char *function);
+// Status that the work of the last entered call is to fail with later, or 0.
+int take_later();
 
 // True if [p, p + bytes) lies inside one live block of device memory; otherwise
 // a violation that names `what` is recorded and it is false.
@@ -46,10 +48,6 @@ void lose_device(int device, int error);
 void enqueue(void *stream, std::function<void()> work);
 // -1 and a violation if it is no live stream.
 int stream_device(void *stream);
-// True while the stream is being captured.
-bool stream_capturing(void *stream);
-// Waits until the stream has done all its work.
-void stream_synchronize(void *stream);
 
 // Handles of all libraries: made, checked, destroyed; what is alive at the end
 // is a leak. `handle_live` records a violation when it answers false.
@@ -65,5 +63,7 @@ float half_to_float(uint16_t bits);
 uint16_t float_to_half(float value);
 float bf16_to_float(uint16_t bits);
 uint16_t float_to_bf16(float value);
+// TF32 keeps ten bits of the mantissa.
+float float_to_tf32(float value);
 
 } // namespace host

@@ -71,17 +71,6 @@ int device_of(const void *p) {
   return arena == HOST_ARENA ? -1 : arena;
 }
 
-bool block_of(const void *p, char **base, size_t *bytes) {
-  std::shared_lock lock(memory().mutex);
-  Block *b = nearest(p);
-  if (b == nullptr || b->state != State::Live ||
-      static_cast<const char *>(p) >= b->base + b->bytes)
-    return false;
-  *base = b->base;
-  *bytes = b->bytes;
-  return true;
-}
-
 Place place_of(const void *p) {
   int arena = arena_of(p);
   if (arena >= 0) return arena == HOST_ARENA ? Place::Pinned : Place::Device;

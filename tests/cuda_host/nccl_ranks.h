@@ -1,7 +1,12 @@
 // Ranks and calls of NCCL's stand-in.
 #pragma once
 
+#include "host.h"
 #include "nccl_board.h"
+
+#include <nccl.h>
+
+#include <map>
 
 namespace nccl {
 

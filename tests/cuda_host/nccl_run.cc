@@ -2,6 +2,9 @@
 // board, waits for the others' and computes its result.
 #include "nccl_ranks.h"
 
+#include <cstring>
+#include <thread>
+
 using host::violation;
 
 namespace nccl {

@@ -21,6 +21,10 @@ bool pool_opened(const void *p, int device) {
   Block *b = nearest(p);
   return b != nullptr && b->pool != nullptr && (b->pool->peers >> device & 1);
 }
+
+bool peer_enabled(int device, int peer) {
+  return device == peer || (memory().devices[device].peers >> peer & 1) != 0;
+}
 } // namespace
 
 void check_arguments(const Launch &launch, int device) {
@@ -106,10 +110,6 @@ void drop_all_memory() {
   for (int i = 0; i <= MAX_DEVICES; i++) drop(i);
   std::unique_lock lock(memory().mutex);
   memory().registered.clear();
-}
-
-bool peer_enabled(int device, int peer) {
-  return device == peer || (memory().devices[device].peers >> peer & 1) != 0;
 }
 
 int enable_peer(int device, int peer) {

@@ -284,11 +284,6 @@ int stream_device(void *handle) {
   return stream == nullptr ? -1 : stream->device;
 }
 
-bool stream_capturing(void *handle) {
-  Stream *stream = stream_of(handle);
-  return stream != nullptr && stream->capture != nullptr;
-}
-
 namespace {
 void hang_here() {
   if (const char *name = take_hang_name()) wait_while_held(name);
@@ -311,11 +306,6 @@ int stream_wait(Stream *stream) {
   stream->drain();
   pools_settle(stream->device);
   return device_lost(stream->device);
-}
-
-void stream_synchronize(void *handle) {
-  if (instant()) return;
-  if (Stream *stream = stream_of(handle)) stream_wait(stream);
 }
 
 int stream_idle(Stream *stream) {
