@@ -17,6 +17,7 @@ import {
   outputIn,
   type Sink,
 } from "./gradient_sinks.ts";
+import { checkOptions, type OptionNames } from "./options.ts";
 import { currentScope, persist, scope } from "./scope.ts";
 import { sameShape } from "./shape.ts";
 import { handle, leafOf, withGrad } from "./tape.ts";
@@ -51,6 +52,12 @@ export interface BackwardOptions {
   /** Record the backward pass too, for second derivatives. Implies `retainGraph`. */
   createGraph?: boolean;
 }
+
+const optionNames: OptionNames<BackwardOptions> = {
+  seed: true,
+  retainGraph: true,
+  createGraph: true,
+};
 
 function checkSeed(root: Tensor, seed: Tensor | undefined): void {
   if (!isFloat(root.dtype)) {
@@ -329,8 +336,10 @@ function accumulate(leaf: Tensor, grad: Tensor, createGraph: boolean): void {
  *
  * @throws {GradientError} when there is nothing to differentiate, the result
  * is no single element and has no seed, or the tape was freed.
+ * @throws {TypeError} for an option that there is not.
  */
 export function backward(result: Tensor, options: BackwardOptions = {}): void {
+  checkOptions("walk backward", options, optionNames);
   const { createGraph = false } = options;
   const gathered = new LeafGradients((leaf, grad) => {
     accumulate(leaf, grad, createGraph);
@@ -367,6 +376,7 @@ export function gradients(
   inputs: readonly Tensor[],
   options: BackwardOptions = {},
 ): (Tensor | undefined)[] {
+  checkOptions("take gradients", options, optionNames);
   inputs.forEach(checkInput);
   const wanted = inputs.map(leafOf);
   const collector = new Collector(wanted);

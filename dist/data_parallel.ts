@@ -8,6 +8,7 @@
 import type { Mark } from "../core/collectives.ts";
 import { backward, noGrad, registerHook } from "../core/autograd.ts";
 import { withFreshCasts } from "../core/cast_state.ts";
+import { checkOptions } from "../core/options.ts";
 import { persist, Scope } from "../core/scope.ts";
 import type { Tensor } from "../core/tensor.ts";
 import type { AnyModule } from "../nn/mod.ts";
@@ -115,6 +116,7 @@ export class DataParallel implements Disposable {
     devices: readonly string[] | ProcessGroup,
     options: DataParallelOptions = {},
   ) {
+    checkOptions("train on several devices", options, { bucketBytes: true });
     const { bucketBytes = 25 * 2 ** 20 } = options;
     if (!(bucketBytes > 0)) {
       throw new RangeError(

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { checkOptions } from "../core/options.ts";
 import type { ArrayRecord } from "./array_record.ts";
 import { decodeNpy, encodeNpy } from "./npy.ts";
 
@@ -51,6 +52,7 @@ export async function encodeNpz(
   arrays: Iterable<readonly [string, ArrayRecord]>,
   options: NpzOptions = {},
 ): Promise<Uint8Array> {
+  checkOptions("write a .npz file", options, { compress: true });
   const zip = await loadZip();
   const writer = new zip.ZipWriter(new zip.Uint8ArrayWriter(), {
     level: options.compress ? 6 : 0,

@@ -6,6 +6,7 @@
  */
 
 import { noGrad } from "../core/autograd.ts";
+import { checkOptions } from "../core/options.ts";
 import { Scope } from "../core/scope.ts";
 import { fromHost, type Tensor } from "../core/tensor.ts";
 import * as nn from "../nn/mod.ts";
@@ -41,6 +42,13 @@ export class CharRnn extends nn.Module implements LanguageModel {
   /** Makes the layers, with PyTorch's default initialisation. */
   constructor(options: CharRnnOptions) {
     super();
+    checkOptions("make a CharRnn", options, {
+      vocabulary: true,
+      embedding: true,
+      hidden: true,
+      layers: true,
+      dropout: true,
+    });
     const { vocabulary, embedding = 64, hidden = 256 } = options;
     const { layers = 1, dropout = 0 } = options;
     this.#layers = layers;

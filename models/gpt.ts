@@ -7,6 +7,7 @@
 
 import { noGrad } from "../core/autograd.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
+import { checkOptions } from "../core/options.ts";
 import { Scope } from "../core/scope.ts";
 import { fromHost, type Tensor } from "../core/tensor.ts";
 import * as nn from "../nn/mod.ts";
@@ -165,6 +166,16 @@ export class Gpt extends nn.Module implements LanguageModel {
    */
   constructor(options: GptOptions) {
     super();
+    checkOptions("make a Gpt", options, {
+      vocabulary: true,
+      context: true,
+      layers: true,
+      heads: true,
+      width: true,
+      dropout: true,
+      bias: true,
+      gelu: true,
+    });
     const extents: Extents = {
       layers: 4,
       heads: 4,

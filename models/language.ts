@@ -4,6 +4,7 @@
  * @module
  */
 
+import { checkOptions } from "../core/options.ts";
 import { Philox } from "../core/random.ts";
 
 /** Reads a text token by token. */
@@ -48,6 +49,12 @@ export function* sample(
   prompt: readonly number[],
   options: SampleOptions,
 ): Generator<number> {
+  checkOptions("sample", options, {
+    length: true,
+    temperature: true,
+    topK: true,
+    seed: true,
+  });
   const { length, temperature = 1, topK = Infinity, seed = 0 } = options;
   if (prompt.length === 0) {
     throw new RangeError(

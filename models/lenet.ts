@@ -6,6 +6,7 @@
  */
 
 import { ShapeError } from "../core/errors.ts";
+import { checkOptions } from "../core/options.ts";
 import type { Tensor } from "../core/tensor.ts";
 import * as nn from "../nn/mod.ts";
 import "../ops/methods.ts";
@@ -42,6 +43,11 @@ export class LeNet extends nn.Module {
    */
   constructor(options: LeNetOptions = {}) {
     super();
+    checkOptions("make a LeNet", options, {
+      channels: true,
+      size: true,
+      classes: true,
+    });
     const { channels = 1, size = 28, classes = 10 } = options;
     const last = after(after(size));
     if (!(last >= 1)) {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { checkOptions } from "../core/options.ts";
 import type { Tensor } from "../core/tensor.ts";
 import * as nn from "../nn/mod.ts";
 import "../ops/methods.ts";
@@ -26,6 +27,11 @@ export class Mlp extends nn.Module {
   /** Makes the layers, with PyTorch's default initialisation. */
   constructor(options: MlpOptions = {}) {
     super();
+    checkOptions("make an Mlp", options, {
+      inputs: true,
+      hidden: true,
+      classes: true,
+    });
     const { inputs = 784, hidden = [256], classes = 10 } = options;
     const widths = [inputs, ...hidden, classes];
     const maps = widths.slice(1).flatMap((width, i) => [

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { checkOptions } from "../core/options.ts";
 import type { Tensor } from "../core/tensor.ts";
 import * as nn from "../nn/mod.ts";
 import "../ops/methods.ts";
@@ -143,6 +144,11 @@ export class ResNet extends nn.Module {
     options: ResNetOptions = {},
   ) {
     super();
+    checkOptions("make a ResNet", options, {
+      channels: true,
+      classes: true,
+      stem: true,
+    });
     const { channels = 3, classes = 1000, stem = "large" } = options;
     this.#large = stem === "large";
     this.conv1 = this.#large

@@ -5,8 +5,10 @@
  * @module
  */
 
+import { showValue } from "../core/attributes.ts";
 import { noGrad } from "../core/autograd.ts";
 import { ShapeError, shapeText } from "../core/errors.ts";
+import { checkOptions } from "../core/options.ts";
 import { defaultGenerator, type Generator } from "../core/random.ts";
 import { scope } from "../core/scope.ts";
 import { fromHost, type Tensor } from "../core/tensor.ts";
@@ -57,6 +59,7 @@ export function uniform(
   high = 1,
   options: RandomOptions = {},
 ): Tensor {
+  checkOptions("draw initial values", options, { generator: true });
   if (!(low <= high && Number.isFinite(high - low))) {
     throw new RangeError(
       `Cannot draw from U(${low}, ${high}): the lower bound must not be above the upper one, and both finite`,
@@ -75,6 +78,7 @@ export function normal(
   std = 1,
   options: RandomOptions = {},
 ): Tensor {
+  checkOptions("draw initial values", options, { generator: true });
   if (!(std >= 0 && Number.isFinite(std))) {
     throw new RangeError(
       `Cannot draw from a normal distribution with standard deviation ${std}: it must be a finite number of at least 0`,
@@ -107,6 +111,13 @@ export function truncNormal(
   tensor: Tensor,
   options: TruncNormalOptions = {},
 ): Tensor {
+  checkOptions("draw initial values", options, {
+    generator: true,
+    mean: true,
+    std: true,
+    low: true,
+    high: true,
+  });
   const { mean = 0, std = 1, low = -2, high = 2, ...random } = options;
   if (!(low < high && std > 0)) {
     throw new RangeError(
@@ -158,7 +169,12 @@ export function gain(nonlinearity: Nonlinearity, slope = 0.01): number {
     case "selu":
       return 3 / 4;
     default:
-      return nonlinearity satisfies never;
+      nonlinearity satisfies never;
+      throw new TypeError(
+        `Cannot say the gain of ${
+          showValue(nonlinearity)
+        }: it is known of linear, sigmoid, tanh, relu, leakyRelu and selu`,
+      );
   }
 }
 
@@ -166,6 +182,10 @@ export function gain(nonlinearity: Nonlinearity, slope = 0.01): number {
 export interface XavierOptions extends RandomOptions {
   /** Factor on the standard deviation; 1 when omitted. */
   gain?: number;
+}
+
+function checkXavier(options: XavierOptions): void {
+  checkOptions("draw initial values", options, { generator: true, gain: true });
 }
 
 function xavierDeviation(tensor: Tensor, gain = 1): number {
@@ -178,6 +198,7 @@ export function xavierUniform(
   tensor: Tensor,
   options: XavierOptions = {},
 ): Tensor {
+  checkXavier(options);
   const { gain, ...random } = options;
   const bound = Math.sqrt(3) * xavierDeviation(tensor, gain);
   return uniform(tensor, -bound, bound, random);
@@ -188,6 +209,7 @@ export function xavierNormal(
   tensor: Tensor,
   options: XavierOptions = {},
 ): Tensor {
+  checkXavier(options);
   const { gain, ...random } = options;
   return normal(tensor, 0, xavierDeviation(tensor, gain), random);
 }
@@ -203,8 +225,22 @@ export interface KaimingOptions extends RandomOptions {
 }
 
 function kaimingDeviation(tensor: Tensor, options: KaimingOptions): number {
+  checkOptions("draw initial values", options, {
+    generator: true,
+    slope: true,
+    mode: true,
+    nonlinearity: true,
+  });
   const { slope = 0, mode = "fanIn", nonlinearity = "leakyRelu" } = options;
-  return gain(nonlinearity, slope) / Math.sqrt(fans(tensor)[mode]);
+  const fan = fans(tensor);
+  if (!Object.hasOwn(fan, mode)) {
+    throw new TypeError(
+      `Cannot draw initial values with mode ${
+        showValue(mode)
+      }: there are "fanIn" and "fanOut"`,
+    );
+  }
+  return gain(nonlinearity, slope) / Math.sqrt(fan[mode]);
 }
 
 /** U(±gain·√(3/fan)) (He et al., 2015). @throws {ShapeError} below two axes. */
@@ -269,6 +305,7 @@ export function orthogonal(
   tensor: Tensor,
   options: XavierOptions = {},
 ): Tensor {
+  checkXavier(options);
   const { gain = 1, generator = defaultGenerator() } = options;
   fans(tensor);
   const { shape, size, device } = tensor;

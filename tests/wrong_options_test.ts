@@ -5,6 +5,8 @@ import {
   data,
   full,
   fullLike,
+  gradients,
+  models,
   nanToNum,
   nn,
   optim,
@@ -16,9 +18,20 @@ import {
 
 // Without a type check: as a script runs.
 // deno-lint-ignore no-explicit-any
-const [n, o, d, t]: any[] = [nn, optim, data, train];
+const [n, o, d, t, m]: any[] = [nn, optim, data, train, models];
 // deno-lint-ignore no-explicit-any
 const make: any = tensor;
+// deno-lint-ignore no-explicit-any
+const gradientsOf: any = gradients;
+
+// deno-lint-ignore no-explicit-any
+function scalar(): any {
+  return tensor([1], { dtype: "f32", requiresGrad: true }).sum();
+}
+
+function w() {
+  return rand([2, 3]);
+}
 
 function layer() {
   return nn.transformerEncoderLayer(8, 2);
@@ -100,6 +113,31 @@ const wrong: [name: string, call: () => unknown, says: string][] = [
     () => n.localResponseNorm(3, 0.5),
     "with 0.5 for options",
   ],
+  [
+    "backward",
+    () => scalar().backward({ retain_graph: true }),
+    "with the option retain_graph: there is seed, retainGraph, createGraph; did you mean retainGraph?",
+  ],
+  ["backward", () => scalar().backward(scalar()), "for options"],
+  ["gradients", () => gradientsOf(scalar(), [], { create: 1 }), "createGraph"],
+  ["init.normal", () => n.init.normal(w(), 0, 1, 7), "with 7 for options"],
+  ["init.xavierUniform", () => n.init.xavierUniform(w(), 2), "generator, gain"],
+  [
+    "init.kaimingNormal",
+    () => n.init.kaimingNormal(w(), { mode: "fan_out" }),
+    '"fanOut"',
+  ],
+  [
+    "init.kaimingNormal",
+    () => n.init.kaimingNormal(w(), { nonlinearity: "gelu" }),
+    "the gain of",
+  ],
+  ["init.truncNormal", () => n.init.truncNormal(w(), { max: 1 }), "high"],
+  ["mlp", () => m.mlp({ hiden: [3] }), "make an Mlp with the option hiden"],
+  ["lenet", () => m.lenet({ class: 3 }), "did you mean classes?"],
+  ["gpt", () => m.gpt({ vocabulary: 3, contxt: 4 }), "did you mean context?"],
+  ["charRnn", () => m.charRnn({ vocabulary: 3, unit: 4 }), "hidden"],
+  ["resnet18", () => m.resnet18({ channel: 1 }), "did you mean channels?"],
   ["sgd", () => o.sgd(nn.linear(2, 3), 0.1), "with 0.1 for options"],
   ["tensor", () => make([1], "f64"), 'with "f64" for options'],
   ["tensor", () => make([1], { requires_grad: true }), "requiresGrad?"],
