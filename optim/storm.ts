@@ -76,8 +76,8 @@ export const stormMethod: Method<StormHyper> = {
 /**
  * STORM (Cutkosky and Orabona, 2019), as in Caffe2: S ← S + ‖g‖²,
  * r = η·(β + S)^(−1/3), m ← g + (1 − c·r²)·(m − g), w ← w − r·m, with one S
- * per parameter. Caffe2 leaves the second gradient of the paper (of the same
- * batch at the weights before) out, and so does this.
+ * per parameter. The paper has the gradient of the same batch at the weights
+ * before in the brackets; Caffe2 takes g for it, and so does this.
  *
  * @throws {RangeError} for a hyper-parameter out of its range.
  * @throws {TypeError} for an unknown option or parameters that cannot be optimised.
