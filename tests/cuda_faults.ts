@@ -190,6 +190,8 @@ export function visit(host: CudaHost, what: Visited): Seen {
     host.fail({ function: call, nth, status, later: kind === "later" });
     const { value, error } = attempt(whole);
     if (host.faultsLeft() > 0) {
+      // This run had fewer such calls.
+      host.clearFaults();
       fresh();
       continue;
     }

@@ -44,6 +44,7 @@ CONTROL void decafhost_fail(const char *function, int nth, int status,
   fault_add(function, nth, status, later != 0);
 }
 CONTROL size_t decafhost_faults_left() { return faults_left(); }
+CONTROL void decafhost_clear_faults() { faults_clear(); }
 CONTROL void decafhost_hang(const char *function) { hold(function); }
 CONTROL void decafhost_release() { release_holds(); }
 CONTROL void decafhost_limit_memory(double bytes, int device) {

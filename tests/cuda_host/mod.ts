@@ -37,6 +37,7 @@ const symbols = {
     result: "void",
   },
   decafhost_faults_left: { parameters: [], result: "usize" },
+  decafhost_clear_faults: { parameters: [], result: "void" },
   decafhost_hang: { parameters: ["buffer"], result: "void" },
   decafhost_release: { parameters: [], result: "void" },
   decafhost_limit_memory: { parameters: ["f64", "i32"], result: "void" },
@@ -138,6 +139,11 @@ export class CudaHost {
   /** Faults that no call has met yet. */
   faultsLeft(): number {
     return Number(this.#symbols.decafhost_faults_left());
+  }
+
+  /** Forgets the faults that no call has met, and lets everything go on that hangs. */
+  clearFaults(): void {
+    this.#symbols.decafhost_clear_faults();
   }
 
   /**
