@@ -6,8 +6,8 @@
  * @module
  */
 
-import { noteCheck } from "./capture.ts";
-import type { DeferredCheck } from "./device.ts";
+import { capturing, noteCheck } from "./capture.ts";
+import type { DeferredCheck, DeviceFlag } from "./device.ts";
 import { readBytes } from "./row_kernels.ts";
 import type { Value } from "./value.ts";
 
@@ -22,6 +22,37 @@ export function withFlags<T>(into: Value[], body: () => T): T {
   } finally {
     gathered = outer;
   }
+}
+
+/** Elements kept until their check is made; an operator that fails meanwhile takes back its values, but not these. */
+function keptUntilChecked(elements: Value): Value {
+  const { shape, strides, offset } = elements;
+  const kept = elements.view(shape, strides, offset);
+  kept.outlive();
+  return kept;
+}
+
+/**
+ * A flag for a kernel that refuses elements by itself, so that no kernel need
+ * look at them first.
+ *
+ * @param elements What the flag will be about; kept until it was looked at.
+ * @param failed Words the error from the elements' values; thrown at a read.
+ * @returns The flag; undefined where elements have to be checked before, by a kernel for {@linkcode refuseFlagged}.
+ */
+export function flagFor(
+  elements: Value,
+  failed: (elements: Value) => Error,
+): DeviceFlag | undefined {
+  const { device } = elements;
+  if (device.flag === undefined || gathered !== undefined || capturing()) {
+    return undefined;
+  }
+  const kept = keptUntilChecked(elements);
+  return device.flag({
+    failed: () => failed(kept),
+    release: () => kept.release(),
+  });
 }
 
 /**
@@ -49,14 +80,8 @@ export function refuseFlagged(
     gathered.push(flag);
     return;
   }
-  const kept = elements.view(
-    elements.shape,
-    elements.strides,
-    elements.offset,
-  );
-  // An operator that fails later takes back its values, but not these.
-  flag.loosen();
-  kept.loosen();
+  const kept = keptUntilChecked(elements);
+  flag.outlive();
   const check: DeferredCheck = {
     flag,
     failed: () => failed(kept),

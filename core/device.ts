@@ -11,6 +11,7 @@ import type {
   ActivatedProduct,
   ActivatedProductGrad,
   Block,
+  DeviceFlag,
   FactorSpec,
   Launch,
   MatmulSpec,
@@ -156,14 +157,18 @@ export interface BlockBytes {
   readonly bytes: number;
 }
 
-/** A check of elements that waits for its kernel. */
-export interface DeferredCheck {
-  /** One i32, not 0 where an element is wrong. */
-  readonly flag: Block;
-  /** The error then; may read from the device. */
+/** A check of elements whose kernel has not run yet. */
+export interface PendingCheck {
+  /** The error where an element is wrong; may read from the device. */
   failed(): Error;
   /** Called once the flag was looked at. */
   release(): void;
+}
+
+/** A check whose kernel leaves its flag in a block. */
+export interface DeferredCheck extends PendingCheck {
+  /** One i32, not 0 where an element is wrong. */
+  readonly flag: Block;
 }
 
 /** Captured work of a device. */
@@ -272,6 +277,8 @@ export interface Device {
   readonly timeline?: Timeline;
   /** Looks at a flag at the next read or synchronisation; only on devices that run behind the host. */
   defer?(check: DeferredCheck): void;
+  /** A flag for a kernel that is about to be launched, looked at likewise. */
+  flag?(check: PendingCheck): DeviceFlag;
   /** Captures what `body` asks for instead of running it; only on devices that have graphs. */
   capture?(body: () => void): DeviceGraph;
   /** Frees everything that the device holds; tensors that live there are gone. */

@@ -21,6 +21,12 @@ export interface Strided {
   readonly strides: readonly number[];
 }
 
+/** One i32 that kernels set to 1, and that the host looks at when it waits next. */
+export interface DeviceFlag {
+  /** Where it is. */
+  readonly address: number;
+}
+
 /** One run of a row program. */
 export interface Launch {
   /** What it computes, for profiles and messages. */
@@ -41,6 +47,8 @@ export interface Launch {
   readonly scalars: readonly number[];
   /** The scalars of the next run when the launch is part of a graph; they stay as they are without. */
   readonly live?: () => readonly number[];
+  /** Set where the program refuses an element; there must be one if it may. */
+  readonly flag?: DeviceFlag;
 }
 
 /** A matrix operand: strides in elements. */

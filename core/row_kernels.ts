@@ -6,7 +6,7 @@
  */
 
 import { bytesOf } from "./dtype.ts";
-import type { Device, Launch } from "./device.ts";
+import type { Device, DeviceFlag, Launch } from "./device.ts";
 import { Fusion, materialize, Place } from "./fuse.ts";
 import {
   allFlat,
@@ -61,12 +61,16 @@ export interface RowKernel {
   readonly live?: () => readonly number[];
   /** Existing values to overwrite, one per output, instead of new ones. */
   readonly into?: readonly Value[];
+  /** Set where `build` refuses an element; there must be one if it does. */
+  readonly flag?: DeviceFlag;
   /** Whether results per element lie in memory as the streams do where those are images with their channels last; row-major otherwise. */
   readonly keepsOrder?: boolean;
   /** How often the row is walked (stages and outputs per element). */
   readonly passes: number;
-  /** Stages and outputs. */
-  build(builder: RowBuilder): { stages: Stage[]; outputs: Output[] };
+  /** Stages, outputs, and which elements are refused. */
+  build(
+    builder: RowBuilder,
+  ): { stages: Stage[]; outputs: Output[]; refuses?: Expr };
 }
 
 const rowKernels = new Map<string, Place>();
@@ -130,9 +134,11 @@ function runDense(
   const { order } = place;
   const outerRank = order.length - axes.length;
   const results = rowResults(device, kernel, program, order);
-  if (results.every((r) => r.size === 0)) return results;
-  const flat = place.mergeable && allFlat(leaves, streamed, size, results[0]) &&
-    allFlat(results, results.length, size, results[0]);
+  // A kernel that only refuses elements has no results.
+  const like = results[0] ?? leaves[0];
+  if (like.size === 0 && results.every((r) => r.size === 0)) return results;
+  const flat = place.mergeable && allFlat(leaves, streamed, size, like) &&
+    allFlat(results, results.length, size, like);
   const launch: Launch = {
     name: kernel.name,
     program,
@@ -160,6 +166,7 @@ function runDense(
       ? fusion.scalars
       : [...fusion.scalars, ...scalars],
     live: kernel.live && (() => [...fusion.scalars, ...kernel.live!()]),
+    flag: kernel.flag,
   };
   if (queue !== undefined) {
     queue.add(device, launch, leaves);
@@ -224,7 +231,7 @@ function compileRows(
   const exprs = streams.map((stream) => fusion.build(stream));
   const first = fusion.scalars.length;
   const types = kernel.scalarTypes ?? scalars.map((): ScalarType => "f32");
-  const { stages, outputs } = kernel.build({
+  const { stages, outputs, refuses } = kernel.build({
     streams: exprs,
     scalars: types.map((type, i) => k.scalar(first + i, type)),
     coord: (axis) => k.coord(order.indexOf(axis)),
@@ -236,6 +243,7 @@ function compileRows(
     [...fusion.scalarTypes, ...types],
     stages.map((s) => ({ op: s.op, value: simplify(s.value) })),
     outputs.map((o) => ({ ...o, value: simplify(o.value) })),
+    refuses && simplify(refuses),
   );
   fusion.place.mergeable = space.length > 0 && axes.length === 0 &&
     stages.length === 0 && outputs.every((o) => o.per === "element") &&

@@ -255,6 +255,11 @@ export class Value implements Strided {
     if (this.#loose) guard(this.#storage, this);
   }
 
+  /** Has errors leave the value alone that take back what was made before them: its owner will release it. */
+  outlive(): void {
+    this.#outlives = true;
+  }
+
   /** Leaves the memory, and that of what a pending value needs, to the garbage collector if nobody releases it. */
   loosen(): void {
     this.#loose = true;

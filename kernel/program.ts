@@ -44,6 +44,8 @@ export interface Program {
   readonly stages: readonly Stage[];
   /** Results. */
   readonly outputs: readonly Output[];
+  /** Which elements are refused, as a condition: then the flag of the launch is set. Only without stages and outputs per row, and on devices that have flags. */
+  readonly refuses: Expr | undefined;
   /** Whether coordinates are used, so that axes must not be merged. */
   readonly usesCoords: boolean;
   /** Text that is equal for equal programs within this process. */
@@ -63,23 +65,32 @@ export function program(
   scalars: readonly ScalarType[],
   stages: readonly Stage[],
   outputs: readonly Output[],
+  refuses?: Expr,
 ): Program {
   let usesCoords = false;
-  traverse(roots(stages, outputs), (e) => {
+  traverse(roots({ stages, outputs, refuses }), (e) => {
     if (e.op === "coord") usesCoords = true;
   });
   const key = `${inputs}|${scalars}|${
     stages.map((s) => `${s.op}:${s.value.id}`)
-  }|${outputs.map((o) => `${o.dtype}:${o.value.id}:${o.per}`)}`;
-  return { inputs, scalars, stages, outputs, usesCoords, key };
+  }|${outputs.map((o) => `${o.dtype}:${o.value.id}:${o.per}`)}|${
+    refuses?.id ?? ""
+  }`;
+  return { inputs, scalars, stages, outputs, refuses, usesCoords, key };
 }
 
 /** Every expression of a program. */
 export function roots(
-  stages: readonly Stage[],
-  outputs: readonly Output[],
+  { stages, outputs, refuses }: {
+    readonly stages: readonly Stage[];
+    readonly outputs: readonly Output[];
+    readonly refuses?: Expr;
+  },
 ): Expr[] {
-  return [...stages.map((s) => s.value), ...outputs.map((o) => o.value)];
+  const exprs = stages.map((s) => s.value);
+  for (const { value } of outputs) exprs.push(value);
+  if (refuses !== undefined) exprs.push(refuses);
+  return exprs;
 }
 
 /** Prints a program as readable text, as `explain` shows it. */
@@ -92,5 +103,6 @@ export function programText(p: Program): string {
   p.outputs.forEach((o, k) =>
     lines.push(`out${k}: ${o.dtype} per ${o.per} = ${exprText(o.value)}`)
   );
+  if (p.refuses !== undefined) lines.push(`refused: ${exprText(p.refuses)}`);
   return lines.join("\n");
 }

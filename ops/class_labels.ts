@@ -11,11 +11,13 @@ import {
   ShapeError,
   shapeText,
 } from "../core/errors.ts";
-import { refuseFlagged } from "../core/checks.ts";
-import { runRows } from "../core/row_kernels.ts";
+import { flagFor, refuseFlagged } from "../core/checks.ts";
+import { type RowBuilder, runRows } from "../core/row_kernels.ts";
 import { sameShape, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
+import type { Value } from "../core/value.ts";
 import * as k from "../kernel/expr.ts";
+import type { Output } from "../kernel/program.ts";
 import { integers } from "./index_values.ts";
 
 /** Axis of the classes: 1, or the only one. */
@@ -97,44 +99,67 @@ export function classLabels(
   const type = k.computeType(target.dtype) as "i32" | "i64";
   const classes = x.shape[classAxis(x.shape)];
   const skips = ignoreIndex !== undefined;
-  const [labels, flag] = runRows(x.device, {
-    name: `class labels${skips ? " or ignored" : ""}`,
+  const failed = (elements: Value) => {
+    const bad = integers(elements).find((label) =>
+      (label < 0 || label >= classes) && label !== ignoreIndex
+    );
+    const exception = skips
+      ? `, or ${ignoreIndex} where they are to be ignored`
+      : "";
+    return new IndexError(
+      `Cannot take the ${what} with label ${bad} among ${classes} classes: labels must be from 0 to ${
+        classes - 1
+      }${exception}`,
+    );
+  };
+  const own = target.size === 0 ? undefined : flagFor(target.value, failed);
+  const form = skips ? " or ignored" : "";
+  const kernel = {
     space: expected,
-    axes: expected.map((_, d) => d),
     streams: [target.value],
     scalars: skips ? [classes, ignoreIndex] : [classes],
     scalarTypes: skips ? [type, type] : [type],
     passes: 1,
-    build: ({ streams: [label], scalars: [end, ignored] }) => {
-      const outside = k.or(k.lt(label, 0), k.ge(label, end));
-      const wrong = ignored === undefined
+  };
+  const parts = ({ streams: [label], scalars: [end, ignored] }: RowBuilder) => {
+    const outside = k.or(k.lt(label, 0), k.ge(label, end));
+    return {
+      label: {
+        dtype: "i32",
+        per: "element",
+        value: k.cast(label, "i32"),
+      } satisfies Output,
+      wrong: ignored === undefined
         ? outside
-        : k.and(outside, k.ne(label, ignored));
-      return {
-        stages: [{ op: "max", value: k.cast(wrong, "i32") }],
-        outputs: [
-          { dtype: "i32", per: "element", value: k.cast(label, "i32") },
-          { dtype: "i32", per: "row", value: k.stage(0, "i32") },
-        ],
-      };
-    },
-  });
-  if (target.size === 0) flag.release();
-  else {
-    refuseFlagged(flag, target.value, (elements) => {
-      const bad = integers(elements).find((label) =>
-        (label < 0 || label >= classes) && label !== ignoreIndex
-      );
-      const exception = skips
-        ? `, or ${ignoreIndex} where they are to be ignored`
-        : "";
-      return new IndexError(
-        `Cannot take the ${what} with label ${bad} among ${classes} classes: labels must be from 0 to ${
-          classes - 1
-        }${exception}`,
-      );
+        : k.and(outside, k.ne(label, ignored)),
+    };
+  };
+  const [labels, flag] = own !== undefined
+    ? runRows(x.device, {
+      ...kernel,
+      name: `class labels${form} or refuse`,
+      axes: [],
+      flag: own,
+      build: (builder) => {
+        const { label, wrong } = parts(builder);
+        return { stages: [], outputs: [label], refuses: wrong };
+      },
+    })
+    : runRows(x.device, {
+      ...kernel,
+      name: `class labels${form}`,
+      axes: expected.map((_, d) => d),
+      build: (builder) => {
+        const { label, wrong } = parts(builder);
+        const found = k.stage(0, "i32");
+        return {
+          stages: [{ op: "max", value: k.cast(wrong, "i32") }],
+          outputs: [label, { dtype: "i32", per: "row", value: found }],
+        };
+      },
     });
-  }
+  if (target.size === 0) flag.release();
+  else if (flag !== undefined) refuseFlagged(flag, target.value, failed);
   const shape = oneClass(x.shape);
   const strides = shape.map((_, d) =>
     shape.slice(d + 1).reduce((a, b) => a * b, 1)

@@ -6,14 +6,14 @@
  */
 
 import type { DType } from "../core/dtype.ts";
-import type { ScatterMode } from "../core/device.ts";
+import type { DeviceFlag, ScatterMode } from "../core/device.ts";
 import {
   DTypeError,
   IndexError,
   ShapeError,
   shapeText,
 } from "../core/errors.ts";
-import { refuseFlagged } from "../core/checks.ts";
+import { flagFor, refuseFlagged } from "../core/checks.ts";
 import { contiguous, runRows } from "../core/row_kernels.ts";
 import { type Shape, sizeOf } from "../core/shape.ts";
 import { hostData, Tensor } from "../core/tensor.ts";
@@ -33,6 +33,41 @@ export function requireIndex(index: Tensor, what: string): void {
   }
 }
 
+/** What elements of an index must be. */
+export interface IndexBounds {
+  /** The least. */
+  readonly low: number;
+  /** The first that is too large. */
+  readonly high: number;
+  /** What the index is for, after "Cannot". */
+  readonly what: string;
+}
+
+/** The error about an index that has an element out of bounds. */
+function outOfBounds(
+  elements: Value,
+  { low, high, what }: IndexBounds,
+): IndexError {
+  const bad = integers(elements).find((i) => i < low || i >= high);
+  return new IndexError(
+    `Cannot ${what}: index ${bad} is out of range for extent ${high}; ${
+      high > 0
+        ? `indices must be from ${low} to ${high - 1}`
+        : "there is nothing to index"
+    }`,
+  );
+}
+
+/** Whether an element is out of bounds. */
+function isOutside(i: k.Expr, from: k.Expr, to: k.Expr): k.Expr {
+  return k.or(k.lt(i, from), k.ge(i, to));
+}
+
+/** The type in which an index is compared with its bounds. */
+function boundType(index: Tensor): "i32" | "i64" {
+  return index.dtype === "i64" ? "i64" : "i32";
+}
+
 /** Refuses an index tensor with an element outside of `low ≤ i < high`. */
 export function checkIndices(
   index: Tensor,
@@ -43,34 +78,41 @@ export function checkIndices(
   requireIndex(index, what);
   if (index.size === 0) return;
   index.materialize();
-  const type = index.dtype === "i64" ? "i64" : "i32";
-  const [flag] = runRows(index.device, {
-    name: "out of range",
+  const bounds = { low, high, what };
+  const failed = (elements: Value) => outOfBounds(elements, bounds);
+  const own = flagFor(index.value, failed);
+  const type = boundType(index);
+  const kernel = {
     space: index.shape,
-    axes: index.shape.map((_, d) => d),
     streams: [index.value],
     scalars: [low, high],
     scalarTypes: [type, type],
     passes: 1,
+  };
+  if (own !== undefined) {
+    runRows(index.device, {
+      ...kernel,
+      name: "refuse out of range",
+      axes: [],
+      flag: own,
+      build: ({ streams: [i], scalars: [from, to] }) => ({
+        stages: [],
+        outputs: [],
+        refuses: isOutside(i, from, to),
+      }),
+    });
+    return;
+  }
+  const [flag] = runRows(index.device, {
+    ...kernel,
+    name: "out of range",
+    axes: index.shape.map((_, d) => d),
     build: ({ streams: [i], scalars: [from, to] }) => ({
-      stages: [{
-        op: "max",
-        value: k.cast(k.or(k.lt(i, from), k.ge(i, to)), "i32"),
-      }],
+      stages: [{ op: "max", value: k.cast(isOutside(i, from, to), "i32") }],
       outputs: [{ dtype: "i32", value: k.stage(0, "i32"), per: "row" }],
     }),
   });
-  refuseFlagged(flag, index.value, (elements) => {
-    const all = integers(elements);
-    const bad = all.find((i) => i < low || i >= high);
-    return new IndexError(
-      `Cannot ${what}: index ${bad} is out of range for extent ${high}; ${
-        high > 0
-          ? `indices must be from ${low} to ${high - 1}`
-          : "there is nothing to index"
-      }`,
-    );
-  });
+  refuseFlagged(flag, index.value, failed);
 }
 
 /** The elements of an integer value. */
@@ -120,38 +162,74 @@ export function withAxis(shape: Shape, axis: number, by: Shape): number[] {
   return [...shape.slice(0, axis), ...by, ...shape.slice(axis + 1)];
 }
 
-/**
- * Elements of contiguous memory at computed places: `place` gets the
- * coordinates and the element of `index` there.
- */
-export function loadAt(
-  table: Tensor,
-  index: Tensor,
-  space: Shape,
-  name: string,
-  scalars: readonly number[],
-  place: (
+/** Where a kernel finds elements of a table. */
+export interface Lookup {
+  /** Names what `place` returns. */
+  readonly name: string;
+  /** Extents of the result. */
+  readonly space: Shape;
+  /** What the elements of the index must be. */
+  readonly bounds: IndexBounds;
+  /** Numbers for `place`. */
+  readonly scalars: readonly number[];
+  /** The place in the table's contiguous memory, from the element of the index, the coordinates and the scalars. */
+  place(
     at: k.Expr,
     coord: (axis: number) => k.Expr,
     scalars: readonly k.Expr[],
-  ) => k.Expr,
+  ): k.Expr;
+}
+
+/**
+ * Elements of a table at the places that an index names, whose elements are
+ * checked: by the same kernel, on devices where kernels can refuse elements.
+ *
+ * @param index Broadcast to the space of the result.
+ * @throws {IndexError} when an element is out of bounds.
+ */
+export function lookUp(
+  table: Tensor,
+  index: Tensor,
+  { name, space, bounds, scalars, place }: Lookup,
 ): Tensor {
+  requireIndex(index, bounds.what);
+  index.materialize();
+  let flag: DeviceFlag | undefined;
+  if (index.size > 0) {
+    // A kernel with no result looks at no index.
+    if (sizeOf(space) > 0) {
+      flag = flagFor(index.value, (elements) => outOfBounds(elements, bounds));
+    }
+    if (flag === undefined) {
+      checkIndices(index, bounds.low, bounds.high, bounds.what);
+    }
+  }
+  const type = boundType(index);
+  const own = scalars.length;
+  const types = scalars.map((): k.ScalarType => "i32");
   const [value] = runRows(table.device, {
-    name,
+    name: flag === undefined ? name : `${name} or refuse`,
     space,
     axes: [],
     streams: [index.value],
     tables: [table.value],
-    scalars,
-    scalarTypes: scalars.map(() => "i32"),
+    scalars: flag === undefined
+      ? scalars
+      : [...scalars, bounds.low, bounds.high],
+    scalarTypes: flag === undefined ? types : [...types, type, type],
     passes: 1,
+    flag,
     build: ({ streams: [at], scalars, coord, load }) => ({
       stages: [],
       outputs: [{
         dtype: table.dtype,
-        value: load(0, place(k.cast(at, "i32"), coord, scalars)),
+        value: load(
+          0,
+          place(k.cast(at, "i32"), coord, scalars.slice(0, own)),
+        ),
         per: "element",
       }],
+      refuses: flag && isOutside(at, scalars[own], scalars[own + 1]),
     }),
   });
   return new Tensor(value);

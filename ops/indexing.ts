@@ -13,11 +13,10 @@ import * as k from "../kernel/expr.ts";
 import { mul } from "./arithmetic.ts";
 import { fill } from "./foundation.ts";
 import {
-  checkIndices,
   checkScatter,
   choose,
   equals,
-  loadAt,
+  lookUp,
   quotient,
   requireRank,
   scatterAlong,
@@ -65,20 +64,18 @@ export const gather: (x: Tensor, axis: number, index: Tensor) => Tensor =
           } along axis ${at}: on axis ${over} the index must not be larger`,
         );
       }
-      checkIndices(index, 0, x.shape[at], `gather along axis ${at}`);
-      return loadAt(
-        x,
-        index,
-        index.shape,
-        `gather ${at}`,
-        contiguousStrides(x.shape),
-        (i, coord, strides) =>
+      return lookUp(x, index, {
+        name: `gather ${at}`,
+        space: index.shape,
+        bounds: { low: 0, high: x.shape[at], what: `gather along axis ${at}` },
+        scalars: contiguousStrides(x.shape),
+        place: (i, coord, strides) =>
           strides.reduce<k.Expr>(
             (sum, stride, d) =>
               k.add(sum, k.mul(d === at ? i : coord(d), stride)),
             k.constant(0, "i32"),
           ),
-      );
+      });
     },
     // ∂gather: the gradient added up where its elements came from
     gradient: ({ inputs: [, index], shapes: [shape], dtypes, grad, attrs }) => [

@@ -10,11 +10,11 @@ import { broadcastShapes } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";
 import { mul } from "./arithmetic.ts";
-import { expand, fill, reshape } from "./foundation.ts";
+import { expand, fill, reshape, reshaped } from "./foundation.ts";
 import {
   around,
   checkIndices,
-  loadAt,
+  lookUp,
   requireRank,
   scattered,
   withAxis,
@@ -51,21 +51,19 @@ export const indexSelect: (x: Tensor, axis: number, index: Tensor) => Tensor =
     saves: [1],
     run: ([x, index], { axis }) => {
       const at = axisOf(x, axis, "select from");
-      checkIndices(index, 0, x.shape[at], `select along axis ${at}`);
       const { outer, extent, inner } = around(x.shape, at);
-      const picked = loadAt(
-        x,
-        reshape(index, [1, index.size, 1]),
-        [outer, index.size, inner],
-        "select",
-        [extent, inner],
-        (i, coord, [n, width]) =>
+      const picked = lookUp(x, reshaped(index, [1, index.size, 1]), {
+        name: "select",
+        space: [outer, index.size, inner],
+        bounds: { low: 0, high: extent, what: `select along axis ${at}` },
+        scalars: [extent, inner],
+        place: (i, coord, [n, width]) =>
           k.add(
             k.mul(k.add(k.mul(coord(0), n), i), width),
             coord(2),
           ),
-      );
-      return reshape(picked, withAxis(x.shape, at, index.shape));
+      });
+      return reshaped(picked, withAxis(x.shape, at, index.shape));
     },
     // ∂indexSelect: the gradient added up at the positions it came from
     gradient: ({ inputs: [, index], shapes: [shape], dtypes, grad, attrs }) => {

@@ -1,11 +1,16 @@
 /**
- * Checks of elements that wait for their kernel: each flag is copied to the
- * host in the order of the work, and looked at when the host waits anyway.
+ * Checks of elements that wait for their kernel: flags in memory of the host,
+ * set by the kernels themselves or copied in the order of the work, and looked
+ * at when the host waits anyway.
  *
  * @module
  */
 
-import type { DeferredCheck } from "../../core/device.ts";
+import type {
+  DeferredCheck,
+  DeviceFlag,
+  PendingCheck,
+} from "../../core/device.ts";
 import { check, cudart, memcpyKind, pinned } from "../../ffi/cudart.ts";
 import { addressOf } from "./context.ts";
 import type { Gpu } from "./gpu.ts";
@@ -17,7 +22,7 @@ const capacity = 256;
 export class Checks {
   readonly #gpu: Gpu;
   #flags: { address: bigint; values: Int32Array } | undefined;
-  #waiting: DeferredCheck[] = [];
+  #waiting: PendingCheck[] = [];
   /** The first failure that was seen and that nobody was told of yet. */
   #failure: Error | undefined;
 
@@ -30,20 +35,32 @@ export class Checks {
     this.#gpu = gpu;
   }
 
-  /** Adds a check; when there are too many, waits for all of them first. What failed among them is told at the next read. */
-  add(deferred: DeferredCheck): void {
+  /** A flag that a kernel may set: pinned memory is where kernels reach it. */
+  flag(pending: PendingCheck): DeviceFlag {
+    const address = Number(this.#place());
+    this.#waiting.push(pending);
+    return { address };
+  }
+
+  /** Where the next flag goes; when there are too many, waits for all of them first. What failed among them is told at the next read. */
+  #place(): bigint {
     if (this.#waiting.length === capacity) {
       this.#gpu.synchronize();
       this.#look();
     }
-    const flags = this.#flags ??= this.#reserve();
-    const slot = this.#waiting.length;
+    const { address } = this.#flags ??= this.#reserve();
+    return address + BigInt(4 * this.#waiting.length);
+  }
+
+  /** Adds a check whose flag is in device memory. */
+  add(deferred: DeferredCheck): void {
+    const target = this.#place();
     const source = addressOf(deferred.flag, "i32");
     this.#gpu.activate();
     this.#gpu.called("copy of a flag");
     check(
       cudart().cudaMemcpyAsync(
-        flags.address + BigInt(4 * slot),
+        target,
         source,
         4n,
         memcpyKind.DeviceToHost,
@@ -59,7 +76,8 @@ export class Checks {
   #reserve(): { address: bigint; values: Int32Array } {
     const { address, bytes } = pinned(4 * capacity);
     this.#gpu.onClose(() => cudart().cudaFreeHost(address));
-    return { address, values: new Int32Array(bytes.buffer, 0, capacity) };
+    const values = new Int32Array(bytes.buffer, 0, capacity).fill(0);
+    return { address, values };
   }
 
   /**
@@ -78,7 +96,9 @@ export class Checks {
   #look(): void {
     const waiting = this.#waiting;
     this.#waiting = [];
-    const failed = waiting.findIndex((_, i) => this.#flags!.values[i] !== 0);
+    const { values } = this.#flags!;
+    const failed = waiting.findIndex((_, i) => values[i] !== 0);
+    values.fill(0, 0, waiting.length);
     try {
       if (failed >= 0) this.#failure ??= waiting[failed].failed();
     } finally {

@@ -10,12 +10,14 @@ import {
   type BlockBytes,
   type DeferredCheck,
   type Device,
+  type DeviceFlag,
   type DeviceGraph,
   type DeviceKernels,
   type DeviceStats,
   type LaterRead,
   type Launch,
   type MatmulSpec,
+  type PendingCheck,
   registerFamily,
   type ScanSpec,
   type ScatterSpec,
@@ -223,6 +225,11 @@ export class CudaDevice implements Device {
   /** Looks at a flag when the host waits next. */
   defer(check: DeferredCheck): void {
     this.#checks.add(check);
+  }
+
+  /** A flag that a kernel may set, looked at when the host waits next. */
+  flag(check: PendingCheck): DeviceFlag {
+    return this.#checks.flag(check);
   }
 
   /**

@@ -74,7 +74,7 @@ export function factsOf(context: CudaContext, p: Program): Facts {
 }
 
 function study(p: Program): Facts {
-  const exprs = roots(p.stages, p.outputs);
+  const exprs = roots(p);
   const streams = streamsOf(exprs);
   let widest = 1, nodes = 0;
   for (const i of streams) widest = Math.max(widest, bytesOf(p.inputs[i]));

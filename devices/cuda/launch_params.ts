@@ -47,6 +47,7 @@ export function fillOperands(layout: ParamLayout, l: Launch): Uint8Array {
     (storage as CudaStorage).upload?.join();
     setLong(word, storage.address + offset * bytesOf(dtype));
   }
+  if (layout.flag !== undefined) setLong(layout.flag, l.flag!.address);
   for (let i = 0; i < layout.scalars.length; i++) {
     const { word, of, type } = layout.scalars[i];
     switch (type) {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Program } from "../program.ts";
+import { type Program, roots } from "../program.ts";
 import type { Expr } from "../expr.ts";
 import { readOne } from "./access.ts";
 import {
@@ -37,7 +37,7 @@ export interface Body {
 
 /** Writes an elementwise kernel. */
 export function elementsBody(p: Program, v: ElementVariant): Body {
-  const exprs = p.outputs.map((o) => o.value);
+  const exprs = roots(p);
   const streams = streamsOf(exprs);
   const { lanes, rank, steps } = v;
   const index = new Indexing(v.wide);
@@ -130,6 +130,10 @@ export function elementsBody(p: Program, v: ElementVariant): Body {
   results.forEach(({ dtype, to, offset, words }, k) =>
     vectors.set(inner, dtype, to, offset, words, each.emit(exprs[k]))
   );
+  if (p.refuses !== undefined) {
+    const inside = v.ragged ? "j + v < p.length && " : "";
+    inner.push(`if (${inside}${each.emit(p.refuses)}) *p.flag = 1;`);
+  }
   vectors.each(loop, inner);
   results.forEach(({ dtype, to, offset, words }) =>
     vectors.end(loop, dtype, to, offset, words)

@@ -51,6 +51,8 @@ export interface ParamLayout {
   readonly wide: boolean;
   /** Places of the operands' addresses (two words each). */
   readonly addresses: readonly Field[];
+  /** Place of the flag's address, where elements may be refused (two words). */
+  readonly flag: number | undefined;
   /** Scalars. */
   readonly scalars: readonly ScalarField[];
   /** Counts. */
@@ -109,6 +111,7 @@ export function paramLayout(p: Program, needs: ParamNeeds): ParamLayout {
       of: inputs + k,
     })),
   ];
+  const flag = p.refuses && place("int*", "flag", 2);
   const scalars: ScalarField[] = [];
   const scalar = (type: ScalarType, of: number, c: string, words: number) => {
     scalars.push({ word: place(c, `c${of}`, words), of, type });
@@ -151,6 +154,7 @@ export function paramLayout(p: Program, needs: ParamNeeds): ParamLayout {
     bytes,
     wide,
     addresses,
+    flag,
     scalars,
     counts,
     sizes,

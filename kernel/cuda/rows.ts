@@ -82,7 +82,7 @@ class RowWriter {
       "j + v < to",
     );
     this.#walks = walksOf(plan);
-    this.#streams = streamsOf(roots(p.stages, p.outputs));
+    this.#streams = streamsOf(roots(p));
     this.#cached = v.chunks === 0 && !v.shared ? [] : repeatedOperands(p)
       .filter((i) => v.steps[i] !== "fixed" && v.steps[i] !== "row");
   }
@@ -91,7 +91,7 @@ class RowWriter {
     const { p, v } = this;
     const index = this.#index, { count } = index;
     const before: string[] = [], row: string[] = [];
-    const loads = loadsOf(roots(p.stages, p.outputs));
+    const loads = loadsOf(roots(p));
 
     before.push(...this.#placeInBlock());
     const exprs = this.#walks.flat().concat(

@@ -24,7 +24,7 @@ export interface Variant {
 /** Whether anything in the program is 64 bits wide in registers. */
 export function isWide(p: Program): boolean {
   let wide = false;
-  k.traverse(roots(p.stages, p.outputs), (e) => {
+  k.traverse(roots(p), (e) => {
     if (e.type === "f64" || e.type === "i64") wide = true;
   });
   return wide;

@@ -85,7 +85,8 @@ export abstract class KernelWriter {
       value: lower(s.value),
     }));
     this.outputs = plan.outputs.map((o) => ({ ...o, value: lower(o.value) }));
-    k.traverse(roots(this.stages, this.outputs), (e) => {
+    const { stages, outputs } = this;
+    k.traverse(roots({ stages, outputs }), (e) => {
       if (e.op === "linear") this.usesLinear = true;
     });
     this.usesPosition = this.usesLinear || p.stages.some((s) => isArg(s));
@@ -147,7 +148,8 @@ export abstract class KernelWriter {
   /** Computes what depends on literals and scalars only, once per call. */
   #hoistConstants(): void {
     const kept = this.passes.flatMap((pass) => pass.kept.map((l) => l.value));
-    const all = [...roots(this.stages, this.outputs), ...kept];
+    const { stages, outputs } = this;
+    const all = [...roots({ stages, outputs }), ...kept];
     const needed = this.fixedParts(all, () => false);
     const found = this.compute(needed, { unroll: 0, single: false }, []);
     found.forEach((local, e) => this.#constants.set(e, local));
