@@ -11,25 +11,13 @@
 
 import { fromBf16Bits, fromF16Bits } from "../../core/dtype.ts";
 import { type Elements, elements, type FloatDType } from "./elements.ts";
-import { offsets, resolveBatch, type Slots } from "./gemm_batch.ts";
-import {
-  productKernel,
-  productParameters,
-  startModes,
-  tileBytes,
-  tileColumns,
-  tileRows,
-} from "./gemm_kernels.ts";
-import {
-  convertKernel,
-  convertParameters,
-  laneBytes,
-  packKernel,
-  packParameters,
-} from "./gemm_pack.ts";
+import { offsets, resolveBatch } from "./gemm_batch.ts";
+import { startModes, tileColumns, tileRows } from "./gemm_kernels.ts";
+import { convertKernel, convertParameters, laneBytes } from "./gemm_pack.ts";
+import { ceilTo, multiplyPanels, pack } from "./gemm_panels.ts";
 import { multiplyRow } from "./gemv.ts";
-import { allocate, allocatePermanent, heap, release } from "./memory.ts";
-import { cachedKernel, maxThreads, runKernel } from "./pool.ts";
+import { allocate, heap, release } from "./memory.ts";
+import { cachedKernel, runKernel } from "./pool.ts";
 import { ParameterBlock, Scratch } from "./scratch.ts";
 
 /** An operand of a product: a strided matrix, or one per batch index. Strides count elements. */
@@ -84,19 +72,12 @@ export interface MatmulBias {
 const depthBytes = 2048;
 /** Most bytes that the panels of one operand take. */
 const panelsBytes = 2 ** 23;
-/** Rows and columns of a block of C that one thread computes at a time. */
-const blockRows = 96, blockColumns = 256;
-/** Multiplications worth a hand-over to another thread. */
-const worthSharing = 2 ** 19;
-/** Elements packed per hand-over. */
-const worthPacking = 2 ** 14;
+/** Elements converted per hand-over. */
+const worthConverting = 2 ** 14;
 
-const packBlock = new ParameterBlock(packParameters.length);
-const productBlock = new ParameterBlock(productParameters.length);
 const convertBlock = new ParameterBlock(convertParameters.length);
 const panelsA = new Scratch(), panelsB = new Scratch();
 const convertTable = new Scratch(), biasRoom = new Scratch();
-const tiles = allocatePermanent(maxThreads * tileBytes);
 
 /** How the sums of a product are cut into passes: equal ones, a multiple of the micro-kernel's unrolling long. */
 function depthOf(k: number, bytes: number): number {
@@ -222,7 +203,7 @@ function matmulHalf(
       ),
       block,
       count * m,
-      Math.ceil(worthPacking / n),
+      Math.ceil(worthConverting / n),
     );
   }
   try {
@@ -353,125 +334,6 @@ function readsDirectly({ k, a }: MatmulSpec, e: Elements): boolean {
   return e.dtype === e.lane && (a.columnStride === 1 || k === 1);
 }
 
-/** What part of the matrices to pack; strides and offset in bytes. */
-interface PackPart {
-  readonly offset: number;
-  readonly rowStride: number;
-  readonly depthStride: number;
-  readonly rows: number;
-  readonly depth: number;
-}
-
-function pack(
-  e: Elements,
-  lanes: number,
-  slots: Slots,
-  target: number,
-  part: PackPart,
-): void {
-  const panels = Math.ceil(part.rows / lanes);
-  const block = packBlock.fill(
-    slots.table,
-    part.offset,
-    target,
-    panels * lanes * part.depth * laneBytes(e),
-    part.rowStride,
-    part.depthStride,
-    part.rows,
-    part.depth,
-    panels,
-  );
-  const { dtype } = e;
-  runKernel(
-    cachedKernel(`pack ${dtype} ${lanes}`, () => packKernel(dtype, lanes)),
-    block,
-    panels * slots.count,
-    Math.ceil(worthPacking / (lanes * Math.max(1, part.depth))),
-  );
-}
-
-/** A batch of products of packed panels. */
-export interface PanelProduct {
-  /** Table: slot of A, slot of B, address of C for each product. */
-  readonly table: number;
-  /** Products. */
-  readonly count: number;
-  /** Packed panels of A, or the table of the slots' addresses where it is read directly. */
-  readonly a: number;
-  /** Where A is read directly: bytes from the slots' addresses to the first element, and from row to row. */
-  readonly direct?: { readonly offset: number; readonly row: number };
-  /** Packed panels of B. */
-  readonly b: number;
-  /** Bytes from C's addresses to the first element. */
-  readonly cOffset: number;
-  /** Bytes from row to row of C. */
-  readonly cRow: number;
-  /** Bytes from column to column of C. */
-  readonly cColumn: number;
-  /** Rows of C. */
-  readonly rows: number;
-  /** Columns of C. */
-  readonly columns: number;
-  /** Length of the sums. */
-  readonly depth: number;
-  /** One of `startModes`. */
-  readonly mode: number;
-  /** Padded bias. */
-  readonly bias: number;
-}
-
-/** Multiplies packed panels, in parallel over blocks of the results. */
-export function multiplyPanels(
-  lane: "f32" | "f64",
-  product: PanelProduct,
-): void {
-  const { rows, columns, depth, count, direct } = product;
-  const bytes = lane === "f32" ? 4 : 8;
-  const width = tileColumns(lane);
-  let down = Math.min(ceilTo(rows, tileRows), blockRows);
-  let across = Math.min(ceilTo(columns, width), blockColumns);
-  // Smaller blocks while there are few of them and each is still worth it.
-  for (;;) {
-    const blocks = Math.ceil(rows / down) * Math.ceil(columns / across);
-    if (blocks * count >= 16) break;
-    if (down * across * depth < 2 * worthSharing) break;
-    if (across >= down && across > width) across = ceilTo(across / 2, width);
-    else if (down > tileRows) down = ceilTo(down / 2, tileRows);
-    else break;
-  }
-  const blocksDown = Math.ceil(rows / down);
-  const blocksAcross = Math.ceil(columns / across);
-  const block = productBlock.fill(
-    product.table,
-    product.a,
-    direct?.offset ?? ceilTo(rows, tileRows) * depth * bytes,
-    direct?.row ?? 0,
-    product.b,
-    ceilTo(columns, width) * depth * bytes,
-    product.cOffset,
-    product.cRow,
-    product.cColumn,
-    rows,
-    columns,
-    depth,
-    product.mode,
-    product.bias,
-    tiles,
-    down,
-    across,
-    blocksDown,
-    blocksAcross,
-  );
-  runKernel(
-    direct === undefined
-      ? cachedKernel(`product ${lane}`, () => productKernel(lane, false))
-      : cachedKernel(`product ${lane} rows`, () => productKernel(lane, true)),
-    block,
-    count * blocksDown * blocksAcross,
-    Math.ceil(worthSharing / Math.max(1, down * across * depth)),
-  );
-}
-
 /** Copies a bias, widened, to where it may be read to the end of the last panel. */
 function padBias(spec: MatmulSpec, bias: MatmulBias, e: Elements): number {
   const length = bias.per === "column" ? spec.n : spec.m;
@@ -496,10 +358,6 @@ function padBias(spec: MatmulSpec, bias: MatmulBias, e: Elements): number {
     }
   }
   return target;
-}
-
-function ceilTo(value: number, unit: number): number {
-  return Math.ceil(value / unit) * unit;
 }
 
 function floorTo(value: number, unit: number): number {

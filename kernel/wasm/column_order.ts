@@ -6,10 +6,11 @@
  */
 
 import { bytesOf } from "../../core/dtype.ts";
+import { fixedParts, inLockstep } from "./hoisting.ts";
 import type { LaneEmitter } from "./lanes.ts";
 import type { Copy } from "./reduce.ts";
 import { columnBlock } from "./variant.ts";
-import { begin, end, inLockstep, KernelWriter, params } from "./writer.ts";
+import { begin, end, KernelWriter, params } from "./writer.ts";
 import type { Expr } from "../expr.ts";
 
 /** Rows of a column after which running sums are added to the totals. */
@@ -207,7 +208,7 @@ export class ColumnOrder extends KernelWriter {
     copies: number,
     single: boolean,
   ): Map<Expr, number>[] {
-    const needed = this.fixedParts(
+    const needed = fixedParts(
       exprs,
       (e) =>
         e.op === "stage" ||

@@ -8,57 +8,23 @@
 
 import type { FunctionBuilder } from "./assembler.ts";
 import { hasRelaxedSimd } from "./assembler.ts";
-import type { PlainOp } from "./opcodes.ts";
-import type { Expr, ExprOp, ScalarType } from "../expr.ts";
+import {
+  conversions,
+  highWords,
+  is32,
+  isZero,
+  packLow,
+  shapeOf,
+  shifts,
+  splatBytes,
+  typed,
+} from "./lane_instructions.ts";
+import type { Expr, ScalarType } from "../expr.ts";
 
 /** Functions that a kernel calls lane by lane; index by name. */
 export type ImportTable = (name: string, arity: 1 | 2) => number;
 
-const shapeOf: Record<Exclude<ScalarType, "bool">, string> = {
-  f32: "f32x4",
-  f64: "f64x2",
-  i32: "i32x4",
-  i64: "i64x2",
-};
-
-/** Picks the lower 32 bits of both 64-bit lanes. */
-const packLow = [0, 1, 2, 3, 8, 9, 10, 11, 0, 1, 2, 3, 8, 9, 10, 11];
-/** Picks the upper words of four 64-bit products. */
-const highWords = [4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31];
-
 const relaxed = hasRelaxedSimd();
-
-/** Bytes of a vector with the same constant in every lane. */
-function splatBytes(value: number | bigint, of: ScalarType): Uint8Array {
-  const view = new DataView(new ArrayBuffer(16));
-  for (let at = 0; at < 16;) {
-    switch (of) {
-      case "f32":
-        view.setFloat32(at, Number(value), true);
-        at += 4;
-        break;
-      case "i32":
-        view.setInt32(at, Number(value), true);
-        at += 4;
-        break;
-      case "f64":
-        view.setFloat64(at, Number(value), true);
-        at += 8;
-        break;
-      case "i64":
-        view.setBigInt64(at, BigInt(value), true);
-        at += 8;
-        break;
-      case "bool":
-        view.setInt32(at, value ? -1 : 0, true);
-        at += 4;
-        break;
-      default:
-        of satisfies never;
-    }
-  }
-  return new Uint8Array(view.buffer);
-}
 
 /** Writes the code of expressions into a function. */
 export class LaneEmitter {
@@ -168,7 +134,7 @@ export class LaneEmitter {
       case "shru":
         this.#args(e);
         f.i32(Number(e.value));
-        f.op(this.#typed(e.type, shifts[e.op]));
+        f.op(typed(e.type, shifts[e.op]));
         return;
       case "and":
       case "or":
@@ -184,8 +150,8 @@ export class LaneEmitter {
         } else {
           // (a b c) → a·b + c
           const c = f.local("v128");
-          f.set(c).op(this.#typed(e.type, "mul")).get(c);
-          f.op(this.#typed(e.type, "add"));
+          f.set(c).op(typed(e.type, "mul")).get(c);
+          f.op(typed(e.type, "add"));
         }
         return;
       case "mulhiu": {
@@ -227,7 +193,7 @@ export class LaneEmitter {
         if (e.type === "i32" || e.type === "i64") this.#integerDivision(e);
         else if (e.op === "div") {
           this.#args(e);
-          f.op(this.#typed(e.type, "div"));
+          f.op(typed(e.type, "div"));
         } else this.#lanewise(e, "fmod");
         return;
       case "add":
@@ -236,18 +202,18 @@ export class LaneEmitter {
       case "neg":
       case "abs":
         this.#args(e);
-        f.op(this.#typed(e.type, e.op));
+        f.op(typed(e.type, e.op));
         return;
       case "sqrt":
       case "floor":
       case "ceil":
       case "trunc":
         this.#args(e);
-        f.op(this.#typed(e.type, e.op));
+        f.op(typed(e.type, e.op));
         return;
       case "round":
         this.#args(e);
-        f.op(this.#typed(e.type, "nearest"));
+        f.op(typed(e.type, "nearest"));
         return;
       default:
         this.#lanewise(e, e.op);
@@ -292,7 +258,7 @@ export class LaneEmitter {
     // pmin(x, y) is y < x ? y : x;  pmax(x, y) is x < y ? y : x.
     this.emit(smaller ? q : p);
     this.emit(smaller ? p : q);
-    this.f.op(this.#typed(e.type, smaller ? "pmin" : "pmax"));
+    this.f.op(typed(e.type, smaller ? "pmin" : "pmax"));
     return true;
   }
 
@@ -304,21 +270,12 @@ export class LaneEmitter {
     );
     if (bound === undefined) {
       this.#args(e);
-      this.f.op(this.#typed(e.type, e.op));
+      this.f.op(typed(e.type, e.op));
       return;
     }
     this.emit(bound === b ? a : b);
     this.emit(bound);
-    this.f.op(this.#typed(e.type, `p${e.op}`));
-  }
-
-  #typed(type: ScalarType, name: string): PlainOp {
-    if (type === "bool") {
-      throw new TypeError(
-        `Cannot emit ${name} of truth values: cast them first`,
-      );
-    }
-    return `${shapeOf[type]}.${name}` as PlainOp;
+    this.f.op(typed(e.type, `p${e.op}`));
   }
 
   #compare(e: Expr): void {
@@ -337,7 +294,7 @@ export class LaneEmitter {
     this.#args(e);
     const signed = (type === "i32" || type === "i64") &&
       (e.op === "lt" || e.op === "le");
-    f.op(this.#typed(type, signed ? `${e.op}_s` : e.op));
+    f.op(typed(type, signed ? `${e.op}_s` : e.op));
     if (this.wide && is32(type)) f.op("i64x2.extend_low_i32x4_s");
   }
 
@@ -346,7 +303,7 @@ export class LaneEmitter {
     const from = e.args[0].type, to = e.type;
     this.emit(e.args[0]);
     if (to === "bool") {
-      f.v128(splatBytes(0, from)).op(this.#typed(from, "ne"));
+      f.v128(splatBytes(0, from)).op(typed(from, "ne"));
       if (this.wide && is32(from)) f.op("i64x2.extend_low_i32x4_s");
       return;
     }
@@ -473,31 +430,4 @@ export class LaneEmitter {
       f.lane(`${shapeOf[type]}.replace_lane` as "i32x4.replace_lane", lane);
     }
   }
-}
-
-const shifts = {
-  shl: "shl",
-  shr: "shr_s",
-  shru: "shr_u",
-} as const satisfies Partial<
-  Record<ExprOp, string>
->;
-
-const conversions: Record<string, PlainOp | undefined> = {
-  "f32>i32": "i32x4.trunc_sat_f32x4_s",
-  "i32>f32": "f32x4.convert_i32x4_s",
-  "f32>f64": "f64x2.promote_low_f32x4",
-  "f64>f32": "f32x4.demote_f64x2_zero",
-  "i32>f64": "f64x2.convert_low_i32x4_s",
-  "f64>i32": "i32x4.trunc_sat_f64x2_s_zero",
-  "i32>i64": "i64x2.extend_low_i32x4_s",
-};
-
-/** Whether all bits of a literal are 0. */
-function isZero(e: Expr): boolean {
-  return e.op === "const" && Number(e.value) === 0 && !Object.is(e.value, -0);
-}
-
-function is32(type: ScalarType): boolean {
-  return type === "f32" || type === "i32";
 }

@@ -6,9 +6,10 @@
  */
 
 import { bytesOf } from "../../core/dtype.ts";
+import { fixedParts, inLockstep } from "./hoisting.ts";
 import type { LaneEmitter } from "./lanes.ts";
 import { type Copy, isArg } from "./reduce.ts";
-import { begin, end, inLockstep, KernelWriter, params } from "./writer.ts";
+import { begin, end, KernelWriter, params } from "./writer.ts";
 import * as k from "../expr.ts";
 import type { Expr } from "../expr.ts";
 
@@ -276,7 +277,7 @@ export class RowOrder extends KernelWriter {
     exprs: readonly Expr[],
     pointers: readonly number[],
   ): Map<Expr, number> {
-    const needed = this.fixedParts(exprs, (e) =>
+    const needed = fixedParts(exprs, (e) =>
       e.op === "stage" ||
       (e.op === "input" && this.variant.steps[Number(e.value)] === "zero") ||
       (e.op === "coord" && e.value !== this.vectorAxis));

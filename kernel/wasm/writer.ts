@@ -13,6 +13,7 @@ import {
   ModuleBuilder,
 } from "./assembler.ts";
 import { Elements, type Step } from "./elements.ts";
+import { fixedParts } from "./hoisting.ts";
 import { LaneEmitter } from "./lanes.ts";
 import { lower } from "./lower.ts";
 import { type ParamLayout, paramLayout } from "./params.ts";
@@ -150,7 +151,7 @@ export abstract class KernelWriter {
     const kept = this.passes.flatMap((pass) => pass.kept.map((l) => l.value));
     const { stages, outputs } = this;
     const all = [...roots({ stages, outputs }), ...kept];
-    const needed = this.fixedParts(all, () => false);
+    const needed = fixedParts(all, () => false);
     const found = this.compute(needed, { unroll: 0, single: false }, []);
     found.forEach((local, e) => this.#constants.set(e, local));
   }
@@ -441,24 +442,6 @@ export abstract class KernelWriter {
     if (this.usesPosition) this.f.i32(0).set(this.innerPosition);
   }
 
-  /** The largest parts that are made of constants, scalars and the leaves that `isFixed` tells. */
-  protected fixedParts(
-    exprs: readonly Expr[],
-    isFixed: (leaf: Expr) => boolean,
-  ): Expr[] {
-    const fixed = new Map<Expr, boolean>();
-    const needed = new Set<Expr>();
-    k.traverse(exprs, (e) => {
-      const is = e.op === "const" || e.op === "scalar" || isFixed(e) ||
-        (e.args.length > 0 && e.op !== "load" &&
-          e.args.every((a) => fixed.get(a)));
-      fixed.set(e, is);
-      if (!is) { for (const a of e.args) if (fixed.get(a)) needed.add(a); }
-    });
-    for (const e of exprs) if (fixed.get(e)) needed.add(e);
-    return [...needed];
-  }
-
   /** Locals with the values of expressions. */
   protected compute(
     exprs: readonly Expr[],
@@ -477,27 +460,7 @@ export abstract class KernelWriter {
       ? inputs[operand]
       : outputs[operand - inputs.length].dtype;
   }
+
   /** Writes the loops; `bases` are locals with the operands' addresses. */
   protected abstract body(bases: readonly number[]): void;
-}
-
-/**
- * Computes expressions in several copies of a loop body, each node for all
- * copies before the next: a constant that had to leave the registers is then
- * fetched once for all, and the copies hide each other's latency.
- */
-export function inLockstep(
-  exprs: readonly Expr[],
-  emitters: readonly LaneEmitter[],
-): void {
-  for (const emitter of emitters) emitter.plan(exprs);
-  if (emitters.length === 1) return;
-  const [first] = emitters;
-  const walk = (e: Expr) => {
-    if (first.memo.has(e)) return;
-    e.args.forEach(walk);
-    if (e.op === "const") return;
-    for (const emitter of emitters) emitter.toLocal(e);
-  };
-  exprs.forEach(walk);
 }
