@@ -139,6 +139,8 @@ export interface DeviceStats {
   readonly blocks: number;
   /** Bytes that the device can hold at most. */
   readonly limitBytes: number;
+  /** Bytes taken from the system: those of live storages, what is idle, and what else is needed. */
+  readonly reservedBytes: number;
 }
 
 /** Bytes that are on their way to the host. */

@@ -34,10 +34,29 @@ export class DisposedError extends Error {
   override name = "DisposedError";
 }
 
+/** The memory of a device that had too little. */
+export interface MemoryRoom {
+  /** Bytes that were free, in however many pieces. */
+  readonly freeBytes: number;
+  /** Bytes that neither tensors held nor were free, by what is said of them: `are held by captured graphs`. */
+  readonly others: Readonly<Record<string, number>>;
+}
+
 /** A device has no memory left for a tensor. */
 export class OutOfMemoryError extends Error {
   /** Name of the class, as shown in stack traces. */
   override name = "OutOfMemoryError";
+  /** What the device knew of its memory then. */
+  readonly room: MemoryRoom | undefined;
+
+  /** Makes an error from a sentence; `room` is what the device knows. */
+  constructor(
+    message?: string,
+    options?: ErrorOptions & { readonly room?: MemoryRoom },
+  ) {
+    super(message, options);
+    this.room = options?.room;
+  }
 }
 
 /** Work was captured, or run again, that a graph would silently get wrong. */

@@ -12,7 +12,7 @@ import {
   guardedBlocks,
   openDevices,
 } from "./device.ts";
-import { OutOfMemoryError, shapeText } from "./errors.ts";
+import { type MemoryRoom, OutOfMemoryError, shapeText } from "./errors.ts";
 import { openScopes, persist } from "./scope.ts";
 import { liveTensors, type Tensor } from "./tensor.ts";
 import { allocation, type FailedAllocation, type Value } from "./value.ts";
@@ -117,30 +117,43 @@ function largest(device: Device): string {
   return texts.length === 0 ? "" : `: ${texts.join("; ")}`;
 }
 
+/** Smaller amounts are not worth a word. */
+const worthSaying = 1 << 20;
+
+/** What is free, and who holds what tensors do not: `, 1.0 GiB are free, 3.0 GiB are held by captured graphs`. */
+function restOf(bytes: number, { freeBytes, others }: MemoryRoom): string {
+  if (freeBytes >= bytes) {
+    return `, and the ${
+      sizeText(freeBytes)
+    } that are free lie in pieces that are too small`;
+  }
+  const held = Object.entries(others).filter(([, n]) => n >= worthSaying)
+    .map(([what, n]) => `, ${sizeText(n)} ${what}`);
+  return `, ${sizeText(freeBytes)} are free${held.join("")}`;
+}
+
 /** Says what was asked, what is live, who holds it, and what would work. */
 function outOfMemory(failure: FailedAllocation): Error {
-  const { device, dtype, shape, bytes, cause } = failure;
+  const { device, what, bytes, cause } = failure;
   const { liveBytes, limitBytes, blocks } = device.stats();
+  const { room } = cause;
   const head = `Cannot allocate ${
     sizeText(bytes)
-  } on ${device.name} for a tensor of ${dtype} ${shapeText(shape)}`;
+  } on ${device.name} for ${what}`;
   const limit = sizeText(limitBytes);
   if (bytes >= limitBytes) {
     return new OutOfMemoryError(
       `${head}: the device holds ${limit} in all; split the tensor, or use a narrower dtype`,
-      { cause },
+      { cause, room },
     );
   }
-  const scattered = liveBytes + bytes < limitBytes
-    ? ", and what is free lies in pieces that are too small"
-    : "";
   return new OutOfMemoryError(
-    `${head}: ${
-      sizeText(liveBytes)
-    } of ${limit} are live in ${blocks} blocks${scattered}${
+    `${head}: ${sizeText(liveBytes)} of ${limit} are live in ${blocks} blocks${
+      room === undefined ? "" : restOf(bytes, room)
+    }${
       largest(device)
     }; dispose of tensors that are no longer needed (a scope per step does), use smaller batches, or keep less for the backward pass with noGrad() or recompute()`,
-    { cause },
+    { cause, room },
   );
 }
 

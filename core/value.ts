@@ -15,7 +15,7 @@ import {
   sizeOf,
 } from "./shape.ts";
 import type { Expr } from "../kernel/expr.ts";
-import { DisposedError, OutOfMemoryError } from "./errors.ts";
+import { DisposedError, OutOfMemoryError, shapeText } from "./errors.ts";
 
 /** An elementwise operator specialised to the dtypes of its operands. */
 export interface Template {
@@ -51,18 +51,21 @@ export interface Pending {
 export interface FailedAllocation {
   /** Where. */
   readonly device: Device;
-  /** Element type. */
-  readonly dtype: DType;
-  /** Extents. */
-  readonly shape: Shape;
+  /** What for: `a tensor of f32 [2, 3]`. */
+  readonly what: string;
   /** Bytes asked for. */
   readonly bytes: number;
   /** What the device threw. */
-  readonly cause: unknown;
+  readonly cause: OutOfMemoryError;
 }
 
 /** Words the error for a request that a device could not serve; `core/memory.ts` provides it. */
 export const allocation: { failed?: (failure: FailedAllocation) => Error } = {};
+
+/** The error for a request that a device could not serve. */
+export function outOfMemory(failure: FailedAllocation): Error {
+  return allocation.failed?.(failure) ?? failure.cause;
+}
 
 function allocate(
   device: Device,
@@ -76,7 +79,8 @@ function allocate(
     return device.allocate(bytes, written);
   } catch (cause) {
     if (!(cause instanceof OutOfMemoryError)) throw cause;
-    throw allocation.failed?.({ device, dtype, shape, bytes, cause }) ?? cause;
+    const what = `a tensor of ${dtype} ${shapeText(shape)}`;
+    throw outOfMemory({ device, what, bytes, cause });
   }
 }
 

@@ -49,6 +49,10 @@ export const symbols = {
     parameters: ["u64", "i32", "buffer"],
     result: "i32",
   },
+  cudaMemPoolGetAttribute: {
+    parameters: ["u64", "i32", "buffer"],
+    result: "i32",
+  },
   cudaMemPoolTrimTo: { parameters: ["u64", "usize"], result: "i32" },
   cudaMemPoolSetAccess: {
     parameters: ["u64", "buffer", "usize"],
@@ -149,6 +153,7 @@ export const deviceAttribute = {
 export const memPoolAttribute = {
   ReleaseThreshold: 4,
   ReservedMemCurrent: 5,
+  UsedMemCurrent: 7,
 } as const;
 
 /** `cudaDeviceP2PAttr`. */

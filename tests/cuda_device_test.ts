@@ -400,6 +400,7 @@ test("out of memory: says what was asked, what is live, and who holds it", (host
     );
     assertMatch(error.message, /Cannot allocate 80\.0 MiB on cuda:0/);
     assertMatch(error.message, /40\.0 MiB of 100\.0 MiB are live in 1 blocks/);
+    assertMatch(error.message, /, 60\.0 MiB are free: /);
     assertMatch(error.message, /40\.0 MiB in 1 × \(f32 \[10485760\]/);
     // The device goes on.
     assertEquals(kept.sum().item() > 0, true);

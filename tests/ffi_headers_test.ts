@@ -52,6 +52,7 @@ const table: Readonly<Record<string, Bindings>> = {
       cudaMemPoolAttrReleaseThreshold: cudart.memPoolAttribute.ReleaseThreshold,
       cudaMemPoolAttrReservedMemCurrent:
         cudart.memPoolAttribute.ReservedMemCurrent,
+      cudaMemPoolAttrUsedMemCurrent: cudart.memPoolAttribute.UsedMemCurrent,
       ...named("cudaDevP2PAttr", cudart.p2pAttribute),
       ...named("cuda", cudart.flags),
       cudaMemLocationTypeDevice: cudart.memAccess.LocationTypeDevice,

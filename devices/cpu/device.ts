@@ -169,8 +169,7 @@ export class CpuDevice implements Device {
 
   /** Memory in use. */
   stats(): DeviceStats {
-    const { liveBytes, peakBytes, blocks, limitBytes } = memoryStats();
-    return { liveBytes, peakBytes, blocks, limitBytes };
+    return memoryStats();
   }
 }
 

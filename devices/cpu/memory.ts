@@ -11,7 +11,7 @@
  * @module
  */
 
-import { OutOfMemoryError } from "../../core/errors.ts";
+import { type MemoryRoom, OutOfMemoryError } from "../../core/errors.ts";
 
 /** No block of the CPU memory is large enough for a request. */
 export class CpuMemoryError extends OutOfMemoryError {
@@ -26,6 +26,7 @@ export class CpuMemoryError extends OutOfMemoryError {
     readonly live: number,
     /** Bytes of the whole memory. */
     readonly limit: number,
+    room: MemoryRoom,
   ) {
     super(
       `Cannot allocate ${sizeText(requested)} of CPU memory: ${
@@ -33,6 +34,7 @@ export class CpuMemoryError extends OutOfMemoryError {
       } of ${
         sizeText(limit)
       } are live; release tensors, or use smaller batches`,
+      { room },
     );
   }
 }
@@ -264,18 +266,29 @@ function takeSlowly(units: number): number {
   return unit;
 }
 
+/** The error for a request that no block is large enough for. */
+function noneLeft(bytes: number): CpuMemoryError {
+  const limit = buffer.byteLength;
+  const freeBytes = (freeUnits + limitUnits - endUnit) * unitBytes;
+  return new CpuMemoryError(bytes, liveBytes, limit, {
+    freeBytes,
+    others: {
+      "are the ends of blocks and what kernels need": limit -
+        liveBytes - freeBytes,
+    },
+  });
+}
+
 function take(bytes: number, state: number): number {
   const exact = Math.ceil(bytes / unitBytes) + 1;
   if (!(bytes >= 0 && exact <= limitUnits)) {
-    throw new CpuMemoryError(bytes, liveBytes, buffer.byteLength);
+    throw noneLeft(bytes);
   }
   const index = classOf(exact);
   let unit = freeLists[index].pop();
   if (unit === undefined) {
     unit = takeSlowly(classUnits(index));
-    if (unit < 0) {
-      throw new CpuMemoryError(bytes, liveBytes, buffer.byteLength);
-    }
+    if (unit < 0) throw noneLeft(bytes);
   } else {
     freeUnits -= heap.u32[unit * wordsPerUnit];
   }

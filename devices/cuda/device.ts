@@ -25,6 +25,7 @@ import {
   type Storage,
 } from "../../core/device.ts";
 import { GraphError, IndexError } from "../../core/errors.ts";
+import { outOfMemory } from "../../core/value.ts";
 import { requireGpus, whyNotChosen } from "./available.ts";
 import { Checks } from "./checks.ts";
 import { cudaCollectives } from "./collectives.ts";
@@ -88,6 +89,8 @@ export class CudaDevice implements Device {
     }
     this.gpu = new Gpu(ordinal);
     this.name = this.gpu.name;
+    this.gpu.memory.scratchFailed = (bytes, cause) =>
+      outOfMemory({ device: this, what: "scratch memory", bytes, cause });
     this.kernels = cudaKernels(this.gpu);
     this.#staging = new Staging(this.gpu);
     this.#checks = new Checks(this.gpu);
@@ -103,7 +106,7 @@ export class CudaDevice implements Device {
   /** Reserves memory; its contents are whatever was there. */
   allocate(bytes: number, written = false): Storage {
     const { gpu } = this;
-    const { pointer, idleSince } = gpu.take(bytes, written);
+    const { pointer, idleSince } = gpu.memory.take(bytes, written);
     this.#live += bytes;
     if (this.#live > this.#peak) this.#peak = this.#live;
     this.#blocks++;
@@ -116,12 +119,12 @@ export class CudaDevice implements Device {
     this.#blocks--;
     if (this.gpu.gone) return; // its memory went with it
     if (!(storage instanceof CudaStorage)) {
-      return this.gpu.give(BigInt(storage.address), storage.bytes);
+      return this.gpu.memory.give(BigInt(storage.address), storage.bytes);
     }
     try {
       storage.upload?.join();
     } finally {
-      this.gpu.give(storage.pointer, storage.bytes);
+      this.gpu.memory.give(storage.pointer, storage.bytes);
     }
   }
 
@@ -262,6 +265,7 @@ export class CudaDevice implements Device {
       peakBytes: this.#peak,
       blocks: this.#blocks,
       limitBytes: this.gpu.memoryBytes,
+      reservedBytes: this.gpu.memory.reservedBytes,
     };
   }
 

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { OutOfMemoryError } from "../../core/errors.ts";
 import {
   check as checkDriver,
   cuda,
@@ -23,9 +22,8 @@ import { type FailedCall, failures } from "../../ffi/errors.ts";
 import { environment } from "../../ffi/machine.ts";
 import type { CudaContext, CudaFunction, CudaOptions } from "./context.ts";
 import { Faults, isSticky } from "./faults.ts";
-import { BlockCache, type Taken } from "./memory.ts";
+import { GpuMemory } from "./gpu_memory.ts";
 import { Modules } from "./modules.ts";
-import { DevicePool } from "./pool.ts";
 
 /** Sees what is queued on the streams of a device. */
 export interface Watcher {
@@ -66,7 +64,7 @@ function explain(call: FailedCall): string | undefined {
   }
   // The other libraries hide an asynchronous error behind a status of their
   // own; the stream tells it. While it is captured it may not be asked.
-  if (current.capturing) return undefined;
+  if (current.memory?.capturing) return undefined;
   const hidden = cudart().cudaStreamQuery(current.stream);
   if (!isSticky(hidden)) return undefined;
   return lose(current, {
@@ -115,19 +113,10 @@ export class Gpu implements CudaContext {
   /** Gets launches instead of the stream, while a graph is made or renewed. */
   redirect: CudaContext["launch"] | undefined;
   /** Blocks of this device. */
-  readonly blocks: BlockCache;
-  /** Where new blocks come from: `blocks`, or those of the graph that is being captured. */
-  #source: BlockCache;
+  readonly memory: GpuMemory;
   readonly #modules: Modules;
-  /** Where blocks come from. */
-  readonly pool: DevicePool;
-  /** Where blocks belong that are not of `blocks`. */
-  readonly #strays = new Map<bigint, BlockCache>();
-  /** Caches of graphs that are gone, while some of their blocks are in use. */
-  readonly #retired = new Set<BlockCache>();
   readonly #closing: (() => void)[] = [];
   readonly #events: bigint[] = [];
-  #workspace: { pointer: bigint; bytes: number } | undefined;
   #closed = false;
 
   /**
@@ -160,15 +149,10 @@ export class Gpu implements CudaContext {
         ordinal,
       );
       this.memoryBytes = memoryInfo().total;
-      this.pool = new DevicePool(this);
+      this.memory = new GpuMemory(this, debugging("memory"));
       this.stream = this.#newStream();
       this.copyStream = this.#newStream();
       this.#modules = new Modules(this);
-      this.#source = this.blocks = new BlockCache(
-        this.pool,
-        () => this.faults.count,
-        debugging("memory"),
-      );
     } catch (error) {
       this.close();
       throw error;
@@ -311,86 +295,12 @@ export class Gpu implements CudaContext {
 
   /** Whether work becomes part of a graph instead of being queued. */
   get capturing(): boolean {
-    return this.#source !== this.blocks;
-  }
-
-  /** Says that work is captured from now on, with new blocks from a graph's own cache; that it is over, when there is none. */
-  capture(own?: BlockCache): void {
-    this.#source = own ?? this.blocks;
-    if (own === undefined) this.pool.captured();
-  }
-
-  /**
-   * Takes a block.
-   *
-   * @param bytes Its size.
-   * @param written Whether the copy stream will write it at once.
-   */
-  take(bytes: number, written = false): Taken {
-    this.activate();
-    const source = this.#source;
-    const taken = source.take(bytes, written ? this.faults.ended : undefined) ??
-      this.#takeAtLast(bytes);
-    if (source !== this.blocks) this.#strays.set(taken.pointer, source);
-    return taken;
-  }
-
-  /** Takes a block back. */
-  give(pointer: bigint, bytes: number): void {
-    const stray = this.#strays.size > 0 && this.#strays.get(pointer);
-    if (!stray) return this.blocks.give(pointer, bytes);
-    this.#strays.delete(pointer);
-    stray.give(pointer, bytes);
-    if (this.#retired.has(stray)) this.retire(stray);
-  }
-
-  /** Returns the memory of a cache that is no longer taken from, as soon as none of its blocks is in use. */
-  retire(cache: BlockCache): void {
-    if (this.uses(cache)) this.#retired.add(cache);
-    else {
-      this.#retired.delete(cache);
-      cache.close();
-    }
-  }
-
-  /** Whether blocks of a cache are in use. */
-  uses(cache: BlockCache): boolean {
-    for (const owner of this.#strays.values()) if (owner === cache) return true;
-    return false;
-  }
-
-  /** Frees what is idle and tries again. */
-  #takeAtLast(bytes: number): Taken {
-    if (this.capturing) this.#noneLeft(bytes);
-    this.blocks.trim();
-    this.synchronize();
-    this.pool.trim();
-    const taken = this.#source.take(bytes);
-    return taken ?? this.#noneLeft(bytes);
-  }
-
-  #noneLeft(bytes: number): never {
-    const { free, total } = memoryInfo();
-    throw new OutOfMemoryError(
-      `${this.name} has no ${bytes} bytes left: ${free} of ${total} are free, and this process holds ${this.blocks.reservedBytes}`,
-    );
+    return this.memory.capturing;
   }
 
   /** Scratch memory, valid for calls queued until the next `workspace` of this device. */
   workspace(bytes: number): bigint {
-    if (this.#workspace === undefined || this.#workspace.bytes < bytes) {
-      this.dropWorkspace();
-      this.#workspace = { pointer: this.take(bytes).pointer, bytes };
-    }
-    return this.#workspace.pointer;
-  }
-
-  /** Gives the scratch memory back. */
-  dropWorkspace(): void {
-    if (this.#workspace === undefined) return;
-    const { pointer, bytes } = this.#workspace;
-    this.#workspace = undefined;
-    this.give(pointer, bytes);
+    return this.memory.workspace(bytes);
   }
 
   /** An event without times. */
@@ -455,7 +365,7 @@ export class Gpu implements CudaContext {
         this.activate();
         cudart().cudaStreamSynchronize(this.copyStream ?? 0n);
         cudart().cudaStreamSynchronize(this.stream ?? 0n);
-        this.blocks?.close();
+        this.memory?.close();
       });
     }
     for (const dispose of this.#closing.splice(0).reverse()) attempt(dispose);

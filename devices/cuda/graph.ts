@@ -97,10 +97,8 @@ export class Capture {
     const gpu = this.#gpu;
     gpu.activate();
     // Scratch memory of a graph is its own.
-    gpu.dropWorkspace();
-    gpu.blocks.trim();
-    gpu.synchronize();
-    gpu.capture(this.#blocks);
+    gpu.memory.clear();
+    gpu.memory.capture(this.#blocks);
     let captured = 0n;
     let work: CapturedWork | undefined;
     try {
@@ -134,12 +132,12 @@ export class Capture {
       );
       return work;
     } finally {
-      gpu.capture();
+      gpu.memory.capture();
       if (!gpu.gone) {
-        gpu.dropWorkspace();
+        gpu.memory.dropWorkspace();
         if (work === undefined) {
           if (captured !== 0n) cudart().cudaGraphDestroy(captured);
-          gpu.retire(this.#blocks);
+          gpu.memory.retire(this.#blocks);
         }
       }
     }
@@ -279,7 +277,7 @@ class CapturedWork implements DeviceGraph {
     } finally {
       const exec = cudart().cudaGraphExecDestroy(this.#exec);
       const graph = cudart().cudaGraphDestroy(this.#graph);
-      if (!gpu.gone) gpu.retire(this.#blocks);
+      if (!gpu.gone) gpu.memory.retire(this.#blocks);
       check(exec, "cudaGraphExecDestroy");
       check(graph, "cudaGraphDestroy");
     }

@@ -104,6 +104,16 @@ export class BlockCache {
     return this.#reserved;
   }
 
+  /** Bytes of them that no block in use takes. */
+  get idleBytes(): number {
+    let bytes = 0;
+    for (const [size, { pointers }] of this.#idle) {
+      bytes += size * pointers.length;
+    }
+    const segment = this.#segments.at(-1);
+    return segment === undefined ? bytes : bytes + segmentBytes - segment.cut;
+  }
+
   /**
    * A block of at least `bytes` bytes; undefined when there is no memory left.
    *

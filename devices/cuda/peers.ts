@@ -40,7 +40,7 @@ function introduce(gpu: Gpu, peer: Gpu): void {
   if (status === cudaError.PeerAccessAlreadyEnabled) {
     cudart().cudaGetLastError();
   } else check(status, "cudaDeviceEnablePeerAccess", peer.name);
-  if (peer.pool.handle === undefined) return;
+  if (peer.memory.pool.handle === undefined) return;
   // A pool's memory is open to peers by a setting of its own.
   const access = new Int32Array([
     memAccess.LocationTypeDevice,
@@ -48,7 +48,7 @@ function introduce(gpu: Gpu, peer: Gpu): void {
     memAccess.FlagsProtReadWrite,
   ]);
   check(
-    cudart().cudaMemPoolSetAccess(peer.pool.handle, access, 1n),
+    cudart().cudaMemPoolSetAccess(peer.memory.pool.handle, access, 1n),
     "cudaMemPoolSetAccess",
     `${gpu.name} to the memory of ${peer.name}`,
   );

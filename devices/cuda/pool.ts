@@ -84,6 +84,28 @@ export class DevicePool implements MemorySource {
     for (const pointer of this.#released.splice(0)) this.release(pointer);
   }
 
+  /** Bytes that the pool has taken from the system, and those of them that are in use; undefined where there is no pool. */
+  held(): { reserved: number; used: number } | undefined {
+    if (this.handle === undefined) return undefined;
+    return {
+      reserved: this.#attribute("ReservedMemCurrent"),
+      used: this.#attribute("UsedMemCurrent"),
+    };
+  }
+
+  #attribute(name: "ReservedMemCurrent" | "UsedMemCurrent"): number {
+    check(
+      cudart().cudaMemPoolGetAttribute(
+        this.handle!,
+        memPoolAttribute[name],
+        out,
+      ),
+      "cudaMemPoolGetAttribute",
+      name,
+    );
+    return Number(out[0]);
+  }
+
   /** Returns what the pool keeps to the system. */
   trim(): void {
     if (this.handle === undefined) return;

@@ -87,7 +87,7 @@ export class Staging {
   /** Overwrites a block that compute may still use: the bytes arrive beside it first. */
   #copyBeside(target: bigint, bytes: Uint8Array): void {
     const gpu = this.#gpu;
-    const { pointer, idleSince } = gpu.take(bytes.length, true);
+    const { pointer, idleSince } = gpu.memory.take(bytes.length, true);
     try {
       this.#orderCopies(idleSince);
       this.#copyingBeside(() => {
@@ -108,7 +108,7 @@ export class Staging {
       );
       gpu.queued();
     } finally {
-      gpu.give(pointer, bytes.length);
+      gpu.memory.give(pointer, bytes.length);
     }
   }
 
