@@ -1,15 +1,15 @@
 /**
  * How many bytes rendered kernels move, against the least that would do: each
- * operand read once and each result written once.
- *
- * Run: `deno run tests/cuda_traffic.ts` for a table.
+ * operand read once and each result written once. `bench/gpu/traffic.ts` prints
+ * them.
  */
 
 import type { Launch } from "../core/device.ts";
 import { bytesOf } from "../core/dtype.ts";
 import { launch } from "../devices/cuda/launch.ts";
+import { loadsOf } from "../kernel/cuda/loads.ts";
 import * as k from "../kernel/expr.ts";
-import { type Program, program } from "../kernel/program.ts";
+import { type Program, program, roots } from "../kernel/program.ts";
 import {
   at,
   dense,
@@ -59,20 +59,32 @@ export interface Traffic {
 }
 
 /** Counts the bytes of a launch; partial results of pieces are left out. */
-export function traffic(l: Launch): Traffic {
-  const recorder = new Recorder();
+export function traffic(
+  l: Launch,
+  recorder: Recorder = new Recorder(),
+): Traffic {
+  const before = recorder.launches.length;
   launch(recorder, l);
+  const launches = recorder.launches.slice(before);
   const elements = (strides: readonly number[]) =>
     l.sizes.reduce((n, size, d) => strides[d] === 0 ? n : n * size, 1);
+  const loads = new Set(loadsOf(roots(l.program)));
+  const all = l.sizes.reduce((a, b) => a * b, 1);
   const sizes = [
-    ...l.inputs.map((o) => elements(o.strides) * bytesOf(o.dtype)),
+    // At computed places an element each is read; of a small table all of it.
+    ...l.inputs.map((o, i) =>
+      bytesOf(o.dtype) *
+      (loads.has(i) ? Math.min(all, l.limits[i]) : elements(o.strides))
+    ),
     ...l.outputs.map((o) => elements(o.strides) * bytesOf(o.dtype)),
   ];
   let moved = 0;
-  for (const { source } of recorder.launches) {
+  for (const { source } of launches) {
     const { reads, writes } = touches(source);
-    for (const [i, times] of reads) {
-      if (i < l.inputs.length) moved += times * sizes[i];
+    for (let i = 0; i < l.inputs.length; i++) {
+      // One element per row, or for all, is read outside of the loops over elements.
+      const once = new RegExp(`p\\.in${i}\\b`).test(source) ? 1 : 0;
+      moved += (reads.get(i) ?? once) * sizes[i];
     }
     for (const [o, times] of writes) {
       if (l.program.outputs[o]?.per === "element") {
@@ -85,7 +97,7 @@ export function traffic(l: Launch): Traffic {
     if (l.program.outputs[o].per === "row") moved += sizes[l.inputs.length + o];
   });
   return {
-    kernels: recorder.launches.length,
+    kernels: launches.length,
     moved,
     least: sizes.reduce((a, b) => a + b, 0),
   };
@@ -177,17 +189,3 @@ export const samples: Readonly<Record<string, Launch>> = {
   ),
   "Adam, 64 M f32": dense(adamProgram(), [1 << 26]),
 };
-
-if (import.meta.main) {
-  console.log("| launch | kernels | bytes moved | least | ratio |");
-  console.log("| --- | ---: | ---: | ---: | ---: |");
-  for (const [name, l] of Object.entries(samples)) {
-    const { kernels, moved, least } = traffic(l);
-    const mb = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
-    console.log(
-      `| ${name} | ${kernels} | ${mb(moved)} | ${mb(least)} | ${
-        (moved / least).toFixed(2)
-      } |`,
-    );
-  }
-}
