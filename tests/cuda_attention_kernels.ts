@@ -4,7 +4,8 @@
 
 import { attentionChoice } from "../devices/cuda/attention_choice.ts";
 import { OwnAttention } from "../devices/cuda/attention_kernels.ts";
-import { at, type KernelSource, Recorder } from "./cuda_kernels.ts";
+import { type KernelSource, Recorder } from "./cuda_kernels.ts";
+import { at } from "./cuda_programs.ts";
 
 /** Attention of every element type, with and without all that there may be; every tile in f32. */
 export function attentionSources(): KernelSource[] {

@@ -1,4 +1,4 @@
-/** What one of the processes of `cuda_nccl_test.ts` does: `cuda_nccl_rank.ts MODE FOLDER`. */
+/** What one of the processes of `cuda_nccl_processes_test.ts` does: `cuda_nccl_rank.ts MODE FOLDER`. */
 
 import { assertEquals } from "@std/assert";
 import "../mod.ts";

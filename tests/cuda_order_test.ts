@@ -11,8 +11,8 @@ import {
 import { DTypeError } from "../core/errors.ts";
 import type { CudaDevice } from "../devices/cuda/device.ts";
 import { Blocks, cudaTest } from "./cuda_cases.ts";
-import { allDTypes } from "./cuda_kernels.ts";
-import { Dice, drawer } from "./render_cases.ts";
+import { allDTypes } from "./cuda_programs.ts";
+import { Dice, drawer } from "./render_harness.ts";
 
 function drawn(dtype: DType, length: number, draw: (i: number) => number) {
   const array = hostArray(dtype, length);

@@ -14,7 +14,7 @@ import * as k from "../kernel/expr.ts";
 import type { ScalarType } from "../kernel/expr.ts";
 import { type Program, program, stageType } from "../kernel/program.ts";
 import { Blocks, cudaTest } from "./cuda_cases.ts";
-import { dense, operationPrograms, reduceProgram } from "./cuda_kernels.ts";
+import { dense, operationPrograms, reduceProgram } from "./cuda_programs.ts";
 import {
   check,
   Dice,
@@ -22,7 +22,9 @@ import {
   onDevice,
   operand,
   renderTests,
-} from "./render_cases.ts";
+} from "./render_harness.ts";
+import "./render_cases.ts";
+import "./render_program_cases.ts";
 
 /** Runs with the shapes of kernels that large operands have. */
 function asLarge(body: () => void): void {

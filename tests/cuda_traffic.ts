@@ -10,14 +10,14 @@ import { launch } from "../devices/cuda/launch.ts";
 import { loadsOf } from "../kernel/cuda/loads.ts";
 import * as k from "../kernel/expr.ts";
 import { type Program, program, roots } from "../kernel/program.ts";
+import { Recorder } from "./cuda_kernels.ts";
 import {
   at,
   dense,
   normProgram,
-  Recorder,
   reduceProgram,
   softmaxProgram,
-} from "./cuda_kernels.ts";
+} from "./cuda_programs.ts";
 
 /** How often a kernel touches each element of its operands. */
 export interface Touches {

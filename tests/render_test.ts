@@ -2,7 +2,9 @@
 
 import "../devices/cpu/device.ts";
 import { getDevice } from "../core/device.ts";
-import { renderTests } from "./render_cases.ts";
+import "./render_cases.ts";
+import { renderTests } from "./render_harness.ts";
+import "./render_program_cases.ts";
 
 const device = getDevice("cpu");
 
