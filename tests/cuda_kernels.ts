@@ -47,6 +47,7 @@ export interface Launched extends KernelSource {
 export class Recorder implements CudaContext {
   readonly ordinal = 0;
   readonly name = "cuda:0";
+  readonly model = "a model";
   readonly major = 8;
   readonly minor = 0;
   readonly multiprocessors = 108;

@@ -6,7 +6,12 @@ import {
   readCached,
   writeCached,
 } from "../devices/cuda/cache_folder.ts";
-import { PlanCache, type PlanOwner } from "../devices/cuda/plan_cache.ts";
+import type { CudaContext } from "../devices/cuda/context.ts";
+import {
+  PlanCache,
+  type PlanOwner,
+  planOwner,
+} from "../devices/cuda/plan_cache.ts";
 
 const owner: PlanOwner = { library: "cublasLt", version: "13.4", gpu: "H100" };
 const plan = Uint8Array.from({ length: 64 }, (_, i) => 255 - i);
@@ -44,28 +49,70 @@ Deno.test("plans of another GPU, version or library are not used", () =>
       const cache = new PlanCache(other, folder);
       assertEquals(cache.get("p"), undefined);
       // Not even when the file of one lies where the other's belongs.
-      Deno.copyFileSync(first.path!, cache.path!);
+      Deno.copyFileSync(first.path("p")!, cache.path("p")!);
       assertEquals(new PlanCache(other, folder).get("p"), undefined);
     }
+    Deno.copyFileSync(first.path("p")!, first.path("q")!);
+    assertEquals(new PlanCache(owner, folder).get("q"), undefined);
   }));
 
-Deno.test("two writers keep each other's plans", () =>
-  inFolder((folder) => {
-    const one = new PlanCache(owner, folder);
-    const two = new PlanCache(owner, folder);
-    assertEquals([one.get("a"), two.get("b")], [undefined, undefined]);
-    one.set("a", plan);
-    two.set("b", plan.slice(0, 3));
+Deno.test("plans belong to a model of GPU, not only to its architecture", () => {
+  const gpu = { major: 9, minor: 0, multiprocessors: 132 };
+  const owners = ["NVIDIA H100 80GB HBM3", "NVIDIA H200"].map((model) =>
+    planOwner("cudnn", "9.1", { ...gpu, model } as CudaContext)
+  );
+  assertEquals(owners[0], {
+    library: "cudnn",
+    version: "9.1",
+    gpu: "NVIDIA H100 80GB HBM3, compute capability 9.0, 132 multiprocessors",
+  });
+  assert(owners[1].gpu.startsWith("NVIDIA H200, "));
+});
+
+Deno.test("two processes that write at once keep each other's plans", () =>
+  inFolder(async (folder) => {
+    const plans = 40;
+    const writer = (name: string) => {
+      const cache = import.meta.resolve("../devices/cuda/plan_cache.ts");
+      const program = `
+        import { PlanCache } from ${JSON.stringify(cache)};
+        const owner = ${JSON.stringify(owner)}, folder = ${
+        JSON.stringify(folder)
+      };
+        const cache = new PlanCache(owner, folder);
+        Deno.writeTextFileSync(folder + "/${name}", "");
+        const until = Date.now() + 60_000;
+        for (const other of ["a", "b"]) {
+          while (
+            Date.now() < until &&
+            !(await Deno.stat(folder + "/" + other).catch(() => undefined))
+          );
+        }
+        for (let i = 0; i < ${plans}; i++) {
+          cache.set("${name} " + i, Uint8Array.of(i, 1));
+          cache.set("both", Uint8Array.of(7, 7, 7));
+        }`;
+      return new Deno.Command(Deno.execPath(), {
+        args: ["eval", "--no-check", program],
+        stderr: "inherit",
+      }).output();
+    };
+    const done = await Promise.all([writer("a"), writer("b")]);
+    assertEquals(done.map(({ code }) => code), [0, 0]);
     const next = new PlanCache(owner, folder);
-    assertEquals(next.get("a"), plan);
-    assertEquals(next.get("b"), plan.slice(0, 3));
+    for (const name of ["a", "b"]) {
+      for (let i = 0; i < plans; i++) {
+        assertEquals(next.get(`${name} ${i}`), Uint8Array.of(i, 1));
+      }
+    }
+    assertEquals(next.get("both"), Uint8Array.of(7, 7, 7));
     const left = [...Deno.readDirSync(`${folder}/plans`)].map((e) => e.name);
-    assertEquals(left.length, 1, `temporary files: ${left}`);
+    assertEquals(left.length, 2 * plans + 1, `temporary files: ${left}`);
   }));
 
 Deno.test("a damaged file is ignored and written anew", () =>
   inFolder((folder) => {
-    const path = new PlanCache(owner, folder).path!;
+    const path = new PlanCache(owner, folder).path("p")!;
     new PlanCache(owner, folder).set("p", plan);
     const whole = Deno.readTextFileSync(path);
     const damaged = [
@@ -73,9 +120,9 @@ Deno.test("a damaged file is ignored and written anew", () =>
       "no JSON",
       "null",
       whole.slice(0, whole.length / 2),
-      whole.replace(/"p":"./, '"p":"A'),
-      whole.replace('"format":1', '"format":2'),
-      '{"format":1}',
+      whole.replace(/"plan":"./, '"plan":"A'),
+      whole.replace('"format":2', '"format":1'),
+      '{"format":2}',
     ];
     for (const text of damaged) {
       Deno.writeTextFileSync(path, text);
@@ -114,7 +161,7 @@ Deno.test("caches lie where DECAF_CACHE says, or where the system keeps them", (
     assertEquals(cacheFolder(), "/c/.cache/decaf");
     set([undefined, undefined, undefined]);
     assertEquals(cacheFolder(), undefined);
-    assertEquals(new PlanCache(owner).path, undefined);
+    assertEquals(new PlanCache(owner).path("p"), undefined);
   } finally {
     set(before);
   }

@@ -34,6 +34,22 @@ export function cacheFolder(): string | undefined {
   return home === undefined ? undefined : `${home}/.cache/decaf`;
 }
 
+/** FNV-1a over 32 bits from a first value. */
+export function fnv(bytes: Uint8Array, seed: number): number {
+  let hash = seed;
+  for (let i = 0; i < bytes.length; i++) {
+    hash = Math.imul(hash ^ bytes[i], 0x01000193);
+  }
+  return hash >>> 0;
+}
+
+/** A name for the file of a key: two rounds of FNV-1a with different first values, as 16 hexadecimal digits. */
+export function hashName(key: string | Uint8Array): string {
+  const bytes = typeof key === "string" ? new TextEncoder().encode(key) : key;
+  const half = (seed: number) => fnv(bytes, seed).toString(16).padStart(8, "0");
+  return half(0x811c9dc5) + half(0x1b873593);
+}
+
 /** The bytes of a cached file; undefined when it is not there or may not be read. */
 export function readCached(path: string): Uint8Array | undefined {
   if (!granted({ name: "read", path })) return undefined;

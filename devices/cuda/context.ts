@@ -32,6 +32,8 @@ export interface CudaContext {
   readonly ordinal: number;
   /** `cuda:0`, … */
   readonly name: string;
+  /** Name of the GPU, as the driver tells it: `NVIDIA H100 80GB HBM3`. */
+  readonly model: string;
   /** Compute capability, before the point. */
   readonly major: number;
   /** Compute capability, after the point. */

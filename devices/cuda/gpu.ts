@@ -7,6 +7,7 @@
 import {
   check as checkDriver,
   cuda,
+  deviceName,
   functionAttribute,
 } from "../../ffi/cuda.ts";
 import {
@@ -90,6 +91,8 @@ export class Gpu implements CudaContext {
   readonly ordinal: number;
   /** `cuda:0`, … */
   readonly name: string;
+  /** Name of the model. */
+  readonly model: string;
   /** Compute capability, before the point. */
   readonly major: number;
   /** Compute capability, after the point. */
@@ -141,6 +144,7 @@ export class Gpu implements CudaContext {
     try {
       // Makes the device's context, which CUDA 11 does no sooner.
       check(cudart().cudaFree(0n), "cudaFree");
+      this.model = deviceName(ordinal);
       this.major = attribute("ComputeCapabilityMajor", ordinal);
       this.minor = attribute("ComputeCapabilityMinor", ordinal);
       this.multiprocessors = attribute("MultiProcessorCount", ordinal);

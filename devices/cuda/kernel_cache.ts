@@ -5,26 +5,18 @@
  * @module
  */
 
-import { cacheFolder, readCached, writeCached } from "./cache_folder.ts";
+import {
+  cacheFolder,
+  fnv,
+  hashName,
+  readCached,
+  writeCached,
+} from "./cache_folder.ts";
 
 /** First bytes of every file. */
 const magic = "DECAFK1\n";
 /** Bytes before the key: magic, length of the key, length of the code, checksum. */
 const headBytes = magic.length + 12;
-
-/** Two rounds of FNV-1a over 32 bits with different seeds, as 16 hexadecimal digits. */
-function nameOf(key: Uint8Array): string {
-  const half = (seed: number) => fnv(key, seed).toString(16).padStart(8, "0");
-  return half(0x811c9dc5) + half(0x1b873593);
-}
-
-function fnv(bytes: Uint8Array, seed: number): number {
-  let hash = seed;
-  for (let i = 0; i < bytes.length; i++) {
-    hash = Math.imul(hash ^ bytes[i], 0x01000193);
-  }
-  return hash >>> 0;
-}
 
 /** Machine code by the text it was made from. */
 export class KernelCache {
@@ -42,7 +34,7 @@ export class KernelCache {
   /** The file for a key; undefined when nothing is kept. */
   path(key: string): string | undefined {
     if (this.#folder === undefined) return undefined;
-    return `${this.#folder}/${nameOf(new TextEncoder().encode(key))}.bin`;
+    return `${this.#folder}/${hashName(key)}.bin`;
   }
 
   /** The code for a key, if a whole file of that very key is there. */
@@ -64,7 +56,7 @@ export class KernelCache {
     file.set(text, headBytes);
     file.set(code, headBytes + text.length);
     view.setUint32(magic.length + 8, checksum(file), true);
-    writeCached(this.#folder, `${nameOf(text)}.bin`, file);
+    writeCached(this.#folder, `${hashName(text)}.bin`, file);
   }
 }
 

@@ -24,7 +24,7 @@ import {
   type Plan,
 } from "./matmul_plan.ts";
 import type { Problem } from "./matmul_problem.ts";
-import { PlanCache } from "./plan_cache.ts";
+import { PlanCache, planOwner } from "./plan_cache.ts";
 import { mayTime, timeCalls } from "./timing.ts";
 
 const mebibyte = 2 ** 20;
@@ -59,12 +59,9 @@ export class Blas implements Library {
     this.handle = createHandle(this.lib);
     // What PyTorch gives it: Hopper's kernels want more.
     this.workspaceLimit = (context.major >= 9 ? 32 : 8) * mebibyte;
-    const { major, minor, multiprocessors } = context;
-    this.#timed = new PlanCache({
-      library: "cublasLt",
-      version: this.lib.versionText,
-      gpu: `sm_${major}${minor} with ${multiprocessors} multiprocessors`,
-    });
+    this.#timed = new PlanCache(
+      planOwner("cublasLt", this.lib.versionText, context),
+    );
     context.onClose(() => this.#close());
   }
 

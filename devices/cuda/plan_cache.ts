@@ -1,14 +1,20 @@
 /**
  * Plans that took time to find (the fastest of several algorithms for one
  * problem), kept on disk for the next process. A plan is bytes that only the
- * library that made it understands, so a file belongs to one GPU and one
- * version of one library; whatever else lies in its place is ignored and
- * overwritten.
+ * library that made it understands, for one GPU and one version; each has a
+ * file of its own, so that processes that write at the same moment take nothing
+ * from each other. What is not whole, or another's, is ignored and overwritten.
  *
  * @module
  */
 
-import { cacheFolder, readCached, writeCached } from "./cache_folder.ts";
+import {
+  cacheFolder,
+  hashName,
+  readCached,
+  writeCached,
+} from "./cache_folder.ts";
+import type { CudaContext } from "./context.ts";
 
 /** What plans are good for: they mean nothing to another GPU or another version. */
 export interface PlanOwner {
@@ -16,93 +22,92 @@ export interface PlanOwner {
   readonly library: string;
   /** Version, as the library tells it. */
   readonly version: string;
-  /** The GPU: its name and compute capability. */
+  /** The GPU: its model, compute capability and size. */
   readonly gpu: string;
 }
 
-/** What a file of plans holds. */
-interface PlanFile {
-  format: 1;
-  owner: PlanOwner;
-  /** Bytes as base64, by problem. */
-  plans: Record<string, string>;
-  /** Checksum of the plans. */
-  sum: number;
+/** The owner of plans that a library makes for a GPU. */
+export function planOwner(
+  library: string,
+  version: string,
+  { model, major, minor, multiprocessors }: CudaContext,
+): PlanOwner {
+  const gpu =
+    `${model}, compute capability ${major}.${minor}, ${multiprocessors} multiprocessors`;
+  return { library, version, gpu };
+}
+
+/** What a file holds, before the checksum. */
+interface PlanFile extends PlanOwner {
+  readonly format: 2;
+  readonly problem: string;
+  /** The bytes as base64. */
+  readonly plan: string;
 }
 
 /** The plans for one GPU of one version of one library, by a text that names the problem. */
 export class PlanCache {
   readonly #owner: PlanOwner;
   readonly #folder: string | undefined;
-  readonly #name: string;
-  #plans: Map<string, string> | undefined;
+  readonly #plans = new Map<string, Uint8Array<ArrayBuffer>>();
 
   /**
    * Nothing is read before the first plan is asked for.
    *
    * @param owner What the plans are good for.
-   * @param folder Where the file lies; the user's cache folder when omitted, nowhere when there is none.
+   * @param folder Where the files lie; the user's cache folder when omitted, nowhere when there is none.
    */
   constructor(owner: PlanOwner, folder: string | undefined = cacheFolder()) {
     this.#owner = owner;
     this.#folder = folder === undefined ? undefined : `${folder}/plans`;
-    const { library, version, gpu } = owner;
-    const mark = checksum(`${library} ${version} ${gpu}`).toString(16);
-    this.#name = `${library}-${mark.padStart(8, "0")}.json`;
   }
 
-  /** The file; undefined when nothing is kept. */
-  get path(): string | undefined {
-    return this.#folder && `${this.#folder}/${this.#name}`;
+  /** The file for a problem; undefined when nothing is kept. */
+  path(problem: string): string | undefined {
+    return this.#folder && `${this.#folder}/${this.#name(problem)}`;
+  }
+
+  #name(problem: string): string {
+    const { library, version, gpu } = this.#owner;
+    return `${library}-${hashName([version, gpu, problem].join("\n"))}.json`;
   }
 
   /** The plan for a problem, if one is known. */
   get(problem: string): Uint8Array<ArrayBuffer> | undefined {
-    this.#plans ??= this.#load();
-    const text = this.#plans.get(problem);
-    return text === undefined ? undefined : fromBase64(text);
+    const known = this.#plans.get(problem) ?? this.#load(problem);
+    if (known !== undefined) this.#plans.set(problem, known);
+    return known;
   }
 
-  /** Keeps a plan, beside those that other processes wrote in the meantime. */
+  /** Keeps a plan. */
   set(problem: string, plan: Uint8Array): void {
-    const mine = this.#plans ??= this.#load();
-    mine.set(problem, toBase64(plan));
+    this.#plans.set(problem, plan.slice());
     if (this.#folder === undefined) return;
-    const plans = Object.fromEntries([...this.#load(), ...mine]);
-    const file: PlanFile = {
-      format: 1,
-      owner: this.#owner,
-      plans,
-      sum: checksum(JSON.stringify(plans)),
-    };
-    const bytes = new TextEncoder().encode(JSON.stringify(file));
-    writeCached(this.#folder, this.#name, bytes);
+    const text = JSON.stringify(
+      {
+        format: 2,
+        ...this.#owner,
+        problem,
+        plan: toBase64(plan),
+      } satisfies PlanFile,
+    );
+    const bytes = new TextEncoder().encode(`${text}\n${hashName(text)}\n`);
+    writeCached(this.#folder, this.#name(problem), bytes);
   }
 
-  /** What the file holds; nothing, if it is not whole or was made by another owner. */
-  #load(): Map<string, string> {
-    const bytes = this.path === undefined ? undefined : readCached(this.path);
-    if (bytes === undefined) return new Map();
-    try {
-      const file: PlanFile = JSON.parse(new TextDecoder().decode(bytes));
-      const { format, owner, plans, sum } = file;
-      const own = format === 1 && owner.library === this.#owner.library &&
-        owner.version === this.#owner.version && owner.gpu === this.#owner.gpu;
-      if (!own || sum !== checksum(JSON.stringify(plans))) return new Map();
-      return new Map(Object.entries(plans));
-    } catch {
-      return new Map(); // cut off, or no JSON at all
-    }
+  /** What the file of a problem holds; nothing, if it is not whole or was made by another owner. */
+  #load(problem: string): Uint8Array<ArrayBuffer> | undefined {
+    const path = this.path(problem);
+    const bytes = path === undefined ? undefined : readCached(path);
+    if (bytes === undefined) return undefined;
+    const [text, sum] = new TextDecoder().decode(bytes).split("\n");
+    if (sum !== hashName(text)) return undefined;
+    const file = JSON.parse(text) as PlanFile;
+    const { library, version, gpu } = this.#owner;
+    const own = file.format === 2 && file.library === library &&
+      file.version === version && file.gpu === gpu && file.problem === problem;
+    return own ? fromBase64(file.plan) : undefined;
   }
-}
-
-/** FNV-1a. */
-function checksum(text: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) {
-    hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  }
-  return hash >>> 0;
 }
 
 function toBase64(bytes: Uint8Array): string {

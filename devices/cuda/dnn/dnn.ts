@@ -10,7 +10,7 @@ import { checkCudnn, type Cudnn, cudnnLibrary } from "../../../ffi/cudnn.ts";
 import { LibraryError, tryLibrary } from "../../../ffi/library.ts";
 import { CudaError } from "../../../ffi/errors.ts";
 import type { CudaContext } from "../context.ts";
-import { PlanCache } from "../plan_cache.ts";
+import { PlanCache, planOwner } from "../plan_cache.ts";
 import { mayTime, timeCalls } from "../timing.ts";
 import type { Graph } from "./graph.ts";
 import { type Plan, readPlan } from "./plan.ts";
@@ -77,12 +77,9 @@ export class Dnn {
   constructor(context: CudaContext, cudnn: Cudnn) {
     this.#context = context;
     this.cudnn = cudnn;
-    this.#disk = new PlanCache({
-      library: "cudnn",
-      version: cudnn.versionText,
-      gpu:
-        `compute capability ${context.major}.${context.minor}, ${context.multiprocessors} multiprocessors`,
-    });
+    this.#disk = new PlanCache(
+      planOwner("cudnn", cudnn.versionText, context),
+    );
     context.activate();
     const { symbols } = cudnn;
     const made = new BigUint64Array(1);
