@@ -11,6 +11,7 @@ import * as runtime from "../ffi/cudart.ts";
 import { cudnnLibrary } from "../ffi/cudnn.ts";
 import {
   type Attempt,
+  howToInstall,
   LibraryError,
   type LibrarySpec,
   tryLibrary,
@@ -145,10 +146,11 @@ export function examineCuda(): CudaReport {
 }
 
 function examineLibrary(spec: AnySpec, purpose: string): LibraryReport {
-  const { name, variable, install } = spec;
+  const { name, variable } = spec;
   const library = tryLibrary(spec);
   if (library instanceof LibraryError) {
     const { message, tried } = library;
+    const install = howToInstall(spec);
     return { name, purpose, variable, problem: message, tried, install };
   }
   const { path, versionText, tried } = library;

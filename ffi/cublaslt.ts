@@ -5,6 +5,7 @@
  * @module
  */
 
+import { installing, type Packages } from "./install.ts";
 import { fail } from "./errors.ts";
 import {
   type LibrarySpec,
@@ -244,6 +245,13 @@ function versionText(version: number): string {
   return `${major}.${Math.floor(rest / 100)}.${rest % 100}`;
 }
 
+/** What holds it. */
+const packages: Packages = {
+  pip: "nvidia-cublas",
+  apt: (version) => `libcublas-${version}`,
+  conda: "nvidia libcublas",
+};
+
 /** How cuBLASLt is found. */
 export const library: LibrarySpec<typeof symbols> = {
   name: "cublasLt",
@@ -259,11 +267,7 @@ export const library: LibrarySpec<typeof symbols> = {
     text: versionText,
     least: 11_000,
   },
-  install: [
-    "pip install nvidia-cublas",
-    "apt install libcublas-13-0",
-    "conda install -c nvidia libcublas",
-  ],
+  install: (machine, cuda) => installing(packages, machine, cuda),
 };
 
 /** cuBLASLt, opened. */

@@ -6,6 +6,7 @@
  * @module
  */
 
+import { installingDriver } from "./install.ts";
 import { fail } from "./errors.ts";
 import { versionText } from "./cudart.ts";
 import { type LibrarySpec, openLibrary } from "./library.ts";
@@ -106,7 +107,7 @@ export const library: LibrarySpec<typeof symbols> = {
     text: versionText,
     least: 11020,
   },
-  install: ["install NVIDIA's driver: https://www.nvidia.com/drivers"],
+  install: installingDriver,
 };
 
 /** The functions of the opened library. */

@@ -7,6 +7,7 @@
  * @module
  */
 
+import { installing, type Packages } from "./install.ts";
 import { fail } from "./errors.ts";
 import { type LibrarySpec, openLibrary } from "./library.ts";
 
@@ -187,6 +188,13 @@ export function versionText(version: number): string {
 
 const version = new Int32Array(1);
 
+/** What holds it. */
+const packages: Packages = {
+  pip: "nvidia-cuda-runtime",
+  apt: (version) => `cuda-cudart-${version}`,
+  conda: "nvidia cuda-cudart",
+};
+
 /** Where the CUDA runtime lies and what is called in it. */
 export const library: LibrarySpec<typeof symbols> = {
   name: "cudart",
@@ -210,11 +218,7 @@ export const library: LibrarySpec<typeof symbols> = {
     text: versionText,
     least: 11020,
   },
-  install: [
-    "pip install nvidia-cuda-runtime",
-    "apt install cuda-cudart-13-0 from NVIDIA's repository",
-    "conda install -c nvidia cuda-cudart",
-  ],
+  install: (machine, cuda) => installing(packages, machine, cuda),
 };
 
 /** The functions of the opened library. */

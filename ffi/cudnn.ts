@@ -5,6 +5,7 @@
  * @module
  */
 
+import { installing, type Packages } from "./install.ts";
 import { fail, type FailedCall } from "./errors.ts";
 import {
   type LibrarySpec,
@@ -50,6 +51,14 @@ function versionText(version: number): string {
   }`;
 }
 
+/** What holds it. */
+const packages: Packages = {
+  pip: "nvidia-cudnn",
+  marked: true,
+  apt: (version) => `libcudnn9-cuda-${version.split("-")[0]}`,
+  conda: "nvidia cudnn",
+};
+
 /** How cuDNN is found. */
 export const cudnnLibrary: LibrarySpec<typeof symbols> = {
   name: "cudnn",
@@ -65,11 +74,7 @@ export const cudnnLibrary: LibrarySpec<typeof symbols> = {
     text: versionText,
     least: 8900,
   },
-  install: [
-    "apt install libcudnn9-cuda-13",
-    "pip install nvidia-cudnn-cu13",
-    "conda install -c nvidia cudnn",
-  ],
+  install: (machine, cuda) => installing(packages, machine, cuda),
 };
 
 /** cuDNN, opened. */

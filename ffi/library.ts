@@ -39,8 +39,8 @@ export interface LibrarySpec<S extends Deno.ForeignLibraryInterface>
   readonly symbols: S;
   /** Its version. */
   readonly version: LibraryVersion<S>;
-  /** What installs it: one command per packager. */
-  readonly install: readonly string[];
+  /** What installs it on a machine, for a major version of CUDA: one command per packager. */
+  install(machine: Surroundings, cuda: number): readonly string[];
 }
 
 /** One path that was tried. */
@@ -215,7 +215,8 @@ export function findLibrary<S extends Deno.ForeignLibraryInterface>(
     const opened = tryPlace(place, files, surroundings, attempt, tried);
     if (opened !== undefined) return opened;
   }
-  throw new LibraryError(spec.name, notFound(spec, files, tried), tried);
+  const sentence = notFound(spec, files, tried, surroundings);
+  throw new LibraryError(spec.name, sentence, tried);
 }
 
 /** Tries the files of one folder; those that are known to be absent count as one attempt. */
@@ -255,6 +256,7 @@ function notFound(
   spec: LibrarySpec<Deno.ForeignLibraryInterface>,
   files: readonly string[],
   tried: readonly Attempt[],
+  surroundings: Surroundings,
 ): string {
   const failed = tried.filter(({ reason }) => reason !== absent);
   const found = failed.slice(0, namedAttempts).map(({ path, reason }) =>
@@ -266,11 +268,25 @@ function notFound(
     } lies in the ${tried.length} places that were looked at`
     : found.join("; ");
   return `Cannot open ${spec.title}: ${what}. Install it (${
-    spec.install.join(", or ")
+    spec.install(surroundings, cudaInUse()).join(", or ")
   }), or set ${spec.variable} to its file; "decaf doctor" lists every path that was tried`;
 }
 
 const opened = new Map<string, OpenedLibrary<Deno.ForeignLibraryInterface>>();
+
+/** Major version of the CUDA that libraries must be for: that of the runtime, else the driver's, as far as they were opened. */
+function cudaInUse(): number {
+  const known = opened.get("cudart") ?? opened.get("cuda");
+  return known === undefined ? 13 : Math.floor(known.version / 1000);
+}
+
+/** What installs a library here, beside those that were opened. */
+export function howToInstall(
+  spec: LibrarySpec<Deno.ForeignLibraryInterface>,
+): readonly string[] {
+  return spec.install(machine, cudaInUse());
+}
+
 const failed = new Map<string, { variable?: string; error: LibraryError }>();
 
 /**

@@ -7,6 +7,7 @@
  * @module
  */
 
+import { installing, type Packages } from "./install.ts";
 import { fail } from "./errors.ts";
 import {
   type LibrarySpec,
@@ -143,6 +144,14 @@ export function versionText(version: number): string {
 
 const int = new Int32Array(1);
 
+/** What holds it. */
+const packages: Packages = {
+  pip: "nvidia-nccl",
+  marked: true,
+  apt: () => "libnccl2",
+  conda: "conda-forge nccl",
+};
+
 /** Where NCCL lies and what is called in it. */
 export const library: LibrarySpec<typeof symbols> = {
   name: "nccl",
@@ -161,11 +170,7 @@ export const library: LibrarySpec<typeof symbols> = {
     text: versionText,
     least: 21000,
   },
-  install: [
-    "pip install nvidia-nccl-cu13 (or -cu12)",
-    "apt install libnccl2 from NVIDIA's repository",
-    "conda install -c conda-forge nccl",
-  ],
+  install: (machine, cuda) => installing(packages, machine, cuda),
 };
 
 /** NCCL, opened. */

@@ -6,6 +6,7 @@
  * @module
  */
 
+import { installing, type Packages } from "./install.ts";
 import { fail } from "./errors.ts";
 import { type LibrarySpec, openLibrary } from "./library.ts";
 
@@ -38,6 +39,13 @@ export const nvrtcResult = {
 const major = new Int32Array(1);
 const minor = new Int32Array(1);
 
+/** What holds it. */
+const packages: Packages = {
+  pip: "nvidia-cuda-nvrtc",
+  apt: (version) => `cuda-nvrtc-${version}`,
+  conda: "nvidia cuda-nvrtc",
+};
+
 /** Where NVRTC lies and what is called in it. */
 export const library: LibrarySpec<typeof symbols> = {
   name: "nvrtc",
@@ -61,11 +69,7 @@ export const library: LibrarySpec<typeof symbols> = {
     text: (version) => `${Math.floor(version / 100)}.${version % 100}`,
     least: 1102,
   },
-  install: [
-    "pip install nvidia-cuda-nvrtc",
-    "apt install cuda-nvrtc-13-0 from NVIDIA's repository",
-    "conda install -c nvidia cuda-nvrtc",
-  ],
+  install: (machine, cuda) => installing(packages, machine, cuda),
 };
 
 /** The functions of the opened library. */

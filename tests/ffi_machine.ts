@@ -56,7 +56,7 @@ export const spec: LibrarySpec<typeof symbols> = {
     text: (n) => `${n / 10}`,
     least: 120,
   },
-  install: ["pip install cos"],
+  install: () => ["pip install cos"],
 };
 
 /** An opener for made-up files: a number is a library of that version, `+` after it has all functions. */
