@@ -4,7 +4,11 @@
  * @module
  */
 
-import { chooseDevice, setDefaultDevice } from "../core/device.ts";
+import {
+  chooseDevice,
+  defaultDevice,
+  setDefaultDevice,
+} from "../core/device.ts";
 import { SettingError, type TextSetting } from "../train/settings.ts";
 
 /** The setting of commands that compute. */
@@ -62,6 +66,36 @@ export async function useDevices(flags: DeviceFlags): Promise<string[]> {
   if (first === "auto") sayChoice();
   setDefaultDevice(first);
   return several;
+}
+
+/**
+ * Refuses steps captured as a graph where there are none.
+ *
+ * @param flags What else was asked for.
+ * @param devices Several devices; none when it is the default one.
+ * @throws {SettingError} saying what stands in the way.
+ */
+export function checkGraph(
+  flags: { readonly graph: boolean; readonly precision: string },
+  devices: readonly string[],
+): void {
+  if (!flags.graph) return;
+  const { name, capture } = defaultDevice();
+  if (devices.length > 1) {
+    throw new SettingError(
+      `Cannot set both --graph and --devices ${devices.join()}: a graph belongs to one device; give one of them`,
+    );
+  }
+  if (capture === undefined) {
+    throw new SettingError(
+      `Cannot set --graph on ${name}: only CUDA devices have graphs; set --device cuda, or leave --graph out`,
+    );
+  }
+  if (flags.precision === "f16") {
+    throw new SettingError(
+      "Cannot set --graph with --precision f16: whether a step is taken depends on its gradients; set --precision bf16",
+    );
+  }
 }
 
 function sayChoice(): void {

@@ -31,7 +31,7 @@ import { observes } from "../train/schedule.ts";
 import type { Values } from "../train/settings.ts";
 import { logging, progressDisplay } from "../train/show.ts";
 import { tracing } from "../train/tracing.ts";
-import { useDevices } from "./devices.ts";
+import { checkGraph, useDevices } from "./devices.ts";
 import { exitCodes } from "./failure.ts";
 import { exists, runFiles } from "./run_folder.ts";
 import {
@@ -63,9 +63,11 @@ export async function runTraining(plan: TrainingPlan): Promise<number> {
   const values = plan.values as Values & CommonValues & { model: string };
   if (values.threads > 0) setThreads(values.threads);
   manualSeed(values.seed);
+  // What cannot be trained on is said before data are fetched.
+  const devices = await useDevices(values);
+  checkGraph(values, devices);
   using source = await recipe.open(values, plan.facts);
   const { split, facts } = source;
-  const devices = await useDevices(values);
   if (values.benchmark) {
     const named = devices.map((name) => getDevice(name));
     for (const { options } of named.length > 0 ? named : [defaultDevice()]) {

@@ -75,6 +75,24 @@ Deno.test("cli: unknown flags are refused with the nearest, or with their owner"
   await refused(["models", "--quick"], 2, /Unknown setting --quick/);
 });
 
+Deno.test("cli: a graph where there is none is refused before data are looked for", async () => {
+  const train = (...flags: string[]) => [
+    ...["train", "mnist", "/no/data", "--graph", ...flags],
+  ];
+  for (const flags of [[], ["--device", "cpu"]]) {
+    await refused(
+      train(...flags),
+      2,
+      /Cannot set --graph on cpu: only CUDA devices have graphs; set --device cuda, or leave --graph out/,
+    );
+  }
+  await refused(
+    train("--devices", "cpu,cpu"),
+    2,
+    /Cannot set both --graph and --devices cpu,cpu: a graph belongs to one device/,
+  );
+});
+
 Deno.test("cli: values out of range are refused with the range", async () => {
   const train = (...flags: string[]) => ["train", "mnist", ...flags];
   await refused(

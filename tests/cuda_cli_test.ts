@@ -223,6 +223,15 @@ test("doctor: several GPUs and the links among them", () => {
   return Promise.resolve();
 }, true);
 
+test("cli: a graph in f16 is refused before data are looked for", async () => {
+  const { code, stderr } = await decaf([
+    ...["train", "mnist", "/no/data", "--device", "cuda", "--graph"],
+    ...["--precision", "f16"],
+  ]);
+  assertEquals(code, 2);
+  assertMatch(stderr, /Cannot set --graph with --precision f16: .* bf16/);
+});
+
 Deno.test("cli: doctor with nothing installed tells every path and what to install", async () => {
   const said = await decaf(["doctor"], { env: nothing });
   assertDone(said);

@@ -365,6 +365,11 @@ Deno.test("fit refuses batches larger than the data, and impossible epochs", asy
     TypeError,
     "name the checkpoint file",
   );
+  await assertRejects(
+    () => fit(model, data, { ...options, graph: true, device: "cpu" }),
+    TypeError,
+    "Cannot train on cpu with steps captured as a graph: only CUDA devices have",
+  );
 });
 
 Deno.test("evaluate measures everything once, whatever the batch size", async () => {

@@ -110,6 +110,11 @@ export class Training implements Disposable {
         "Cannot train on several devices with steps captured as a graph: a graph belongs to one device; choose one of both",
       );
     }
+    if (options.graph && getDevice(this.device).capture === undefined) {
+      throw new TypeError(
+        `Cannot train on ${this.device} with steps captured as a graph: only CUDA devices have graphs; leave the option out`,
+      );
+    }
     const { precision = "f32" } = options;
     if (precision === "f16" && options.graph) {
       throw new TypeError(
