@@ -5,7 +5,7 @@
  */
 
 /** Whether the standard output is a terminal that wants colours. */
-export function wantsColor(): boolean {
+function wantsColor(): boolean {
   return Deno.stdout.isTerminal() && !Deno.noColor;
 }
 

@@ -29,7 +29,7 @@ export function rule(
 }
 
 /** A rule for lists of what `one` accepts. */
-export function listOf(one: AttributeRule, says: string): AttributeRule {
+function listOf(one: AttributeRule, says: string): AttributeRule {
   return rule(says, (x) => Array.isArray(x) && x.every((e) => one.accepts(e)));
 }
 
@@ -58,14 +58,9 @@ export const value: AttributeRule = rule(
   (x) => typeof x === "number",
 );
 /** A number, but not NaN. */
-export const number: AttributeRule = rule(
+const number: AttributeRule = rule(
   "a number that is not NaN",
   (x) => typeof x === "number" && !Number.isNaN(x),
-);
-/** A number from 0 on. */
-export const nonNegative: AttributeRule = rule(
-  "a number that is at least 0",
-  (x) => typeof x === "number" && x >= 0,
 );
 /** A probability. */
 export const probability: AttributeRule = rule(
@@ -112,7 +107,7 @@ const positives: AttributeRule = either(
   listOf(positive, "a list of positive numbers"),
 );
 /** A text. */
-export const text: AttributeRule = rule("a text", (x) => typeof x === "string");
+const text: AttributeRule = rule("a text", (x) => typeof x === "string");
 /** Name of a dtype. */
 const dtype: AttributeRule = rule(
   "the name of a dtype",

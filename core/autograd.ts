@@ -25,15 +25,12 @@ import type { Node, Tensor } from "./tensor.ts";
 import { freeingOnError } from "./value.ts";
 
 export {
-  type Arithmetic,
   arithmeticOperators,
   provideArithmetic,
 } from "./gradient_arithmetic.ts";
 export {
   detach,
-  edgeOf,
   gradEnabled,
-  handle,
   noGrad,
   record,
   registerHook,

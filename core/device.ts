@@ -451,7 +451,7 @@ export function guard(storage: Storage, origin: BlockOrigin): void {
 }
 
 /** Ends the guard of a storage that was freed by its owners. */
-export function unguard(storage: Storage): void {
+function unguard(storage: Storage): void {
   if (storage.guard === undefined) return;
   guarded.delete(storage.guard);
   storage.guard = undefined;

@@ -123,7 +123,7 @@ export function detach(tensor: Tensor): Tensor {
 }
 
 /** Where the gradient of `tensor` goes. */
-export function edgeOf(tensor: Tensor): Edge | undefined {
+function edgeOf(tensor: Tensor): Edge | undefined {
   if (!tensor.requiresGrad) return undefined;
   return {
     node: tensor.node,

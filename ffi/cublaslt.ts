@@ -102,7 +102,7 @@ export const Status = {
 } as const;
 
 /** What each status means, in words. */
-export const statusText: Readonly<Record<keyof typeof Status, string>> = {
+const statusText: Readonly<Record<keyof typeof Status, string>> = {
   SUCCESS: "no error",
   NOT_INITIALIZED:
     "the library could not start: no driver, no GPU, or one that it does not support",

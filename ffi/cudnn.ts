@@ -112,7 +112,7 @@ export function lastMessage({ symbols }: Cudnn): string | undefined {
 }
 
 /** The failure as an error knows it. */
-export function failedCall(
+function failedCall(
   cudnn: Cudnn,
   name: keyof typeof symbols,
   status: number,

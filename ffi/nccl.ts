@@ -16,7 +16,7 @@ import {
 } from "./library.ts";
 
 /** `ncclUniqueId`, 128 bytes that are passed by value. */
-export const uniqueId = {
+const uniqueId = {
   // deno-fmt-ignore
   struct: [
     "u64", "u64", "u64", "u64", "u64", "u64", "u64", "u64",

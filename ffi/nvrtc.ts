@@ -82,7 +82,7 @@ let lib: Nvrtc | undefined;
  *
  * @throws {LibraryError} when it cannot be opened.
  */
-export function nvrtc(): Nvrtc {
+function nvrtc(): Nvrtc {
   return lib ??= openLibrary(library).symbols;
 }
 

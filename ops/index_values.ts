@@ -139,7 +139,7 @@ export function wrapIndices(
 }
 
 /** The index as contiguous i64, as devices take it. */
-export function deviceIndex(index: Tensor): Tensor {
+function deviceIndex(index: Tensor): Tensor {
   return new Tensor(
     contiguous((index.dtype === "i64" ? index : cast(index, "i64")).value),
   );
@@ -252,7 +252,7 @@ function combining(dtype: DType, mode: ScatterMode): DType {
 }
 
 /** A fresh contiguous tensor with the elements of `x`, which may be pending or strided. */
-export function freshCopy(x: Tensor, dtype: DType): Tensor {
+function freshCopy(x: Tensor, dtype: DType): Tensor {
   const value = Value.empty(x.device, dtype, x.shape);
   copyInto(value, x.value);
   return new Tensor(value);
@@ -351,7 +351,7 @@ export function checkScatter(
 }
 
 /** The first elements of each axis. */
-export function corner(extents: readonly number[]): Window {
+function corner(extents: readonly number[]): Window {
   return ({ strides, offset }) => ({ shape: extents, strides, offset });
 }
 

@@ -67,7 +67,7 @@ function statesOf(kind: CellKind): readonly Elementwise[] {
 }
 
 /** The layer step by step in operators: its definition, and the way to higher derivatives. */
-export function composedLayer(
+function composedLayer(
   inputs: readonly Tensor[],
   { kind, reverse }: LayerAttrs,
 ): Tensor[] {

@@ -22,7 +22,7 @@ export interface WindowOperands {
 }
 
 /** Whether images lie with their channels last, and their device takes them so. */
-export function channelsLast(images: readonly Tensor[]): boolean {
+function channelsLast(images: readonly Tensor[]): boolean {
   return images[0].device.kernels.channelsLast === true &&
     images.some(({ value }) => value.channelsLast);
 }

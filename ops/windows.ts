@@ -216,18 +216,6 @@ export function allOf(conditions: readonly Expr[]): Expr {
   return conditions.reduce((a, b) => k.and(a, b));
 }
 
-/** Attributes that name windows. */
-export interface WindowAttrs {
-  /** Window extents. */
-  kernel: readonly number[];
-  /** Steps from window to window. */
-  stride: PerAxis;
-  /** Zeros around the input. */
-  padding: Padding;
-  /** Steps between the taps of a window. */
-  dilation: PerAxis;
-}
-
 /** [N, C, spatial…] to [N, C, kernel…, output…]: the input under every tap, 0 in the padding. */
 export function columnsValue(x: Value, g: Geometry): Value {
   const rank = g.input.length;

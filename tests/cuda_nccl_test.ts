@@ -92,7 +92,7 @@ test("nccl: collectives run on streams of their own, beside what is computed", (
   });
 });
 
-export const sizes = [12, 12, 7, 12];
+const sizes = [12, 12, 7, 12];
 
 test("nccl: several devices learn what one learns, with the same weights on each", (host) => {
   const one = trainAlone(sizes, "cpu");

@@ -29,7 +29,7 @@ export interface Matrix extends MatrixOperand {
 }
 
 /** What lies between the elements of a result, and must still lie there afterwards. */
-export const untouched = 77;
+const untouched = 77;
 
 /** What a matrix is made like. */
 export interface MatrixOptions {
@@ -125,7 +125,7 @@ export function matrix(
 }
 
 /** Calls `visit` with the offset that each operand has at every batch index. */
-export function forEachMatrix(
+function forEachMatrix(
   shape: readonly number[],
   operands: readonly MatrixOperand[],
   visit: (...offsets: number[]) => void,

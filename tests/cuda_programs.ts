@@ -119,7 +119,7 @@ const unary: ReadonlySet<ExprOp> = new Set<ExprOp>([
 ]);
 
 /** Whether an operation takes operands of a type. */
-export function takes(op: ExprOp, type: ScalarType): boolean {
+function takes(op: ExprOp, type: ScalarType): boolean {
   if (ofI32.has(op)) return type === "i32";
   if (ofF32.has(op)) return type === "f32";
   if (ofFloats.has(op)) return type === "f32" || type === "f64";
@@ -130,7 +130,7 @@ export function takes(op: ExprOp, type: ScalarType): boolean {
 }
 
 /** Every use of every operation on operands a, b, c of a type; shifts by some numbers of bits, casts to all types. */
-export function usesOf(op: ExprOp, a: Expr, b: Expr, c: Expr): Expr[] {
+function usesOf(op: ExprOp, a: Expr, b: Expr, c: Expr): Expr[] {
   const { type } = a;
   if (leaves.has(op)) return [];
   if (op === "cast") return scalarTypes.map((to) => k.cast(a, to));
@@ -156,10 +156,10 @@ export function usesOf(op: ExprOp, a: Expr, b: Expr, c: Expr): Expr[] {
 }
 
 /** All operations. */
-export const allOps = Object.keys(rules) as ExprOp[];
+const allOps = Object.keys(rules) as ExprOp[];
 
 /** The dtype that stores a computed type. */
-export function storedAs(type: ScalarType): DType {
+function storedAs(type: ScalarType): DType {
   return type;
 }
 

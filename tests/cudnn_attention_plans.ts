@@ -25,7 +25,7 @@ import {
 } from "./cudnn_devices.ts";
 
 /** A case by name, as it differs from 2×8 heads of 512 positions of width 64. */
-export const cases: Record<string, Partial<AttentionSpec>> = {
+const cases: Record<string, Partial<AttentionSpec>> = {
   plain: {},
   causal: { causal: true },
   "grouped heads": { groups: 2, causal: true },

@@ -25,7 +25,7 @@ export interface Layout {
 }
 
 /** Every kind of network in every type. */
-export function specs(): RecurrentSpec[] {
+function specs(): RecurrentSpec[] {
   const found: RecurrentSpec[] = [];
   for (const kind of ["lstm", "gru", "tanh", "relu"] as const) {
     for (const dtype of ["f32", "f64", "f16", "bf16"] as const) {

@@ -63,7 +63,7 @@ function takes(op: ReduceOp, dtype: DType): boolean {
 }
 
 /** Runs every collective on a group; throws at the first wrong number. */
-export function checkCollectives(
+function checkCollectives(
   group: ProcessGroup,
   devices: string[],
   types: readonly DType[],

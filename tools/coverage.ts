@@ -18,7 +18,7 @@ interface Lines {
 }
 
 /** Reads the lines of each file from a report in LCOV's form. */
-export function linesByFile(lcov: string): Map<string, Lines> {
+function linesByFile(lcov: string): Map<string, Lines> {
   const files = new Map<string, Lines>();
   for (const record of lcov.split("end_of_record")) {
     const path = /^SF:(.*)$/m.exec(record)?.[1];
@@ -34,7 +34,7 @@ export function linesByFile(lcov: string): Map<string, Lines> {
 }
 
 /** Line numbers as ranges: `3, 7–9`. */
-export function ranges(lines: readonly number[]): string {
+function ranges(lines: readonly number[]): string {
   const parts: [number, number][] = [];
   for (const line of lines) {
     const last = parts.at(-1);

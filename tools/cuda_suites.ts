@@ -30,7 +30,7 @@ export const foundationOnCuda: readonly string[] = [
 ];
 
 /** Tests written for CUDA. */
-export function ownOfCuda(): string[] {
+function ownOfCuda(): string[] {
   return filesBelow("tests", ["_test.ts"]).filter((path) =>
     path.startsWith("tests/cuda_")
   );

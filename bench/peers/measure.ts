@@ -24,7 +24,7 @@ export interface Absence {
 export type TimedRun = () => Promise<number>;
 
 /** A run that times the whole of `work`, awaited. */
-export function timed(work: () => unknown): TimedRun {
+function timed(work: () => unknown): TimedRun {
   return async () => {
     const start = performance.now();
     await work();

@@ -96,7 +96,7 @@ export const tileBytes = 512;
  * with `direct` from `tall` rows of A as they lie, `aRow` bytes from each other,
  * of which `height` are there.
  */
-export function defineMicroKernel(
+function defineMicroKernel(
   m: ModuleBuilder,
   lane: "f32" | "f64",
   direct: boolean,

@@ -11,8 +11,6 @@ import { execute } from "./launch_execute.ts";
 import { runSplit, splits } from "./launch_split.ts";
 import { runTransposed } from "./launch_transposed.ts";
 
-export { compiledKernels } from "./launch_execute.ts";
-
 /** Elements that a kernel can count: it does so in signed 32-bit integers. */
 const maxElements = 2 ** 31 - 1;
 

@@ -30,11 +30,6 @@ export interface Compiled {
 
 const compiled = new Map<string, Compiled>();
 
-/** Number of kernels compiled in this process. */
-export function compiledKernels(): number {
-  return compiled.size;
-}
-
 const blockBytes = 4096;
 const block = allocatePermanent(blockBytes);
 

@@ -153,7 +153,7 @@ const stateLive = 0x4c495645;
 const statePermanent = 0x5045524d;
 
 /** Bytes at the start of the memory that belong to the worker pool. */
-export const controlBytes = 65536;
+const controlBytes = 65536;
 
 const firstUnit = controlBytes / unitBytes;
 const limitUnits = buffer.byteLength / unitBytes;
@@ -371,11 +371,6 @@ export function memoryStats(): MemoryStats {
     blocks,
     limitBytes: buffer.byteLength,
   };
-}
-
-/** Starts measuring the peak anew from what is live now. */
-export function resetPeak(): void {
-  peakBytes = liveBytes;
 }
 
 function sizeText(bytes: number): string {

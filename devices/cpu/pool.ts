@@ -76,7 +76,7 @@ const ownFunctions: Readonly<Record<string, MathFunction>> = {
  * `atan2`: of two) with an f64 result. Besides these there are `env.memory`
  * and the i32 constant `env.thread`, 0 on the main thread.
  */
-export const mathImports: Readonly<Record<string, MathFunction>> = {
+const mathImports: Readonly<Record<string, MathFunction>> = {
   ...Object.fromEntries(mathNames.map((name) => [name, Math[name]])),
   ...ownFunctions,
 };

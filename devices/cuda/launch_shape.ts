@@ -48,7 +48,7 @@ function isSmall({ sizes }: Walk): boolean {
 }
 
 /** Whether counts or offsets need 64 bits; axes before `first` count pieces of what the others walk. */
-export function needsWide(walk: Walk, first = 0): boolean {
+function needsWide(walk: Walk, first = 0): boolean {
   const { sizes, strides } = walk;
   if (product(sizes, first, sizes.length) > bounds.narrow) return true;
   for (let i = 0; i < strides.length; i++) {

@@ -32,7 +32,7 @@ export interface Library {
 }
 
 /** The stand-ins; one that has no sources is left out. */
-export const libraries: readonly Library[] = [
+const libraries: readonly Library[] = [
   { file: "libcudart.so.13", variable: "DECAF_LIBCUDART", prefix: "cudart_" },
   { file: "libcuda.so.1", variable: "DECAF_LIBCUDA", prefix: "cuda_" },
   { file: "libnvrtc.so.13", variable: "DECAF_LIBNVRTC", prefix: "nvrtc" },

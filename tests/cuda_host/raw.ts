@@ -9,7 +9,7 @@ import { CudaHost, cudaHost } from "./mod.ts";
 
 const out = "buffer";
 /** Functions of the CUDA runtime that the tests call. */
-export const runtime = {
+const runtime = {
   cudaGetLastError: { parameters: [], result: "i32" },
   cudaPeekAtLastError: { parameters: [], result: "i32" },
   cudaGetErrorName: { parameters: ["i32"], result: "pointer" },
@@ -70,7 +70,7 @@ export const runtime = {
 } as const satisfies Deno.ForeignLibraryInterface;
 
 /** Functions of the CUDA driver that the tests call. */
-export const driver = {
+const driver = {
   cuInit: { parameters: ["u32"], result: "i32" },
   cuCtxSetCurrent: { parameters: ["u64"], result: "i32" },
   cuCtxGetCurrent: { parameters: [out], result: "i32" },

@@ -77,7 +77,7 @@ function resample(spec: WindowSpec, pooling: Pooling): Descriptor {
 }
 
 /** The graph of a pooling, which binds x and y. */
-export function poolingGraph(
+function poolingGraph(
   spec: WindowSpec,
   pooling: Pooling,
   alignment: number,
@@ -97,7 +97,7 @@ export function poolingGraph(
 }
 
 /** The graph of the gradient of a mean pooling, which binds dy and dx. */
-export function poolingGradientGraph(
+function poolingGradientGraph(
   spec: WindowSpec,
   pooling: Exclude<Pooling, "maximum">,
   alignment: number,
