@@ -30,12 +30,17 @@ const packBlock = new ParameterBlock(packParameters.length);
 const productBlock = new ParameterBlock(productParameters.length);
 const tiles = allocatePermanent(maxThreads * tileBytes);
 
-/** What part of the matrices to pack; strides and offset in bytes. */
+/** What part of the matrices to pack. */
 export interface PackPart {
+  /** Bytes from the slots' addresses to the first element. */
   readonly offset: number;
+  /** Bytes from row to row. */
   readonly rowStride: number;
+  /** Bytes from one element of a row to the next. */
   readonly depthStride: number;
+  /** Rows. */
   readonly rows: number;
+  /** Elements of a row. */
   readonly depth: number;
 }
 

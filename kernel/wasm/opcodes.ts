@@ -7,7 +7,7 @@
 
 /** Instructions without immediate operands, one byte each. */
 // deno-fmt-ignore
-const core = {
+export const core = {
   "unreachable": 0x00, "nop": 0x01, "return": 0x0f, "drop": 0x1a, "select": 0x1b,
   "i32.eqz": 0x45, "i32.eq": 0x46, "i32.ne": 0x47, "i32.lt_s": 0x48, "i32.lt_u": 0x49,
   "i32.gt_s": 0x4a, "i32.gt_u": 0x4b, "i32.le_s": 0x4c, "i32.le_u": 0x4d, "i32.ge_s": 0x4e, "i32.ge_u": 0x4f,
@@ -39,7 +39,7 @@ const core = {
 } as const;
 
 /** Instructions whose immediate operands are always zero here (there is one memory). */
-const fixed = {
+export const fixed = {
   "memory.size": [0x3f, 0],
   "memory.grow": [0x40, 0],
   "i32.trunc_sat_f32_s": [0xfc, 0],
@@ -57,7 +57,7 @@ const fixed = {
 
 /** SIMD instructions without immediate operands, behind prefix 0xfd; from 0x100 on the relaxed ones. */
 // deno-fmt-ignore
-const simd = {
+export const simd = {
   "i8x16.swizzle": 0x0e, "i8x16.splat": 0x0f, "i16x8.splat": 0x10, "i32x4.splat": 0x11, "i64x2.splat": 0x12,
   "f32x4.splat": 0x13, "f64x2.splat": 0x14,
   "i8x16.eq": 0x23, "i8x16.ne": 0x24, "i8x16.lt_s": 0x25, "i8x16.lt_u": 0x26, "i8x16.gt_s": 0x27,
@@ -125,7 +125,7 @@ const simd = {
 
 /** SIMD instructions with one lane number, behind prefix 0xfd. */
 // deno-fmt-ignore
-const lanes = {
+export const lanes = {
   "i8x16.extract_lane_s": 0x15, "i8x16.extract_lane_u": 0x16, "i8x16.replace_lane": 0x17,
   "i16x8.extract_lane_s": 0x18, "i16x8.extract_lane_u": 0x19, "i16x8.replace_lane": 0x1a,
   "i32x4.extract_lane": 0x1b, "i32x4.replace_lane": 0x1c, "i64x2.extract_lane": 0x1d, "i64x2.replace_lane": 0x1e,
@@ -134,7 +134,7 @@ const lanes = {
 
 /** Loads: prefix (0 for none), number, bytes accessed. */
 // deno-fmt-ignore
-const loads = {
+export const loads = {
   "i32.load": [0, 0x28, 4], "i64.load": [0, 0x29, 8], "f32.load": [0, 0x2a, 4], "f64.load": [0, 0x2b, 8],
   "i32.load8_s": [0, 0x2c, 1], "i32.load8_u": [0, 0x2d, 1], "i32.load16_s": [0, 0x2e, 2], "i32.load16_u": [0, 0x2f, 2],
   "i64.load8_s": [0, 0x30, 1], "i64.load8_u": [0, 0x31, 1], "i64.load16_s": [0, 0x32, 2], "i64.load16_u": [0, 0x33, 2],
@@ -148,14 +148,14 @@ const loads = {
 
 /** Stores: prefix (0 for none), number, bytes accessed. */
 // deno-fmt-ignore
-const stores = {
+export const stores = {
   "i32.store": [0, 0x36, 4], "i64.store": [0, 0x37, 8], "f32.store": [0, 0x38, 4], "f64.store": [0, 0x39, 8],
   "i32.store8": [0, 0x3a, 1], "i32.store16": [0, 0x3b, 2], "i64.store8": [0, 0x3c, 1], "i64.store16": [0, 0x3d, 2],
   "i64.store32": [0, 0x3e, 4], "v128.store": [0xfd, 0x0b, 16],
 } as const;
 
 /** Loads of one lane, behind prefix 0xfd: number, bytes accessed. */
-const laneLoads = {
+export const laneLoads = {
   "v128.load8_lane": [0x54, 1],
   "v128.load16_lane": [0x55, 2],
   "v128.load32_lane": [0x56, 4],
@@ -163,7 +163,7 @@ const laneLoads = {
 } as const;
 
 /** Stores of one lane, behind prefix 0xfd: number, bytes accessed. */
-const laneStores = {
+export const laneStores = {
   "v128.store8_lane": [0x58, 1],
   "v128.store16_lane": [0x59, 2],
   "v128.store32_lane": [0x5a, 4],
@@ -172,7 +172,7 @@ const laneStores = {
 
 /** Atomic memory accesses, behind prefix 0xfe: number, bytes accessed (also the required alignment). */
 // deno-fmt-ignore
-const atomics = {
+export const atomics = {
   "memory.atomic.notify": [0x00, 4], "memory.atomic.wait32": [0x01, 4], "memory.atomic.wait64": [0x02, 8],
   "i32.atomic.load": [0x10, 4], "i64.atomic.load": [0x11, 8], "i32.atomic.store": [0x17, 4], "i64.atomic.store": [0x18, 8],
   "i32.atomic.rmw.add": [0x1e, 4], "i64.atomic.rmw.add": [0x1f, 8], "i32.atomic.rmw.sub": [0x25, 4],

@@ -27,7 +27,7 @@ import {
 import type { Recipe } from "./recipe.ts";
 
 /** Settings of the training itself. */
-const commonSettings = {
+export const commonSettings = {
   epochs: numberSetting(1, "passes over the data", { unit: "epochs" }),
   batchSize: numberSetting(64, "examples per step", { unit: "examples" }),
   lr: numberSetting(0.001, "learning rate, before the policy", {
