@@ -82,9 +82,8 @@ export class Fusion {
   readonly leaves: Value[] = [];
   /** Run-time scalars, in order. */
   readonly scalars: number[] = [];
-  readonly #scalarTypes: ScalarType[] = [];
-  readonly #seen: Value[] = [];
-  #exprs: Expr[] = [];
+  /** Pending values that are part of the kernel. */
+  #seen: Value[] | undefined;
 
   /** Starts the path at `place`. */
   constructor(
@@ -101,7 +100,7 @@ export class Fusion {
       this.place = this.place.leaf(i, value.dtype);
       return;
     }
-    const again = this.#seen.indexOf(value);
+    const again = this.#seen === undefined ? -1 : this.#seen.indexOf(value);
     if (again >= 0) {
       this.place = this.place.to(4 * again + 1);
       return;
@@ -126,42 +125,41 @@ export class Fusion {
         this.place = this.place.to(3);
       } else this.visit(arg, size, passes);
     }
-    this.#seen.push(value);
+    if (this.#seen === undefined) this.#seen = [value];
+    else this.#seen.push(value);
   }
+}
 
-  /** The operand as an expression; call in the order of `visit`. Only needed when the program is new. */
-  build(value: Value): Expr {
+/** The operands of a fusion as expressions; only needed when its program is new. */
+export class FusedExpressions {
+  /** Types of the run-time scalars so far. */
+  readonly scalarTypes: ScalarType[] = [];
+  readonly #exprs = new Map<Value, Expr>();
+
+  /** Takes the stored operands. */
+  constructor(readonly leaves: readonly Value[]) {}
+
+  /** The operand as an expression; to be called in the order of `visit`, so that scalars get the numbers they were given at. */
+  of(value: Value): Expr {
     const pending = value.expression;
     if (pending === undefined) {
       return k.input(this.leaves.indexOf(value), k.computeType(value.dtype));
     }
-    const again = this.#seen.indexOf(value);
-    if (this.#exprs[again] !== undefined) return this.#exprs[again];
+    const before = this.#exprs.get(value);
+    if (before !== undefined) return before;
     const { template } = pending;
-    // In the order of visit, so that scalars get the numbers they were given at.
     const args = pending.args.map((arg, i) => {
-      if (typeof arg !== "number") return this.build(arg);
+      if (typeof arg !== "number") return this.of(arg);
       const type = scalarTypeOf(template.expr, i);
-      return k.scalar(this.#scalarTypes.push(type) - 1, type);
+      return k.scalar(this.scalarTypes.push(type) - 1, type);
     });
     const body = k.transform(
       template.expr,
       (e) => e.op === "input" || e.op === "scalar" ? args[Number(e.value)] : e,
     );
     const expr = k.roundTo(body, template.dtype);
-    this.#exprs[again] = expr;
+    this.#exprs.set(value, expr);
     return expr;
-  }
-
-  /** Starts building: scalars are numbered in the order of `visit`. */
-  begin(): void {
-    this.#exprs = [];
-    this.#scalarTypes.length = 0;
-  }
-
-  /** Types of the scalars seen by `build`. */
-  get scalarTypes(): ScalarType[] {
-    return this.#scalarTypes;
   }
 }
 
@@ -187,10 +185,10 @@ function compileElementwise(value: Value): Fusion {
   const fusion = new Fusion(elementwise);
   fusion.inline(value, value.size, 1); // the root itself is stored, not recomputed
   if (fusion.place.program === undefined) {
-    fusion.begin();
-    const expr = simplify(fusion.build(value));
+    const fused = new FusedExpressions(fusion.leaves);
+    const expr = simplify(fused.of(value));
     const inputs = fusion.leaves.map((l) => l.dtype);
-    fusion.place.program = program(inputs, fusion.scalarTypes, [], [
+    fusion.place.program = program(inputs, fused.scalarTypes, [], [
       { dtype: value.dtype, value: expr, per: "element" },
     ]);
   }

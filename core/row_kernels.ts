@@ -6,8 +6,8 @@
  */
 
 import { bytesOf } from "./dtype.ts";
-import type { Device, DeviceFlag, Launch } from "./device.ts";
-import { Fusion, materialize, Place } from "./fuse.ts";
+import type { Device, DeviceFlag, Launch, Strided } from "./device.ts";
+import { FusedExpressions, Fusion, materialize, Place } from "./fuse.ts";
 import {
   allFlat,
   flatOperands,
@@ -17,7 +17,7 @@ import {
   run,
   strided,
 } from "./launches.ts";
-import { broadcastStrides, type Shape, sizeOf } from "./shape.ts";
+import { type Shape, sizeOf } from "./shape.ts";
 import * as k from "../kernel/expr.ts";
 import type { Expr, ScalarType } from "../kernel/expr.ts";
 import {
@@ -146,23 +146,14 @@ function runDense(
     outerRank: flat ? 0 : outerRank,
     inputs: flat
       ? flatOperands(leaves, streamed, size)
-      : leaves.map((leaf, i) => {
-        if (i >= streamed) return strided(leaf, order.map(() => 0));
-        const own = broadcastStrides(leaf.shape, leaf.strides, space);
-        return strided(leaf, pick(own, order, 0, order.length));
-      }),
+      : operandsAlong(leaves, streamed, space, order),
     limits: tables.length === 0 ? none : leaves.map((l) => l.size),
     outputs: flat
       ? flatOperands(results, results.length, size)
-      : results.map((r, i) =>
-        strided(
-          r,
-          program.outputs[i].per === "row"
-            ? [...r.strides, ...axes.map(() => 0)]
-            : pick(r.strides, order, 0, order.length),
-        )
-      ),
-    scalars: scalars.length === 0
+      : resultsAlong(results, program, order),
+    scalars: fusion.scalars.length === 0
+      ? scalars
+      : scalars.length === 0
       ? fusion.scalars
       : [...fusion.scalars, ...scalars],
     live: kernel.live && (() => [...fusion.scalars, ...kernel.live!()]),
@@ -182,6 +173,50 @@ function runDense(
     throw error;
   }
   return results;
+}
+
+/** Operands broadcast to the space, whose axes are walked in the given order; those from `streamed` on are read by `load` only. */
+function operandsAlong(
+  leaves: readonly Value[],
+  streamed: number,
+  space: Shape,
+  order: readonly number[],
+): Strided[] {
+  const operands = new Array<Strided>(leaves.length);
+  const rank = order.length;
+  for (let i = 0; i < leaves.length; i++) {
+    const { shape, strides } = leaves[i];
+    const lead = rank - shape.length;
+    const steps = new Array<number>(rank);
+    for (let d = 0; d < rank; d++) {
+      const own = order[d] - lead;
+      steps[d] = i >= streamed || own < 0 || shape[own] !== space[order[d]]
+        ? 0
+        : strides[own];
+    }
+    operands[i] = strided(leaves[i], steps);
+  }
+  return operands;
+}
+
+/** Results likewise; those per row have the outer axes only. */
+function resultsAlong(
+  results: readonly Value[],
+  program: Program,
+  order: readonly number[],
+): Strided[] {
+  const operands = new Array<Strided>(results.length);
+  const rank = order.length;
+  for (let i = 0; i < results.length; i++) {
+    const { strides } = results[i];
+    const perRow = program.outputs[i].per === "row";
+    const steps = new Array<number>(rank);
+    for (let d = 0; d < rank; d++) {
+      steps[d] = perRow ? strides[d] ?? 0 : strides[order[d]];
+    }
+    operands[i] = strided(results[i], steps);
+  }
+  return operands;
 }
 
 /** The values that a row kernel writes; none is left behind when memory runs out. */
@@ -227,8 +262,8 @@ function compileRows(
   const { space, axes, streams, tables = noValues, scalars = none } = kernel;
   const outer = space.map((_, d) => d).filter((d) => !axes.includes(d));
   const order = fusion.place.order = [...outer, ...axes];
-  fusion.begin();
-  const exprs = streams.map((stream) => fusion.build(stream));
+  const fused = new FusedExpressions(fusion.leaves);
+  const exprs = streams.map((stream) => fused.of(stream));
   const first = fusion.scalars.length;
   const types = kernel.scalarTypes ?? scalars.map((): ScalarType => "f32");
   const { stages, outputs, refuses } = kernel.build({
@@ -240,7 +275,7 @@ function compileRows(
   });
   const made = program(
     fusion.leaves.map((l) => l.dtype),
-    [...fusion.scalarTypes, ...types],
+    [...fused.scalarTypes, ...types],
     stages.map((s) => ({ op: s.op, value: simplify(s.value) })),
     outputs.map((o) => ({ ...o, value: simplify(o.value) })),
     refuses && simplify(refuses),

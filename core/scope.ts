@@ -51,20 +51,22 @@ export class Scope implements Disposable {
   /** Lets tensors outlive this scope: they pass to the enclosing one. */
   keep<T>(result: T): T {
     const outer = stack[stack.lastIndexOf(this) - 1];
-    const own = this.#tensors;
-    // Only what this scope owns is handed on: the rest has an owner already.
-    if (this.#nodes.length === 0 && isTensor(result)) {
-      const at = own.lastIndexOf(result);
-      if (at < 0) return result;
-      own[at] = own[own.length - 1];
-      own.pop();
-      hand(result, outer);
-      return result;
+    if (this.#nodes.length === 0) {
+      if (isTensor(result)) {
+        this.#pass(result, outer);
+        return result;
+      }
+      if (Array.isArray(result) && result.every(isTensor)) {
+        for (const tensor of result) this.#pass(tensor, outer);
+        return result;
+      }
     }
+    const own = this.#tensors;
     const kept = new Set<Tensor>();
     collect(result, kept);
     if (kept.size === 0) return result;
     this.#tensors = own.filter((t) => !kept.has(t));
+    // Only what this scope owns is handed on: the rest has an owner already.
     if (this.#tensors.length < own.length) {
       for (const tensor of own) if (kept.has(tensor)) hand(tensor, outer);
     }
@@ -87,6 +89,16 @@ export class Scope implements Disposable {
       });
     }
     return result;
+  }
+
+  /** Hands a tensor on, if this scope owns it. */
+  #pass(tensor: Tensor, outer: Scope | undefined): void {
+    const own = this.#tensors;
+    const at = own.lastIndexOf(tensor);
+    if (at < 0) return;
+    own[at] = own[own.length - 1];
+    own.pop();
+    hand(tensor, outer);
   }
 
   /** What the scope owns: tensors, and records of the tape. */

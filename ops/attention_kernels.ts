@@ -6,7 +6,8 @@
  */
 
 import { gradEnabled, noGrad } from "../core/autograd.ts";
-import { sizeOf } from "../core/shape.ts";
+import { anyRequiresGrad } from "../core/op.ts";
+import { type Shape, sizeOf } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";
 import { causalScores } from "./attention_scores.ts";
@@ -92,6 +93,13 @@ function keptWeights(q: Tensor, keys: number, share: number): Tensor {
   return cast(ne(dropout(ones, share), 0), q.dtype);
 }
 
+/** Whether shapes are the same but for so many of their last extents. */
+function sameBut(a: Shape, b: Shape, last: number): boolean {
+  if (a.length !== b.length) return false;
+  for (let d = 0; d < a.length - last; d++) if (a[d] !== b[d]) return false;
+  return true;
+}
+
 /**
  * Attention by the device's own kernels.
  *
@@ -107,15 +115,11 @@ export function byKernels(
     return undefined;
   }
   const keys = key.shape[key.rank - 2];
-  const lead = `${q.shape.slice(0, -3)}`;
   const fits = q.dtype === key.dtype && q.dtype === v.dtype &&
     q.size > 0 && key.size > 0 && v.size > 0 && attrs.dropout < 1 &&
-    `${key.shape.slice(0, -3)}` === lead &&
-    `${v.shape.slice(0, -3)}` === lead &&
-    `${key.shape.slice(0, -1)}` === `${v.shape.slice(0, -1)}`;
+    sameBut(q.shape, key.shape, 3) && sameBut(key.shape, v.shape, 1);
   if (!fits) return undefined;
-  const training = gradEnabled() &&
-    [q, key, v].some((x) => x.requiresGrad);
+  const training = gradEnabled() && anyRequiresGrad([q, key, v]);
   const [queries, groups, values] = [four(q), four(key), four(v)];
   if (queries.shape[1] % groups.shape[1] !== 0) return undefined;
   const bias = mask && noGrad(() => biasOf(mask, q, keys));
@@ -130,11 +134,11 @@ export function byKernels(
     ? noGrad(() => four(keptWeights(q, keys, attrs.dropout)))
     : undefined;
   const [result] = flashAttention([...operands, kept], all);
-  const shape = [...q.shape.slice(0, -1), v.shape[v.rank - 1]];
   const seen = bias === undefined
     ? result
     : where(noGrad(() => seesNothing(bias, queries, attrs.causal)), 0, result);
-  return reshape(seen, shape);
+  if (q.rank === 4) return seen;
+  return reshape(seen, [...q.shape.slice(0, -1), v.shape[v.rank - 1]]);
 }
 
 /** Which queries have no key at all [B or 1, H or 1, T, 1]. */

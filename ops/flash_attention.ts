@@ -89,10 +89,12 @@ function unitOf({ dtype }: Value): number {
 function fits(value: Value): boolean {
   const { shape, strides, offset } = value;
   const unit = unitOf(value);
-  return offset % unit === 0 &&
-    strides.every((n, d) =>
-      d === 3 ? n === 1 : shape[d] === 1 || n > 0 && n % unit === 0
-    );
+  if (offset % unit !== 0 || strides[3] !== 1) return false;
+  for (let d = 0; d < 3; d++) {
+    if (shape[d] === 1) continue;
+    if (!(strides[d] > 0) || strides[d] % unit !== 0) return false;
+  }
+  return true;
 }
 
 /** The value as kernels can read it: itself, or a copy. */
@@ -154,14 +156,12 @@ export function attentionLayout(
 ): AttentionGradLayout {
   const operands = [q, k, v];
   const steps = operands.map((x) => stepsOf(x.value));
-  const like = (i: number, width: number) =>
-    orderedLike(steps[i], operands[i].shape, width);
-  const o = like(0, v.shape[3]);
+  const o = orderedLike(steps[0], q.shape, v.shape[3]);
   // Gradients of operands that fill a block together fill one alike.
   const together = fillStretch(operands.map((x) => x.value));
   const [dq, dk, dv] = together
     ? steps
-    : operands.map((x, i) => like(i, x.shape[3]));
+    : operands.map((x, i) => orderedLike(steps[i], x.shape, x.shape[3]));
   return { q: steps[0], k: steps[1], v: steps[2], o, d: o, dq, dk, dv };
 }
 

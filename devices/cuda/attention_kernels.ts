@@ -49,6 +49,9 @@ const sources = {
   [keyGradEntry]: keyGradSource,
 } satisfies Record<AttentionEntry, unknown>;
 
+const entries = Object.keys(sources) as AttentionEntry[];
+const elements: readonly AttentionElement[] = ["f32", "f16", "bf16"];
+
 const float = new Float32Array(1);
 const bits = new Uint32Array(float.buffer);
 
@@ -60,9 +63,11 @@ function bitsOf(x: number): number {
 
 type Place = Pick<Strided, "strides">;
 
-/** Steps along batch, heads and time; zeros for an operand that is not there. */
+const none: readonly number[] = [0, 0, 0];
+
+/** Steps along batch, heads and time, and more; zeros for an operand that is not there. */
 function stepsOf(x: Place | undefined): readonly number[] {
-  return x === undefined ? [0, 0, 0] : x.strides.slice(0, 3);
+  return x === undefined ? none : x.strides;
 }
 
 /** Steps of the bias in each axis of the scores: none where its extent is 1. */
@@ -79,17 +84,28 @@ function inVectors(
   operands: readonly (Strided | undefined)[],
 ): boolean {
   if (depth % 4 !== 0 || width % 4 !== 0) return false;
-  const alone = [
-    batch === 1,
-    heads === 1 && groups === 1,
-    queries === 1 && keys === 1,
-  ];
   const bytes = 4 * bytesOf(dtype);
-  return operands.every((x) =>
-    x === undefined ||
-    addressIn(x, dtype) % bytes === 0 &&
-      stepsOf(x).every((step, axis) => alone[axis] || step % 4 === 0)
-  );
+  for (const x of operands) {
+    if (x === undefined) continue;
+    if (addressIn(x, dtype) % bytes !== 0) return false;
+    const [sequence, head, time] = x.strides;
+    if (batch > 1 && sequence % 4 !== 0) return false;
+    if ((heads > 1 || groups > 1) && head % 4 !== 0) return false;
+    if ((queries > 1 || keys > 1) && time % 4 !== 0) return false;
+  }
+  return true;
+}
+
+/** Arguments of the launch that is being made. */
+const args: number[] = [];
+
+function addAddress(x: Strided | undefined): void {
+  args.push(x === undefined ? 0 : addressIn(x, x.dtype));
+}
+
+function addSteps(x: Place | undefined): void {
+  const steps = stepsOf(x);
+  for (let axis = 0; axis < 3; axis++) args.push(steps[axis]);
 }
 
 /** What one launch is about. */
@@ -110,7 +126,8 @@ interface Chosen {
 /** Decaf's own kernels on one device. */
 export class OwnAttention implements AttentionKernels {
   readonly #context: CudaContext;
-  readonly #chosen = new Map<string, Chosen>();
+  /** By kind of case, then by how many blocks there may be. */
+  readonly #chosen = new Map<number, Map<number, Chosen>>();
 
   /** Kernels are compiled when they are first needed. */
   constructor(context: CudaContext) {
@@ -184,43 +201,42 @@ export class OwnAttention implements AttentionKernels {
       vectors: inVectors(spec, placed),
     }, work);
     const blocks = work.heads * Math.ceil(work.length / (16 * tile.rows));
-    const address = (x: Strided | undefined) =>
-      x === undefined ? 0 : addressIn(x, x.dtype);
     const { d, dq, dk, dv } = gradients ?? {};
-    const argument = longs([
-      ...[q, k, v, o, stats, bias, kept, d].map(address),
-      delta,
-      ...[dq, dk, dv].map(address),
-      spec.heads,
-      spec.groups,
-      spec.queries,
-      spec.keys,
-      ...[q, k, v, o, d, dq, dk, dv].flatMap(stepsOf),
-      ...biasSteps(spec.bias),
-      bitsOf(spec.scale),
-      bitsOf(1 / (1 - spec.dropout)),
-    ]);
+    args.length = 0;
+    [q, k, v, o, stats, bias, kept, d].forEach(addAddress);
+    args.push(delta);
+    [dq, dk, dv].forEach(addAddress);
+    args.push(spec.heads, spec.groups, spec.queries, spec.keys);
+    [q, k, v, o, d, dq, dk, dv].forEach(addSteps);
+    args.push(...biasSteps(spec.bias));
+    args.push(bitsOf(spec.scale), bitsOf(1 / (1 - spec.dropout)));
     const { threads } = work;
-    this.#context.launch(kernel, blocks, 1, 1, threads, tile.shared, argument);
+    const { shared } = tile;
+    this.#context.launch(kernel, blocks, 1, 1, threads, shared, longs(args));
   }
 
   #choose(wanted: AttentionCase, { entry, length, heads }: Work): Chosen {
     const { dtype, depth, width, causal, bias, dropout, vectors } = wanted;
-    const kind =
-      `${entry} ${dtype} ${depth} ${width} ${causal} ${bias} ${dropout} ${vectors}`;
-    const key = `${kind} ${length} ${heads} ${attentionChoice.rows}`;
-    let chosen = this.#chosen.get(key);
+    let kind = entries.indexOf(entry) * 4 + elements.indexOf(dtype);
+    kind = (kind * (widest + 1) + depth) * (widest + 1) + width;
+    kind = ((kind * 2 + Number(causal)) * 2 + Number(bias)) * 2;
+    kind = (kind + Number(dropout)) * 2 + Number(vectors);
+    kind = kind * 16 + (attentionChoice.rows ?? 0);
+    let cases = this.#chosen.get(kind);
+    if (cases === undefined) this.#chosen.set(kind, cases = new Map());
+    const extent = length * 2 ** 31 + heads;
+    let chosen = cases.get(extent);
     if (chosen === undefined) {
       const { sharedMemoryPerBlock, multiprocessors } = this.#context;
       const extents = { sharedMemoryPerBlock, multiprocessors, length, heads };
       const tile = chooseTile(wanted, entry, extents);
       const kernel = ownKernel(
         this.#context,
-        `${kind} ${tile.rows} ${tile.stages}`,
+        `${entry} ${kind} ${tile.rows} ${tile.stages}`,
         entry,
         () => sources[entry](wanted, tile),
       );
-      this.#chosen.set(key, chosen = { kernel, tile });
+      cases.set(extent, chosen = { kernel, tile });
     }
     return chosen;
   }

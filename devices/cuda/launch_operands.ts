@@ -51,10 +51,15 @@ export function addSteps(code: number, steps: readonly Step[]): number {
 
 /** Addresses and types of all operands. */
 export function placedOf(l: Launch): Placed[] {
-  return [...l.inputs, ...l.outputs].map(({ storage, offset, dtype }) => ({
-    dtype,
-    address: storage.address + offset * bytesOf(dtype),
-  }));
+  const { inputs, outputs } = l;
+  const placed = new Array<Placed>(inputs.length + outputs.length);
+  for (let i = 0; i < placed.length; i++) {
+    const { storage, offset, dtype } = i < inputs.length
+      ? inputs[i]
+      : outputs[i - inputs.length];
+    placed[i] = { dtype, address: storage.address + offset * bytesOf(dtype) };
+  }
+  return placed;
 }
 
 /** Whether vectors of `lanes` elements may start where an operand starts. */

@@ -11,7 +11,14 @@ import type { CudaContext } from "./context.ts";
 import { compileVariant, type Facts } from "./launch_facts.ts";
 import { addSteps, placedOf } from "./launch_operands.ts";
 import { fillCount, fillOperands, fillWalk } from "./launch_params.ts";
-import { type Pieces, rowVariant, sharedRowBytes } from "./launch_shape.ts";
+import {
+  hasSmallRows,
+  type Pieces,
+  rowVariant,
+  sharedRowBytes,
+  smallRows,
+  smallSlots,
+} from "./launch_shape.ts";
 
 /** Shared memory that reductions take beside rows. */
 const ownShared = 4096;
@@ -27,6 +34,10 @@ export function runRows(
   walk: Walk,
   pieces?: Pieces,
 ): void {
+  if (pieces === undefined && hasSmallRows(walk)) {
+    runSmall(context, facts, l, walk);
+    return;
+  }
   const { sizes, outerRank } = walk;
   const operands = placedOf(l);
   const variant = rowVariant(
@@ -60,6 +71,33 @@ export function runRows(
     ? sharedRowBytes(facts, variant.steps, operands, length)
     : 0;
   context.launch(kernel.fn, blocks, 1, 1, kernel.threads, shared, params);
+}
+
+/** Few elements: the same kernel whatever the strides and extents. */
+function runSmall(
+  context: CudaContext,
+  facts: Facts,
+  l: Launch,
+  walk: Walk,
+): void {
+  const { sizes, outerRank } = walk;
+  const innerRank = sizes.length - outerRank;
+  // Codes of other kernels are not below 0.
+  const code = -(outerRank * 64 + innerRank);
+  let kernel = facts.kernels.get(code);
+  if (kernel === undefined) {
+    const variant = smallRows(facts, outerRank, innerRank);
+    kernel = compileVariant(context, l.program, variant);
+    facts.kernels.set(code, kernel);
+  }
+  const { params: layout } = kernel;
+  const params = fillOperands(layout, l);
+  fillWalk(layout, walk);
+  const rows = product(sizes, 0, outerRank);
+  fillCount(layout, "count", rows);
+  fillCount(layout, "length", product(sizes, outerRank, sizes.length));
+  const blocks = Math.ceil(rows / smallSlots);
+  context.launch(kernel.fn, blocks, 1, 1, kernel.threads, 0, params);
 }
 
 /** A number, or where it would not fit a text, that names a variant of a program. */

@@ -74,6 +74,16 @@ function aligned(
   return true;
 }
 
+/** How an operand moves along the last axis. */
+function stepOf(strides: readonly number[]): Step {
+  const along = strides[strides.length - 1];
+  if (along !== 0) return along === 1 ? "unit" : "any";
+  for (let d = 0; d < strides.length - 1; d++) {
+    if (strides[d] !== 0) return "row";
+  }
+  return "fixed";
+}
+
 /** The shape of an elementwise kernel over merged axes. */
 export function elementVariant(
   facts: Facts,
@@ -84,15 +94,8 @@ export function elementVariant(
   const { sizes, strides } = walk;
   const rank = sizes.length, last = rank - 1;
   if (isSmall(walk) && !needsWide(walk)) return smallElements(facts, rank);
-  const steps = strides.map((own): Step =>
-    own.every((s) => s === 0)
-      ? "fixed"
-      : own[last] === 0
-      ? "row"
-      : own[last] === 1
-      ? "unit"
-      : "any"
-  );
+  const steps = new Array<Step>(strides.length);
+  for (let i = 0; i < steps.length; i++) steps[i] = stepOf(strides[i]);
   const { lanes } = facts;
   let vector = lanes > 1 && (rank === 1 || sizes[last] % lanes === 0);
   for (let i = 0; vector && i < steps.length; i++) {
@@ -144,6 +147,37 @@ function registers(block: number): number {
   return Math.min(bounds.registers, block <= 256 ? 64 : block <= 512 ? 40 : 20);
 }
 
+/** Rows of a block of a kernel over few elements. */
+export const smallSlots = 4;
+
+/** Whether a walk takes the kernel of {@linkcode smallRows}. */
+export function hasSmallRows(walk: Walk): boolean {
+  return isSmall(walk) && !needsWide(walk);
+}
+
+/** The shape of a kernel over rows that is right for all strides, for few elements. */
+export function smallRows(
+  { operands }: Facts,
+  outerRank: number,
+  innerRank: number,
+): RowVariant {
+  return {
+    kind: "rows",
+    outerRank,
+    innerRank,
+    steps: new Array(operands).fill("any"),
+    lanes: 1,
+    ragged: false,
+    wide: false,
+    order: "row",
+    team: 32,
+    block: 32 * smallSlots,
+    chunks: 0,
+    shared: false,
+    pieces: false,
+  };
+}
+
 /** The shape of a kernel over rows; the walk has an inner axis, and its first outer axis counts the pieces where there are any. */
 export function rowVariant(
   facts: Facts,
@@ -156,23 +190,6 @@ export function rowVariant(
 ): RowVariant {
   const { sizes, outerRank, strides } = walk;
   const last = sizes.length - 1;
-  if (pieces === undefined && isSmall(walk) && !needsWide(walk)) {
-    return {
-      kind: "rows",
-      outerRank,
-      innerRank: sizes.length - outerRank,
-      steps: strides.map(() => "any"),
-      lanes: 1,
-      ragged: false,
-      wide: false,
-      order: "row",
-      team: 32,
-      block: 128,
-      chunks: 0,
-      shared: false,
-      pieces: false,
-    };
-  }
   const length = pieces?.length ?? product(sizes, outerRank, sizes.length);
   // A walk whose only outer axis counts pieces has no columns.
   const order = outerRank > (pieces === undefined ? 0 : 1) &&
