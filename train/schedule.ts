@@ -241,7 +241,9 @@ export function makePolicy(
 ): Policy {
   if (warmup > 0 && warmup >= steps) {
     throw new RangeError(
-      `Cannot warm up for ${warmup} of ${steps} steps: at least one step must follow; choose a shorter warm-up or train longer`,
+      `Cannot warm up for ${warmup} of ${steps} steps: at least one step must follow; choose a warm-up of at most ${
+        steps - 1
+      } (on the command line --warmup ${steps - 1}), or train longer`,
     );
   }
   const policy = (schedules[name] as Schedule).make(values, steps - warmup);
