@@ -27,6 +27,7 @@ import {
   type RotateOptions,
 } from "./image_geometry.ts";
 import { resizeImage, shorterSide } from "./image_resize.ts";
+import { checkArguments } from "./transform_rules.ts";
 
 /** Where transforms get their random numbers. */
 export interface RandomSource {
@@ -114,6 +115,7 @@ export function compose(...transforms: Transform[]): Transform {
 
 /** Resizes to a height and width, or, for one number, the shorter side to it. */
 export function resize(size: Size): Transform {
+  checkArguments("resize", { size });
   return named("resize", [size], (image) => {
     const [height, width] = typeof size === "number"
       ? shorterSide(image.shape, size)
@@ -124,6 +126,7 @@ export function resize(size: Size): Transform {
 
 /** Cuts out the middle; what is too small is padded with zeros first. */
 export function centerCrop(size: Size): Transform {
+  checkArguments("centerCrop", { size });
   const [height, width] = bothSides(size);
   return named("centerCrop", [size], (image) => {
     const missingY = Math.max(0, height - image.shape[0]);
@@ -158,6 +161,8 @@ export function randomCrop(
     padding: true,
   });
   const { padding = 0, ...padOptions } = options;
+  const { mode: padMode, fill } = padOptions;
+  checkArguments("randomCrop", { size, padding, padMode, fill });
   return named("randomCrop", [size, options], (image, random) => {
     const padded = padImage(image, marginsOf(padding), padOptions);
     const roomY = padded.shape[0] - height, roomX = padded.shape[1] - width;
@@ -188,6 +193,7 @@ export function randomResizedCrop(
     ratio: true,
   });
   const { scale = [0.08, 1], ratio = [3 / 4, 4 / 3] } = options;
+  checkArguments("randomResizedCrop", { size, scale, ratio });
   return named("randomResizedCrop", [size, options], (image, random) => {
     const box = randomBox(image.shape, scale, ratio, random);
     return resizeImage(cropImage(image, box), height, width);
@@ -197,6 +203,8 @@ export function randomResizedCrop(
 /** Adds pixels around the picture. */
 export function pad(padding: Padding, options: PadOptions = {}): Transform {
   checkOptions("make the transform pad", options, padNames);
+  const { mode: padMode, fill } = options;
+  checkArguments("pad", { padding, padMode, fill });
   return named(
     "pad",
     [padding, options],
@@ -206,7 +214,7 @@ export function pad(padding: Padding, options: PadOptions = {}): Transform {
 
 /** Mirrors left and right with the probability `p`. */
 export function randomHorizontalFlip(p = 0.5): Transform {
-  checkProbability(p);
+  checkArguments("randomHorizontalFlip", { p });
   return named(
     "randomHorizontalFlip",
     [p],
@@ -217,7 +225,7 @@ export function randomHorizontalFlip(p = 0.5): Transform {
 
 /** Mirrors top and bottom with the probability `p`. */
 export function randomVerticalFlip(p = 0.5): Transform {
-  checkProbability(p);
+  checkArguments("randomVerticalFlip", { p });
   return named(
     "randomVerticalFlip",
     [p],
@@ -235,6 +243,8 @@ export function randomRotation(
     mode: true,
     fill: true,
   });
+  const { mode: rotateMode, fill } = options;
+  checkArguments("randomRotation", { degrees, rotateMode, fill });
   return named(
     "randomRotation",
     [degrees, options],
@@ -252,13 +262,7 @@ export function colorJitter(options: ColorJitterOptions = {}): Transform {
     hue: true,
   });
   const { brightness = 0, contrast = 0, saturation = 0, hue = 0 } = options;
-  if (Math.min(brightness, contrast, saturation, hue) < 0 || hue > 0.5) {
-    throw new IndexError(
-      `Colours are jittered by numbers ≥ 0, the hue by at most 0.5, and not by ${
-        JSON.stringify(options)
-      }`,
-    );
-  }
+  checkArguments("colorJitter", { brightness, contrast, saturation, hue });
   const steps = [
     { range: brightness, middle: 1, adjust: adjustBrightness },
     { range: contrast, middle: 1, adjust: adjustContrast },
@@ -312,11 +316,7 @@ export function normalize(
   mean: readonly number[],
   std: readonly number[],
 ): Transform {
-  if (std.some((value) => !(value > 0))) {
-    throw new IndexError(
-      `Standard deviations must be > 0, and are [${std.join(", ")}]`,
-    );
-  }
+  checkArguments("normalize", { mean, std });
   return named("normalize", [mean, std], (image) => {
     const channels = image.shape[2];
     if (image.dtype !== "f32") {
@@ -396,12 +396,6 @@ function marginsOf(padding: Padding): Margins {
     ? [padding, padding, padding, padding]
     : padding;
   return { top, left, bottom, right };
-}
-
-function checkProbability(p: number): void {
-  if (!(p >= 0 && p <= 1)) {
-    throw new IndexError(`A probability lies from 0 to 1, and ${p} does not`);
-  }
 }
 
 function between(random: RandomSource, low: number, high: number): number {
