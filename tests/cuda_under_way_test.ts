@@ -37,6 +37,7 @@ function net(): nn.Sequential {
   manualSeed(3);
   return nn.sequential(
     nn.linear(6, 8),
+    nn.batchNorm1d(8),
     nn.relu(),
     nn.dropout(0.25),
     nn.linear(8, 3),

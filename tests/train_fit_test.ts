@@ -318,6 +318,54 @@ Deno.test("fit stops at a loss that is no number, and names the first bad tensor
   );
 });
 
+Deno.test("fit stopped by a bad step leaves running statistics as after the last good one", async () => {
+  const run = async (bad: "input" | "label" | undefined) => {
+    manualSeed(4);
+    const model = nn.sequential(
+      nn.linear(2, 6),
+      nn.batchNorm1d(6),
+      nn.dropout(0.5),
+      nn.linear(6, 2),
+    );
+    const inputs = Float32Array.from({ length: 80 }, (_, i) => Math.sin(i));
+    const targets = Int32Array.from({ length: 40 }, (_, i) => i % 2);
+    if (bad === "input") inputs[2 * 25] = NaN;
+    if (bad === "label") targets[25] = 9;
+    const ends = new AbortController();
+    const error = await fit(
+      model,
+      arrayDataset(
+        { data: inputs, shape: [40, 2], dtype: "f32" },
+        { data: targets, shape: [40], dtype: "i32" },
+      ),
+      {
+        ...{ optimizer: optim.sgd(model, { lr: 0.1 }), batchSize: 8 },
+        ...{ shuffle: false, signal: ends.signal },
+        callbacks: [{
+          step({ step }) {
+            if (step === 3 && bad === undefined) ends.abort();
+          },
+        }],
+      },
+    ).then(() => "none", (error) => `${error}`);
+    assert("1.running_var" in model.stateDict());
+    return { error, weights: weightsOf(model) };
+  };
+  const good = await run(undefined);
+  const input = await run("input");
+  assertEquals(input.weights, good.weights);
+  // Not the statistics that the input has spoilt.
+  assert(
+    input.error.includes(
+      "is NaN at step 3; the first tensor that went bad is the input, whose element 2",
+    ),
+    input.error,
+  );
+  const label = await run("label");
+  assertEquals(label.weights, good.weights);
+  assert(label.error.includes("label 9 among 2"), label.error);
+});
+
 Deno.test("fit never overwrites a good checkpoint with parameters that went bad", async () => {
   await inFolder(async (folder) => {
     const checkpoint = `${folder}/c.safetensors`;

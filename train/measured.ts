@@ -14,7 +14,7 @@ export function valuesOf(metrics: readonly Metric[]): Record<string, number> {
 
 /** A batch, as metrics look at it. */
 export interface Measured {
-  /** Examples in it. */
+  /** Examples that count: none where the step was passed over. */
   readonly examples: number;
   /** Its mean loss. */
   readonly loss: number;

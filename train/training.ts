@@ -12,7 +12,7 @@ import type { Tensor } from "../core/tensor.ts";
 import { UpdateGate } from "../core/update_gate.ts";
 import type { Batch } from "../data/dataset.ts";
 import { DataLoader } from "../data/loader.ts";
-import { concat, crossEntropy, to } from "../ops/functions.ts";
+import { crossEntropy } from "../ops/functions.ts";
 import { deviceOf, toTensor } from "./arrays.ts";
 import { loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 import { evaluate } from "./evaluate.ts";
@@ -20,23 +20,24 @@ import type {
   Callback,
   FitOptions,
   Numbers,
-  Parallel,
   Split,
   StartReport,
   StepNumbers,
 } from "./fit_options.ts";
 import { GraphStep, type StepResult } from "./graph_step.ts";
+import { LastGood } from "./last_good.ts";
 import { lookAtOutputs, measure, type Measured, valuesOf } from "./measured.ts";
 import { meanLoss, type Metric } from "./metrics.ts";
 import type { Model } from "./model.ts";
+import { parallelStep } from "./parallel_step.ts";
 import { TrainingPrecision } from "./precision.ts";
 import { StepRead } from "./step_read.ts";
 import { Structure } from "./structure.ts";
 import type { AskedStep } from "./under_way.ts";
 import {
+  type BadStep,
   refuseBadLoss,
   refuseBadParameters,
-  refuseOthersLoss,
 } from "./nan_guard.ts";
 
 /** Something with a name that remembers. */
@@ -49,14 +50,6 @@ interface Memory {
 function remembers(x: Metric | Callback): x is (Metric | Callback) & Memory {
   return x.name !== undefined && x.state !== undefined &&
     x.restore !== undefined;
-}
-
-/** Parts of a batch on several devices as one tensor on the first of them. */
-function joined(parts: readonly Tensor[]): Tensor {
-  const [first, ...others] = parts;
-  if (others.length === 0) return first;
-  const { name } = first.device;
-  return noGrad(() => concat([first, ...others.map((part) => to(part, name))]));
 }
 
 /** What the loop of `fit` moves on. */
@@ -73,6 +66,7 @@ export class Training implements Disposable {
   /** Lets updates happen while all is well, on devices that run behind the host. */
   #gate: UpdateGate | undefined;
   readonly #precision: TrainingPrecision;
+  readonly #good: LastGood;
   /** Optimizer steps taken. */
   step = 0;
   /** Whether a callback has ended the training. */
@@ -104,21 +98,22 @@ export class Training implements Disposable {
     });
     this.metrics = [meanLoss(), ...options.metrics ?? []];
     this.callbacks = options.callbacks ?? [];
+    this.#good = new LastGood(model);
     this.device = options.device ?? deviceOf(model);
     if (options.graph && options.parallel) {
       throw new TypeError(
         "Cannot train on several devices with steps captured as a graph: a graph belongs to one device; choose one of both",
       );
     }
-    if (options.graph && getDevice(this.device).capture === undefined) {
-      throw new TypeError(
-        `Cannot train on ${this.device} with steps captured as a graph: only CUDA devices have graphs; leave the option out`,
-      );
-    }
     const { precision = "f32" } = options;
     if (precision === "f16" && options.graph) {
       throw new TypeError(
         "Cannot train in f16 with steps captured as a graph: whether a step is taken depends on its gradients; choose bf16",
+      );
+    }
+    if (options.graph && getDevice(this.device).capture === undefined) {
+      throw new TypeError(
+        `Cannot train on ${this.device} with steps captured as a graph: only CUDA devices have graphs; leave the option out`,
       );
     }
     this.#precision = new TrainingPrecision(
@@ -212,17 +207,11 @@ export class Training implements Disposable {
 
   /** Adds the batch of a step to the metrics; gives the step's numbers. */
   #measure(batch: Measured): StepNumbers {
-    // An overflow that was passed over says nothing of the model.
-    if (Number.isFinite(batch.loss)) measure(this.metrics, batch);
-    return this.#numbers(batch.loss);
-  }
-
-  /** The loss of a step, and the metrics of its batch alone. */
-  #numbers(loss: number): StepNumbers {
+    if (batch.examples > 0) measure(this.metrics, batch);
     const last = this.metrics.flatMap((m) =>
       m.last ? [[m.name, m.last()]] : []
     );
-    return { ...Object.fromEntries(last), loss };
+    return { ...Object.fromEntries(last), loss: batch.loss };
   }
 
   /** Asks for one step; on devices that run behind the host, its numbers are waited for later. */
@@ -232,9 +221,16 @@ export class Training implements Disposable {
     if (parallel === undefined && this.#gate !== undefined) {
       return this.#gatedStep(this.#gate, batch);
     }
-    const numbers = parallel === undefined
-      ? this.#plainStep(batch)
-      : this.#parallelStep(parallel, batch);
+    const numbers = this.#measure(
+      parallel === undefined
+        ? this.#plainStep(batch)
+        : parallelStep(parallel, batch, {
+          model: this.model,
+          options: this.options,
+          precision: this.#precision,
+          step: this.step,
+        }),
+    );
     this.step++;
     return { underWay: false, numbers: () => numbers, drop() {} };
   }
@@ -242,15 +238,14 @@ export class Training implements Disposable {
   /** A step whose update the device decides about. */
   #gatedStep(gate: UpdateGate, batch: Batch): AskedStep {
     const { step, options: { optimizer, average }, device } = this;
+    this.#good.prepare();
     const random = defaultGenerator().state();
     const forget = optimizer.remember();
     const updates = average?.updates;
-    const captured = this.#graph?.run(
-      batch.inputs,
-      batch.targets,
-      getDevice(device),
+    const done = this.#undoing(() =>
+      this.#graph?.run(batch.inputs, batch.targets, getDevice(device)) ??
+        this.#queuedStep(gate, batch)
     );
-    const done = captured ?? this.#queuedStep(gate, batch);
     this.step++;
     const looks = lookAtOutputs(this.metrics);
     const read = new StepRead(done, gate.open, looks);
@@ -281,87 +276,74 @@ export class Training implements Disposable {
   #ask(gate: UpdateGate, inputs: Tensor, targets: Tensor): StepResult {
     const result = gate.watch(() => this.#forward(inputs, targets));
     this.#precision.learnWhere(gate, result.loss, this.options);
+    this.#good.settle(gate.open);
     return result;
+  }
+
+  /** Runs a forward pass, whose failure takes back what it did to the buffers. */
+  #undoing<T>(body: () => T): T {
+    try {
+      return body();
+    } catch (error) {
+      this.#good.restore();
+      throw error;
+    }
   }
 
   /** Computes a step that went wrong again, and says what is wrong with it. */
   #refuse(batch: Batch, loss: number): never {
     const { model, step, device } = this;
-    const random = defaultGenerator().state();
     const inputs = toTensor(batch.inputs, device);
     const targets = toTensor(batch.targets, device);
-    let output: Tensor;
-    try {
-      output = noGrad(() => this.#forward(inputs, targets)).output;
+    const output = this.#again(() => {
+      const { output } = noGrad(() => this.#forward(inputs, targets));
       output.materialize();
       // Checks of labels and indices speak for themselves.
       getDevice(device).synchronize();
+      return output;
+    });
+    return this.#refuseLoss({ loss, step, model, inputs, output });
+  }
+
+  /** Says what went bad first in a step, with the random numbers that come next. */
+  #refuseLoss(failed: BadStep): never {
+    return this.#again(() => this.#precision.run(() => refuseBadLoss(failed)));
+  }
+
+  /** Runs a forward pass that leaves buffers and random numbers as they were. */
+  #again<T>(body: () => T): T {
+    const random = defaultGenerator().state();
+    try {
+      return body();
     } finally {
+      this.#good.restore();
       defaultGenerator().restore(random);
     }
-    return this.#precision.run(() =>
-      refuseBadLoss({ loss, step, model, inputs, output })
-    );
   }
 
   /** One step that the host decides about. */
-  #plainStep(batch: Batch): StepNumbers {
-    const { model } = this;
+  #plainStep(batch: Batch): Measured {
+    const { model, step } = this;
+    this.#good.prepare();
     const inputs = toTensor(batch.inputs, this.device);
     const targets = toTensor(batch.targets, this.device);
     const random: RandomState = defaultGenerator().state();
-    const { output, loss } = this.#forward(inputs, targets);
-    const value = loss.item();
-    if (Number.isFinite(value)) this.#learn(loss);
-    else if (!this.#precision.forgives()) {
+    const { output, loss, value } = this.#undoing(() => {
+      const result = this.#forward(inputs, targets);
+      return { ...result, value: result.loss.item() };
+    });
+    if (Number.isFinite(value)) {
+      this.#learn(loss);
+      this.#good.note();
+    } else if (this.#precision.forgives()) this.#good.restore();
+    else {
       defaultGenerator().restore(random);
-      const { step } = this;
-      this.#precision.run(() =>
-        refuseBadLoss({ loss: value, step, model, inputs, output })
-      );
+      this.#good.restore();
+      this.#refuseLoss({ loss: value, step, model, inputs, output });
     }
-    const [examples] = output.shape;
-    return this.#measure({ examples, loss: value, output, targets });
-  }
-
-  /** One step on several devices. */
-  #parallelStep(parallel: Parallel, batch: Batch): StepNumbers {
-    const { model, step, options } = this;
-    const parts = this.#precision.run(() =>
-      parallel.backward(
-        batch,
-        options.loss ?? crossEntropy,
-        this.#precision.scale,
-      )
-    );
-    parallel.finish();
-    const losses = parts.map((part) => part.loss.item());
-    const value = parts.reduce(
-      (sum, { share }, i) => sum + share * losses[i],
-      0,
-    );
-    if (parallel.agree(Number.isFinite(value))) {
-      if (this.#precision.stepTogether(parallel)) options.average?.update();
-      else this.#precision.refuseStuck(step);
-      const output = joined(parts.map((part) => part.output));
-      const targets = joined(parts.map((part) => part.targets));
-      const [examples] = output.shape;
-      return this.#measure({ examples, loss: value, output, targets });
-    }
-    if (!this.#precision.forgives()) {
-      if (Number.isFinite(value)) refuseOthersLoss(step);
-      const bad = losses.findIndex((loss) => !Number.isFinite(loss));
-      const { inputs, output } = parts[bad];
-      const loss = losses[bad];
-      parallel.on(
-        bad,
-        () =>
-          this.#precision.run(() =>
-            refuseBadLoss({ loss, step, model, inputs, output })
-          ),
-      );
-    }
-    return this.#numbers(value);
+    // An overflow that was passed over says nothing of the model.
+    const examples = Number.isFinite(value) ? output.shape[0] : 0;
+    return { examples, loss: value, output, targets };
   }
 
   #forward(inputs: Tensor, targets: Tensor): StepResult {
@@ -392,6 +374,7 @@ export class Training implements Disposable {
         ]),
       tensors: () => [
         gate.open,
+        ...this.#good.tensors,
         ...Object.values(model.stateDict()),
         ...Object.values(optimizer.stateDict().tensors),
         ...Object.values(average?.stateDict().tensors ?? {}),
@@ -403,6 +386,7 @@ export class Training implements Disposable {
   [Symbol.dispose](): void {
     this.#graph?.[Symbol.dispose]();
     this.#gate?.[Symbol.dispose]();
+    this.#good[Symbol.dispose]();
     this.#precision[Symbol.dispose]();
   }
 
