@@ -1,6 +1,6 @@
 /**
- * Compiles kernels with one NVRTC for some architectures: a program of its
- * own, so that several versions of the library can be asked.
+ * Compiles kernels with one NVRTC for an architecture: a program of its own,
+ * so that several versions of the library can be asked.
  *
  * Run: `deno run --allow-ffi --allow-env --allow-read nvrtc_compile.ts < job`,
  * with DECAF_LIBNVRTC set; prints what went wrong, as JSON.
@@ -11,7 +11,9 @@ import { compilerOptions } from "../kernel/cuda/render.ts";
 
 /** What to compile, and for what. */
 export interface Job {
-  readonly architectures: readonly string[];
+  readonly architecture: string;
+  /** Options of the compiler beside those that a device gives it. */
+  readonly options: readonly string[];
   readonly kernels: readonly {
     readonly source: string;
     readonly entry: string;
@@ -20,14 +22,13 @@ export interface Job {
 
 /** A kernel that does not compile. */
 export interface Failure {
-  readonly architecture: string;
   readonly entry: string;
   readonly log: string;
   readonly source: string;
 }
 
 /** Kernels that are compiled as one source: the compiler's start costs more than they do. */
-const batch = 24;
+const batch = 60;
 
 /** One source of several, whose names do not meet. */
 function joined(kernels: Job["kernels"]): string {
@@ -44,32 +45,29 @@ function joined(kernels: Job["kernels"]): string {
 const oldArchitecture =
   /^nvrtc: warning: Architectures prior to .* are deprecated.*\n?/;
 
-function failuresOf(
-  architecture: string,
-  kernels: Job["kernels"],
-): Failure[] {
+function failuresOf(job: Job): Failure[] {
+  const { architecture, options, kernels } = job;
   const source = joined(kernels);
   const { code, log } = compile(
     source,
-    [`--gpu-architecture=${architecture}`, ...compilerOptions],
+    [`--gpu-architecture=${architecture}`, ...compilerOptions, ...options],
     "cubin",
   );
   if (code !== undefined && log.replace(oldArchitecture, "") === "") return [];
   if (kernels.length > 1) {
-    return kernels.flatMap((kernel) => failuresOf(architecture, [kernel]));
+    return kernels.flatMap((kernel) =>
+      failuresOf({ ...job, kernels: [kernel] })
+    );
   }
-  return [{ architecture, entry: kernels[0].entry, log, source }];
+  return [{ entry: kernels[0].entry, log, source }];
 }
 
 if (import.meta.main) {
   const job: Job = await new Response(Deno.stdin.readable).json();
   const failures: Failure[] = [];
-  for (const architecture of job.architectures) {
-    for (let i = 0; i < job.kernels.length; i += batch) {
-      failures.push(
-        ...failuresOf(architecture, job.kernels.slice(i, i + batch)),
-      );
-    }
+  for (let i = 0; i < job.kernels.length; i += batch) {
+    const kernels = job.kernels.slice(i, i + batch);
+    failures.push(...failuresOf({ ...job, kernels }));
   }
   console.log(JSON.stringify(failures));
 }
