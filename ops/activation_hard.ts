@@ -132,7 +132,11 @@ export const softShrink: Shrink = elementwise<Shrink>({
     k.select(
       k.gt(x, lambd),
       k.sub(x, lambd),
-      k.select(k.lt(x, k.neg(lambd)), k.add(x, lambd), nothing(x)),
+      k.select(
+        k.lt(x, k.neg(lambd)),
+        k.add(x, lambd),
+        k.select(k.ne(x, x), x, nothing(x)),
+      ),
     ),
   formula: "sgn x · max(|x| − λ, 0)",
   torch: "F.softshrink(x, lambd)",

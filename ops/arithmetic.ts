@@ -188,13 +188,23 @@ function signOf(x: k.Expr): k.Expr {
   return x.type === "f64" ? k.lt(k.bitcast(x, "i64"), 0) : k.lt(x, 0);
 }
 
+/** |a| with the sign of b. */
+function withSign(a: k.Expr, b: k.Expr): k.Expr {
+  return k.select(signOf(b), k.neg(k.abs(a)), k.abs(a));
+}
+
 /** The magnitude of a with the sign of b, in floating point. */
 export const copySign: Binary = elementwise<Binary>({
   name: "copySign",
   family: "arithmetic",
   inputs: ["a", "b"],
   result: "float",
-  define: ([a, b]) => k.select(signOf(b), k.neg(k.abs(a)), k.abs(a)),
+  define: ([a, b]) => withSign(a, b),
+  // ∂: the result / a, 0 at 0, NaN where a is not finite
+  slopes: ([a, b]) => [
+    k.select(k.eq(a, 0), 0, k.div(withSign(a, b), a)),
+    undefined,
+  ],
   formula: "b < 0 or b = −0 ? −|a| : |a|",
   torch: "torch.copysign(a, b)",
   samples: [
@@ -311,35 +321,36 @@ export const lerp: Blend = elementwise<Blend>({
   ],
 });
 
+/** √(a² + b²), scaled into the middle of the range; ∞ where an operand is infinite. */
+function length(a: k.Expr, b: k.Expr): k.Expr {
+  const large = k.max(k.abs(a), k.abs(b));
+  const double = a.type === "f64";
+  const scale = k.select(
+    k.gt(large, double ? 2 ** 500 : 2 ** 60),
+    k.constant(double ? 2 ** -600 : 2 ** -70, a.type),
+    k.select(
+      k.lt(large, double ? 2 ** -400 : 2 ** -40),
+      k.constant(double ? 2 ** 700 : 2 ** 100, a.type),
+      1,
+    ),
+  );
+  const x = k.mul(a, scale), y = k.mul(b, scale);
+  const root = k.sqrt(k.add(k.mul(x, x), k.mul(y, y)));
+  const infinite = k.or(
+    ...[a, b].map((c) => k.eq(k.abs(c), Infinity)) as [k.Expr, k.Expr],
+  );
+  return k.select(infinite, k.constant(Infinity, a.type), k.div(root, scale));
+}
+
 /** Length √(a² + b²) of the vector (a, b), without overflow on the way. */
 export const hypot: Binary = elementwise<Binary>({
   name: "hypot",
   family: "arithmetic",
   inputs: ["a", "b"],
   result: "float",
-  define: ([a, b]) => {
-    const large = k.max(k.abs(a), k.abs(b));
-    const double = a.type === "f64";
-    const scale = k.select(
-      k.gt(large, double ? 2 ** 500 : 2 ** 60),
-      k.constant(double ? 2 ** -600 : 2 ** -70, a.type),
-      k.select(
-        k.lt(large, double ? 2 ** -400 : 2 ** -40),
-        k.constant(double ? 2 ** 700 : 2 ** 100, a.type),
-        1,
-      ),
-    );
-    const x = k.mul(a, scale), y = k.mul(b, scale);
-    const root = k.sqrt(k.add(k.mul(x, x), k.mul(y, y)));
-    // ∞ with the slope ∞ / ∞ of an infinite operand: NaN, as in PyTorch
-    const [far, farther] = [a, b].map((c) => k.eq(k.abs(c), Infinity));
-    const length = (c: k.Expr) => k.sqrt(k.mul(c, c));
-    const infinite = k.add(
-      k.select(far, length(a), 0),
-      k.select(farther, length(b), 0),
-    );
-    return k.select(k.or(far, farther), infinite, k.div(root, scale));
-  },
+  define: ([a, b]) => length(a, b),
+  // ∂: a / √(a² + b²), NaN for an infinite a and at the origin
+  slopes: ([a, b]) => [a, b].map((c) => k.div(c, length(a, b))),
   formula: "√(a² + b²)",
   torch: "torch.hypot(a, b)",
   samples: [

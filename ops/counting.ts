@@ -151,13 +151,16 @@ export const searchSorted: (
           row = k.add(k.mul(row, extent), coord(d));
         });
         const start = k.mul(row, n);
-        // Powers of two from the largest: each keeps the invariant that all before `low` come before x.
-        let low = k.constant(0, "i32");
-        for (let step = steps - 1; step >= 0; step--) {
-          const probe = k.add(low, 2 ** step);
-          const there = load(0, k.add(start, k.sub(probe, 1)));
-          const stop = right ? k.lt(x, there) : k.le(x, there);
-          low = k.select(k.and(k.le(probe, n), k.not(stop)), probe, low);
+        // As PyTorch halves the range, so that NaN among the sorted values leads to the same place.
+        let low: k.Expr = k.constant(0, "i32"), high = n;
+        for (let step = 0; step < steps; step++) {
+          const open = k.lt(low, high);
+          const middle = k.add(low, k.shr(k.sub(high, low), 1));
+          const there = load(0, k.add(start, middle));
+          const before = k.not(right ? k.gt(there, x) : k.ge(there, x));
+          const next = k.select(k.and(open, before), k.add(middle, 1), low);
+          high = k.select(k.and(open, k.not(before)), middle, high);
+          low = next;
         }
         return {
           stages: [],

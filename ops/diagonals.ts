@@ -390,14 +390,18 @@ export const overlapAdd: (
         }
         offset = k.add(k.mul(offset, extents[rank]), within);
         const element = load(0, offset);
+        // Of truth values, whether any is true.
+        const number = element.type === "bool"
+          ? k.cast(element, "i32")
+          : element;
         return {
           stages: [{
             op: "sum",
-            value: k.select(hit, element, k.constant(0, element.type)),
+            value: k.select(hit, number, k.constant(0, number.type)),
           }],
           outputs: [{
             dtype: x.dtype,
-            value: k.roundTo(k.stage(0, element.type), x.dtype),
+            value: k.roundTo(k.stage(0, number.type), x.dtype),
             per: "row",
           }],
         };

@@ -12,7 +12,7 @@ import {
   type Binary,
   elementwise,
   type Operand,
-  requireKinds,
+  refuseTruths,
 } from "./engine.ts";
 import { t } from "./samples.ts";
 
@@ -20,10 +20,10 @@ function isInteger(e: k.Expr): boolean {
   return e.type === "i32" || e.type === "i64";
 }
 
-/** Refuses truth values, and whole numbers divided by the number 0, for which there is no quotient. */
+/** Refuses truth values by truth values, and whole numbers divided by the number 0, for which there is no quotient. */
 function checkDivision(what: string): (operands: readonly Operand[]) => void {
   return ([a, b]) => {
-    requireKinds(what, [a, b], ["int", "float"]);
+    refuseTruths(what, [a, b]);
     if (b === 0 && typeof a !== "number" && !isFloat(a.dtype)) {
       throw new RangeError(
         `Cannot ${what} a tensor of dtype ${a.dtype} divided by 0: integers have no infinity and no NaN; convert it with cast(x, "f32")`,
@@ -38,6 +38,27 @@ function opposed(remainder: k.Expr, divisor: k.Expr): k.Expr {
     k.ne(remainder, 0),
     k.ne(k.lt(remainder, 0), k.lt(divisor, 0)),
   );
+}
+
+/** ⌊a / b⌋ */
+function floored(a: k.Expr, b: k.Expr): k.Expr {
+  if (isInteger(a)) {
+    const quotient = k.div(a, b);
+    const rest = k.sub(a, k.mul(quotient, b));
+    const adjust = k.and(k.ne(b, 0), opposed(rest, b));
+    return k.select(adjust, k.sub(quotient, 1), quotient);
+  }
+  // From the exact remainder, since a / b may round up to a whole number.
+  const rest = k.rem(a, b);
+  const near = k.div(k.sub(a, rest), b);
+  const quotient = k.select(opposed(rest, b), k.sub(near, 1), near);
+  const floor = k.call("floor", quotient);
+  const short = k.gt(k.sub(quotient, floor), 0.5);
+  const whole = k.select(short, k.add(floor, 1), floor);
+  const ratio = k.div(a, b);
+  // A zero has the sign of the ratio.
+  const signed = k.select(k.eq(whole, 0), k.mul(ratio, 0), whole);
+  return k.select(k.eq(b, 0), ratio, signed);
 }
 
 const signs = [
@@ -57,25 +78,7 @@ export const floorDivide: Binary = elementwise<Binary>({
   inputs: ["a", "b"],
   constant: true,
   check: checkDivision("take the quotient of"),
-  define: ([a, b]) => {
-    if (isInteger(a)) {
-      const quotient = k.div(a, b);
-      const rest = k.sub(a, k.mul(quotient, b));
-      const adjust = k.and(k.ne(b, 0), opposed(rest, b));
-      return k.select(adjust, k.sub(quotient, 1), quotient);
-    }
-    // From the exact remainder, since a / b may round up to a whole number.
-    const rest = k.rem(a, b);
-    const near = k.div(k.sub(a, rest), b);
-    const quotient = k.select(opposed(rest, b), k.sub(near, 1), near);
-    const floor = k.call("floor", quotient);
-    const short = k.gt(k.sub(quotient, floor), 0.5);
-    const whole = k.select(short, k.add(floor, 1), floor);
-    const ratio = k.div(a, b);
-    // A zero has the sign of the ratio.
-    const signed = k.select(k.eq(whole, 0), k.mul(ratio, 0), whole);
-    return k.select(k.eq(b, 0), ratio, signed);
-  },
+  define: ([a, b]) => floored(a, b),
   formula: "⌊a / b⌋",
   torch: "torch.as_tensor(a).detach() // torch.as_tensor(b).detach()",
   samples: [
@@ -115,6 +118,8 @@ export const remainder: Binary = elementwise<Binary>({
     const rest = k.rem(a, b);
     return k.select(opposed(rest, b), k.add(rest, b), rest);
   },
+  // ∂: 1 and −⌊a / b⌋
+  slopes: ([a, b]) => [k.constant(1, a.type), k.neg(floored(a, b))],
   formula: "a − b · ⌊a / b⌋",
   torch: "torch.remainder(torch.as_tensor(a), b)",
   onnx: "Mod",

@@ -47,6 +47,9 @@ export type Unary = (x: Tensor) => Tensor;
 /** A function of two operands, broadcast against each other. */
 export type Binary = (a: Operand, b: Operand) => Tensor;
 
+/** Rule for the dtype of an elementwise result; see {@linkcode ElementwiseDeclaration}. */
+export type ResultRule = "promote" | "number" | "float" | "bool";
+
 /** Options with string or boolean values: they choose between expressions. */
 export type Choices = Readonly<Record<string, string | boolean>>;
 
@@ -67,10 +70,20 @@ export interface ElementwiseDeclaration {
     choices: Choices,
   ) => k.Expr;
   /**
-   * Dtype of operands and result: the promoted one, the promoted one made
-   * floating, or the promoted one with a `bool` result.
+   * Derivatives by operand, where PyTorch's formula gives other values at NaN,
+   * ±∞ or 0 than the calculus table does.
    */
-  readonly result?: "promote" | "float" | "bool";
+  readonly slopes?: (
+    operands: readonly k.Expr[],
+    scalars: Readonly<Record<string, k.Expr>>,
+    choices: Choices,
+  ) => readonly (k.Expr | undefined)[];
+  /**
+   * Dtype of operands and result: the promoted one, the promoted one with
+   * truth values made i64 (`number`), the promoted one made floating, or the
+   * promoted one with a `bool` result.
+   */
+  readonly result?: ResultRule;
   /** What attributes may be, where that is not what the name says in other operators. */
   readonly rules?: AttributeRules;
   /** What the result is, as a formula in the names of operands and attributes. */
@@ -96,6 +109,11 @@ export interface ElementwiseDeclaration {
 
 /** An expression of the operands. */
 export type Definition = (operands: readonly k.Expr[]) => k.Expr;
+
+/** Derivatives of an expression by operand; undefined where there is none. */
+export type Slopes = (
+  operands: readonly k.Expr[],
+) => readonly (k.Expr | undefined)[];
 
 interface Specialised {
   readonly template: Template;
@@ -150,11 +168,13 @@ export class Elementwise {
     /** The expression. */
     readonly define: Definition,
     /** Rule for the dtype of the result. */
-    readonly result: "promote" | "float" | "bool",
+    readonly result: ResultRule,
     /** Whether the result has no gradient. */
     readonly constant: boolean,
     /** Operands that are attributes: they take no part in promotion. */
     readonly attributes: number = 0,
+    /** Derivatives, where they are not those of the calculus table. */
+    readonly slopes?: Slopes,
   ) {}
 
   /** Applies the function; numbers may stand for tensors. */
@@ -201,6 +221,7 @@ export class Elementwise {
     const plain = operands.slice(0, operands.length - this.attributes);
     let common = resultType(plain.map(promotionOf));
     if (this.result === "float" && !isFloat(common)) common = "f32";
+    if (this.result === "number" && common === "bool") common = "i64";
     const type = k.computeType(common);
     // Attributes may be fractions, whatever the operands are.
     const attributeType = isFloat(common) ? type : "f32";
@@ -268,17 +289,27 @@ interface Gradient {
   readonly formula: Elementwise | undefined;
 }
 
+/** The derivative of a function with respect to operand `i`, times `seed`. */
+function slope(
+  f: Elementwise,
+  operands: readonly k.Expr[],
+  i: number,
+  seed: k.Expr,
+): k.Expr | undefined {
+  if (f.slopes === undefined) {
+    return differentiate(f.define(operands), operands[i], seed);
+  }
+  const given = f.slopes(operands)[i];
+  return given && simplify(k.mul(k.cast(seed, given.type), given));
+}
+
 function derive(f: Elementwise, i: number): Gradient {
   const variables = Array.from(
     { length: f.count },
     (_, j) => k.input(j, "f32"),
   );
   const seed = k.input(f.count, "f32");
-  const trial = differentiate(
-    simplify(f.define(variables)),
-    variables[i],
-    seed,
-  );
+  const trial = slope(f, variables, i, seed);
   if (trial === undefined) return { needs: [], formula: undefined };
   const needs: number[] = [];
   k.traverse([trial], (e) => {
@@ -295,7 +326,7 @@ function derive(f: Elementwise, i: number): Gradient {
     // Equal expressions are one node, so each operand must be a leaf of its own while differentiating.
     const names = all.map((_, j) => k.input(2000 + j, type));
     const seedName = k.input(2000 + all.length, type);
-    const derivative = differentiate(f.define(names), names[i], seedName)!;
+    const derivative = slope(f, names, i, seedName)!;
     return k.transform(derivative, (e) => {
       if (e === seedName) return operands[needs.length];
       const at = names.indexOf(e);
@@ -340,19 +371,21 @@ export function elementwise<F extends (...args: any[]) => Tensor>(
       const choices = Object.fromEntries(
         choosing.map((name) => [name, given[name] as string | boolean]),
       );
-      const define: Definition = (operands) => {
+      const parts = (operands: readonly k.Expr[]) => {
         const scalars = Object.fromEntries(
           numeric.map((name, i) => [name, operands[inputs.length + i]]),
         );
-        return d.define(operands.slice(0, inputs.length), scalars, choices);
+        return [operands.slice(0, inputs.length), scalars, choices] as const;
       };
+      const { slopes } = d;
       found = new Elementwise(
         d.name,
         inputs.length + numeric.length,
-        define,
+        (operands) => d.define(...parts(operands)),
         d.result ?? "promote",
         d.constant ?? d.result === "bool",
         numeric.length,
+        slopes && ((operands) => slopes(...parts(operands))),
       );
       variants.set(key, found);
     }
@@ -441,4 +474,18 @@ export function requireKinds(
       );
     }
   }
+}
+
+/** Refuses operands that are all truth values; `what` follows "Cannot". */
+export function refuseTruths(
+  what: string,
+  operands: readonly Operand[],
+): void {
+  const number = operands.find((x) =>
+    typeof x === "number" || x.dtype !== "bool"
+  );
+  if (number !== undefined) return;
+  throw new DTypeError(
+    `Cannot ${what} truth values by truth values: one must be of numbers; convert it with cast(x, "i64")`,
+  );
 }

@@ -171,11 +171,15 @@ export const interpolate: (x: Tensor, options: InterpolateOptions) => Tensor =
           }: extents must be positive integers`,
         );
       }
-      return target.reduce((y, to, d) => {
+      // Halves are rounded once, and what lies between does not overflow.
+      const half = x.dtype === "f16" || x.dtype === "bf16";
+      const start = half && !mode.startsWith("nearest") ? cast(x, "f32") : x;
+      const resized = target.reduce((y, to, d) => {
         const from = y.shape[2 + d];
         const taps = tapsOf(from, to, factors?.[d], mode, alignCorners);
         return alongAxis(y, 2 + d, taps);
-      }, x);
+      }, start);
+      return start === x ? resized : cast(resized, x.dtype);
     },
     samples: [
       [t([1, 2, 3, 4]), { size: [5, 7] }],
@@ -236,8 +240,9 @@ function place(
           : k.mul(k.sub(k.mul(k.add(x, 1), n), 1), 0.5);
         if (paddingMode === "zeros") return cell;
         const last = k.sub(n, 1);
+        // No gradient at the border nor beyond, as in PyTorch.
         const clip = (e: k.Expr) =>
-          k.select(k.lt(e, 0), 0, k.select(k.gt(e, last), last, e));
+          k.select(k.le(e, 0), 0, k.select(k.ge(e, last), last, e));
         if (paddingMode === "border") return clip(cell);
         const low = alignCorners ? 0 : -0.5;
         const span = alignCorners ? last : n;

@@ -7,14 +7,14 @@
 import { gradEnabled } from "../core/autograd.ts";
 import type { DeviceKernels } from "../core/device.ts";
 import { isFloat } from "../core/dtype.ts";
-import { ShapeError, shapeText } from "../core/errors.ts";
+import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
 import { materialize } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
 import { sameShape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import { Value } from "../core/value.ts";
-import { mul } from "./arithmetic.ts";
-import { reshape, sum } from "./foundation.ts";
+import { add, mul } from "./arithmetic.ts";
+import { cast, reshape, sum } from "./foundation.ts";
 import { batchMatmul } from "./matmul.ts";
 import {
   asRows,
@@ -24,6 +24,7 @@ import {
   multiply,
 } from "./products.ts";
 import { t } from "./samples.ts";
+import { transpose } from "./shape.ts";
 
 /** Refuses operands of an affine map x·wᵀ + b that do not fit. */
 export function checkLinear(
@@ -213,20 +214,37 @@ export const bilinear: (
         }: weights are [out, in1, in2], and the tensors [..., in1] and [..., in2] with equal leading axes`,
       );
     }
+    const dtypes = new Set(
+      [a, b, w, ...(bias === undefined ? [] : [bias])].map((x) => x.dtype),
+    );
+    if (dtypes.size > 1 || !isFloat(a.dtype)) {
+      throw new DTypeError(
+        `Cannot apply a bilinear map to tensors of dtypes ${
+          [...dtypes].join(", ")
+        }: they must be one floating-point type`,
+      );
+    }
     const [out, in1, in2] = w.shape;
+    if (bias !== undefined && !sameShape(bias.shape, [out])) {
+      throw new ShapeError(
+        `Cannot apply a bilinear map with weights of shape ${
+          shapeText(w.shape)
+        } and bias of shape ${
+          shapeText(bias.shape)
+        }: the bias must be [${out}]`,
+      );
+    }
     const lead = a.shape.slice(0, -1);
     const x = asRows(a), y = asRows(b), rows = x.shape[0];
-    // Every product aᵢ·bⱼ, then one linear map of those.
-    const pairs = mul(
-      reshape(x, [rows, in1, 1]),
-      reshape(y, [rows, 1, in2]),
-    );
-    const result = linear(
-      reshape(pairs, [rows, in1 * in2]),
-      reshape(w, [out, in1 * in2]),
-      bias,
-    );
-    return reshape(result, [...lead, out]);
+    // As PyTorch does, first a·wₒ, of shape [out, rows, in2], then the products with b.
+    const images = batchMatmul(reshape(x, [1, rows, in1]), w);
+    // Products of halves may leave their range where the sums do not.
+    const half = a.dtype === "f16" || a.dtype === "bf16";
+    const wide = (x: Tensor) => half ? cast(x, "f32") : x;
+    const pairs = mul(wide(images), wide(reshape(y, [1, rows, in2])));
+    const result = transpose(cast(sum(pairs, -1), a.dtype), 0, 1);
+    const shape = [...lead, out];
+    return reshape(bias === undefined ? result : add(result, bias), shape);
   },
   samples: [
     [t([3, 2]), t([3, 4]), t([2, 2, 4]), t([2])],

@@ -11,6 +11,7 @@ import {
   type Binary,
   elementwise,
   type Operand,
+  refuseTruths,
   requireKinds,
   type Unary,
 } from "./engine.ts";
@@ -185,7 +186,9 @@ export const bitwiseNot: Unary = elementwise<Unary>({
 });
 
 function onlyIntegers(operands: readonly Operand[]): void {
-  requireKinds("shift the bits of", operands, ["int"]);
+  const what = "shift the bits of";
+  requireKinds(what, operands, ["bool", "int"]);
+  refuseTruths(what, operands);
 }
 
 /** Shifts by every power of two that the amount has; `beyond` where it is negative or all bits leave. */

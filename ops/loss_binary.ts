@@ -47,6 +47,9 @@ const binaryEntropy = formula(
     ),
 );
 
+/** PyTorch's constant, which has single precision. */
+const smallest = Math.fround(1e-12);
+
 // (x − y) / max((1 − x)·x, 10⁻¹²), as PyTorch has it
 const binaryEntropySlope = formula(
   "binary cross entropy gradient",
@@ -54,8 +57,8 @@ const binaryEntropySlope = formula(
   ([x, y, g]) => {
     const spread = k.mul(k.sub(1, x), x);
     const bounded = k.select(
-      k.lt(spread, 1e-12),
-      k.constant(1e-12, x.type),
+      k.lt(spread, smallest),
+      k.constant(smallest, x.type),
       spread,
     );
     return k.mul(g, k.div(k.sub(x, y), bounded));
@@ -65,7 +68,7 @@ const binaryEntropySlope = formula(
 const binaryEntropyTargetSlope = formula(
   "binary cross entropy target gradient",
   2,
-  ([x, g]) => k.mul(g, k.sub(boundedLog(k.sub(1, x)), boundedLog(x))),
+  ([x, g]) => k.mul(g, k.sub(k.log(k.sub(1, x)), k.log(x))),
 );
 
 /** A loss of probabilities with targets from 0 to 1. */

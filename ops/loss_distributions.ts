@@ -25,19 +25,30 @@ import {
   requireSameShape,
 } from "./loss_reduction.ts";
 import { t } from "./samples.ts";
+import { step, xlogySlopes } from "./slopes.ts";
 
 const half = (e: Expr): Expr => k.mul(0.5, e);
 
 const probabilities = { low: 0.05, high: 0.95 };
 
-const divergence = formula("divergence", 2, ([x, y]) => {
-  const entropy = k.select(
-    k.eq(y, 0),
-    k.constant(0, y.type),
-    k.mul(y, k.log(y)),
-  );
-  return k.sub(entropy, k.mul(y, x));
-});
+const divergence = formula(
+  "divergence",
+  2,
+  ([x, y]) => {
+    const entropy = k.select(
+      k.eq(y, 0),
+      k.constant(0, y.type),
+      k.mul(y, k.log(y)),
+    );
+    return k.sub(entropy, k.mul(y, x));
+  },
+  0,
+  ([x, y]) => {
+    // ∂(y·ln y − y·x): −y, and that of both factors of y·ln y, less x
+    const [first, second] = xlogySlopes(y, y);
+    return [k.neg(y), k.sub(k.add(first, second), x)];
+  },
+);
 
 const logDivergence = formula(
   "divergence of logarithms",
@@ -103,12 +114,30 @@ const stirling = (y: Expr): Expr =>
   );
 
 function poisson(logInput: boolean, full: boolean): Elementwise {
-  return formula("Poisson", 2, ([x, y, epsilon]) => {
-    const loss = logInput
-      ? k.sub(k.exp(x), k.mul(y, x))
-      : k.sub(x, k.mul(y, k.log(k.add(x, epsilon))));
-    return full ? k.add(loss, stirling(y)) : loss;
-  }, 1);
+  return formula(
+    "Poisson",
+    2,
+    ([x, y, epsilon]) => {
+      const loss = logInput
+        ? k.sub(k.exp(x), k.mul(y, x))
+        : k.sub(x, k.mul(y, k.log(k.add(x, epsilon))));
+      return full ? k.add(loss, stirling(y)) : loss;
+    },
+    1,
+    ([x, y, epsilon]) => {
+      const rate = k.add(x, epsilon);
+      // ∂(eˣ − y·x), or ∂(x − y·ln(x + ε)), and Stirling's terms for y > 1
+      const [slope, other] = logInput
+        ? [k.sub(k.exp(x), y), k.neg(x)]
+        : [k.sub(1, k.div(y, rate)), k.neg(k.log(rate))];
+      if (!full) return [slope, other];
+      const terms = k.add(
+        k.sub(k.add(k.log(y), k.div(y, y)), 1),
+        k.div(0.5, y),
+      );
+      return [slope, k.add(other, k.mul(step(k.sub(y, 1)), terms))];
+    },
+  );
 }
 
 const poissons = {

@@ -29,6 +29,7 @@ import {
 import type { MarginOptions } from "./loss_binary.ts";
 import { requireFloat } from "./reduce_rows.ts";
 import { t } from "./samples.ts";
+import { step } from "./slopes.ts";
 import { norm } from "./statistics.ts";
 
 // ---- cosines ----
@@ -107,13 +108,16 @@ export const cosineSimilarity: (
   ],
 });
 
+/** Added to squared lengths: PyTorch's constant, which has single precision. */
+const cosineEpsilon = Math.fround(1e-12);
+
 /** 1 − cos for target 1, max(0, cos − margin) for −1. */
 const cosineLoss = formula(
   "cosine embedding",
   4,
   ([s, p, q, target, margin]) => {
-    const eps = 1e-12;
-    const cos = k.div(s, k.sqrt(k.mul(k.add(p, eps), k.add(q, eps))));
+    const [pp, qq] = [k.add(p, cosineEpsilon), k.add(q, cosineEpsilon)];
+    const cos = k.div(s, k.sqrt(k.mul(pp, qq)));
     const zero = k.constant(0, s.type);
     return k.add(
       k.select(k.eq(target, 1), k.sub(1, cos), zero),
@@ -121,6 +125,19 @@ const cosineLoss = formula(
     );
   },
   1,
+  // ∂: those of the cosine, times −1 or 1 or 0
+  ([s, p, q, target, margin]) => {
+    const [pp, qq] = [k.add(p, cosineEpsilon), k.add(q, cosineEpsilon)];
+    const length = k.sqrt(k.mul(pp, qq));
+    const cos = k.div(s, length);
+    const is = (value: number) => k.cast(k.eq(target, value), s.type);
+    const on = k.sub(k.mul(is(-1), step(k.sub(cos, margin))), is(1));
+    const square = k.div(
+      k.neg(k.mul(on, k.div(cos, length))),
+      k.mul(2, length),
+    );
+    return [k.div(on, length), k.mul(square, qq), k.mul(square, pp)];
+  },
 );
 
 /** A loss of two tensors whose relation the target tells by 1 or −1. */
@@ -199,6 +216,13 @@ const ranking = formula(
   ([a, b, target, margin]) =>
     positive(k.add(k.mul(k.neg(target), k.sub(a, b)), margin)),
   1,
+  // ∂: −t, t and b − a where the loss is above 0, else 0 of them
+  ([a, b, target, margin]) => {
+    const apart = k.sub(a, b);
+    const on = step(k.add(k.mul(k.neg(target), apart), margin));
+    const slope = k.mul(on, k.neg(target));
+    return [slope, k.neg(slope), k.neg(k.mul(on, apart))];
+  },
 );
 
 /**

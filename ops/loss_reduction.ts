@@ -9,7 +9,7 @@ import { sameShape } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
 import type { Expr } from "../kernel/expr.ts";
 import * as k from "../kernel/expr.ts";
-import { Elementwise } from "./engine.ts";
+import { Elementwise, type Slopes } from "./engine.ts";
 import { sum } from "./foundation.ts";
 import { mean } from "./reduction.ts";
 
@@ -70,9 +70,10 @@ export function softplus(x: Expr): Expr {
   );
 }
 
-/** max(x, 0), with derivative 0 at 0; NaN stays. */
+/** max(x, 0), with derivative 0 at 0 and NaN; NaN stays. */
 export function positive(x: Expr): Expr {
-  return k.select(k.le(x, 0), k.constant(0, x.type), x);
+  const rest = k.select(k.le(x, 0), k.constant(0, x.type), k.detach(x));
+  return k.select(k.gt(x, 0), x, rest);
 }
 
 /** A floating-point function of `count` tensors, then of `attributes` numbers. */
@@ -81,6 +82,7 @@ export function formula(
   count: number,
   define: (operands: readonly Expr[]) => Expr,
   attributes = 0,
+  slopes?: Slopes,
 ): Elementwise {
   return new Elementwise(
     name,
@@ -89,6 +91,7 @@ export function formula(
     "float",
     false,
     attributes,
+    slopes,
   );
 }
 

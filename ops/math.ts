@@ -15,6 +15,7 @@ import {
   pairSamples,
 } from "./elementwise_samples.ts";
 import { type Binary, elementwise, type Unary } from "./engine.ts";
+import { xlogySlopes } from "./slopes.ts";
 import { t } from "./samples.ts";
 
 export * from "./rounding.ts";
@@ -112,6 +113,7 @@ export const logaddexp: Binary = elementwise<Binary>({
   inputs: ["a", "b"],
   result: "float",
   define: ([a, b]) => logOfSum(a, b, "exp", 1),
+  slopes: ([a, b]) => shares(a, b, "exp"),
   formula: "ln(eᵃ + eᵇ)",
   torch: "torch.logaddexp(a, b)",
   samples: logaddSamples(),
@@ -124,6 +126,7 @@ export const logaddexp2: Binary = elementwise<Binary>({
   inputs: ["a", "b"],
   result: "float",
   define: ([a, b]) => logOfSum(a, b, "exp2", Math.LOG2E),
+  slopes: ([a, b]) => shares(a, b, "exp2"),
   formula: "log₂(2ᵃ + 2ᵇ)",
   torch: "torch.logaddexp2(a, b)",
   samples: logaddSamples(),
@@ -145,6 +148,13 @@ function logOfSum(
   // Equal infinities have no difference.
   const infinite = k.and(k.eq(a, b), k.eq(k.abs(a), Infinity));
   return k.select(infinite, a, sum);
+}
+
+/** 1 / (1 + eᵇ⁻ᵃ) and 1 / (1 + eᵃ⁻ᵇ); NaN for equal infinities. */
+function shares(a: k.Expr, b: k.Expr, power: "exp" | "exp2"): k.Expr[] {
+  const share = (difference: k.Expr) =>
+    k.div(1, k.add(1, k.call(power, difference)));
+  return [share(k.sub(b, a)), share(k.sub(a, b))];
 }
 
 function logaddSamples(): Sample[] {
@@ -176,6 +186,7 @@ export const xlogy: Binary = elementwise<Binary>({
     const unbounded = k.or(k.le(y, 0), k.eq(y, Infinity));
     return k.select(k.and(k.eq(x, 0), unbounded), 0, k.mul(x, k.log(y)));
   },
+  slopes: ([x, y]) => xlogySlopes(x, y),
   formula: "x = 0 ? 0 : x · ln y",
   torch: "torch.xlogy(x, y)",
   samples: [
@@ -283,7 +294,8 @@ export const logit: (x: Tensor, options?: LogitOptions) => Tensor = elementwise<
       x,
       between(x, low, k.sub(1, low)),
     );
-    const odds = k.sub(k.log(y), k.log1p(k.neg(y)));
+    // The slope at −0 is that at 0, as −0 + 0 is.
+    const odds = k.sub(k.log(k.add(y, 0)), k.log1p(k.neg(y)));
     // Outside [0, 1] neither the value nor its derivative is a number.
     const outside = k.or(k.lt(y, 0), k.lt(1, y));
     return k.select(outside, k.mul(y, NaN), odds);

@@ -183,7 +183,8 @@ function normalizeGroups(
   eps: number,
 ): Tensor {
   const [batch, count, ...positions] = x.shape;
-  const split = [batch, groups, count / groups, sizeOf(positions)];
+  const each = groups === 0 ? 1 : count / groups;
+  const split = [batch, groups, each, sizeOf(positions)];
   const y = normalizeRows(
     {
       name,
@@ -191,7 +192,7 @@ function normalizeGroups(
       eps,
       centred: true,
       kind: groups === count ? "instance" : undefined,
-      affineShape: [1, groups, count / groups, 1],
+      affineShape: [1, groups, each, 1],
     },
     reshape(x, split),
     weight,

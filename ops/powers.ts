@@ -17,7 +17,7 @@ import {
   type Binary,
   elementwise,
   type Operand,
-  requireKinds,
+  refuseTruths,
   type Unary,
 } from "./engine.ts";
 import { t } from "./samples.ts";
@@ -46,17 +46,8 @@ function integerPower(a: k.Expr, b: k.Expr): k.Expr {
   return k.select(k.lt(b, 0), fraction, result);
 }
 
-/** Whether a tensor of truth values. */
-function isTruth(x: Operand): boolean {
-  return typeof x !== "number" && x.dtype === "bool";
-}
-
 function checkPower([a, b]: readonly Operand[]): void {
-  if (isTruth(a) && isTruth(b)) {
-    throw new DTypeError(
-      `Cannot raise truth values to truth values: convert one with cast(x, "i64")`,
-    );
-  }
+  refuseTruths("take the power of", [a, b]);
   if (
     typeof a !== "number" && !isFloat(a.dtype) && typeof b === "number" &&
     Number.isInteger(b) && b < 0
@@ -133,20 +124,20 @@ export const pow: Binary = elementwise<Binary>({
   ],
 });
 
-/**
- * Square x².
- *
- * @throws {DTypeError} for truth values.
- */
+/** Square x²; of truth values as i64. */
 export const square: Unary = elementwise<Unary>({
   name: "square",
   family: "arithmetic",
+  result: "number",
   define: ([x]) => k.mul(x, x),
-  check: (operands) => requireKinds("square", operands, ["int", "float"]),
   formula: "x²",
   torch: "x.square()",
   caffe2: "Sqr",
-  samples: [...allFloatSamples(), ...integerSamples()],
+  samples: [
+    ...allFloatSamples(),
+    ...integerSamples(),
+    [t([2], { dtype: "bool", data: [1, 0] })],
+  ],
 });
 
 /** Square root √x; NaN below 0. */

@@ -71,6 +71,11 @@ export function multiply(
       }")`,
     );
   }
+  if (a.dtype === "bool") {
+    throw new DTypeError(
+      `Cannot multiply matrices of dtype bool: products are summed, and truth values have no sum; convert them with cast(x, "i64")`,
+    );
+  }
   if (a.shape.length < 2 || b.shape.length < 2) {
     throw new ShapeError(
       `Cannot multiply matrices of shapes ${shapeText(a.shape)} and ${

@@ -323,6 +323,9 @@ const zeroForNan = new Elementwise(
   ([x]) => k.select(k.ne(x, x), k.constant(0, x.type), x),
   "promote",
   false,
+  0,
+  // ∂: 0 for NaN, as a factor: of an infinite gradient it makes NaN
+  ([x]) => [k.cast(k.eq(x, x), x.type)],
 );
 
 /** 1, and 0 where x is NaN. */

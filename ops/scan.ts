@@ -15,6 +15,7 @@ import { Tensor } from "../core/tensor.ts";
 import { Value } from "../core/value.ts";
 import * as k from "../kernel/expr.ts";
 import { add, mul, sub } from "./arithmetic.ts";
+import { ne } from "./comparison.ts";
 import { Elementwise } from "./engine.ts";
 import { cast, fill, reshape } from "./foundation.ts";
 import { scatterAdd } from "./indexing.ts";
@@ -292,7 +293,7 @@ export interface DiffOptions {
 }
 
 /**
- * Differences of neighbours along an axis.
+ * Differences of neighbours along an axis; of truth values, whether they differ.
  *
  * @throws {ShapeError} when the order is no integer from 0 on.
  */
@@ -319,7 +320,8 @@ export const diff: (x: Tensor, options?: DiffOptions) => Tensor = operator<
     let y = reshape(x, x.shape);
     for (let i = 0; i < order && y.shape[at] > 0; i++) {
       const rest = y.shape[at] - 1;
-      y = sub(narrow(y, at, 1, rest), narrow(y, at, 0, rest));
+      const pair = [narrow(y, at, 1, rest), narrow(y, at, 0, rest)] as const;
+      y = x.dtype === "bool" ? ne(...pair) : sub(...pair);
     }
     return y;
   },
@@ -330,5 +332,6 @@ export const diff: (x: Tensor, options?: DiffOptions) => Tensor = operator<
     [t([1])],
     [t([2]), { order: 3 }],
     [t([3], { dtype: "i64" })],
+    [t([4], { dtype: "bool", data: [1, 0, 0, 1] })],
   ],
 });

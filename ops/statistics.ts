@@ -6,6 +6,7 @@
  * @module
  */
 
+import { isFloat } from "../core/dtype.ts";
 import { operator, type Sample } from "../core/op.ts";
 import { normalizeAxes, type Shape } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
@@ -14,7 +15,7 @@ import type { Expr } from "../kernel/expr.ts";
 import type { Stage } from "../kernel/program.ts";
 import { mul, sub } from "./arithmetic.ts";
 import { Elementwise } from "./engine.ts";
-import { type Axes, sum, withKeptAxes } from "./foundation.ts";
+import { type Axes, cast, sum, withKeptAxes } from "./foundation.ts";
 import { mean } from "./reduction.ts";
 import {
   alongside,
@@ -124,10 +125,10 @@ export const variance: Spread = operator<Spread, SpreadAttrs>({
   formula: "Σ (x − mean x)² / (n − correction)",
   torch: "torch.var(x, dim=axes, correction=correction, keepdim=keepDim)",
   run: ([x], attrs) => spread(x, attrs, "variance", (v) => v),
-  // ∂variance: 2·g·(x − mean x) / (n − correction)
+  // ∂variance: 2·g·(x − mean x) / (n − correction), be that below 0
   gradient: ({ inputs: [x], grad, attrs: { axes, correction } }) => {
     const which = normalizeAxes(axes, x.rank, "take the variance");
-    const scale = 2 / degrees(x.shape, which, correction);
+    const scale = 2 / (rowSize(x.shape, which) - correction);
     const d = sub(x, mean(x, which, { keepDim: true }));
     return [mul(mul(alongside(grad, x.shape, which), scale), d)];
   },
@@ -317,7 +318,7 @@ function normGradient(
       const ratio = k.pow(k.div(k.abs(x), y), k.sub(p, 1));
       return k.select(
         k.or(k.eq(x, 0), k.eq(y, 0)),
-        zero,
+        k.select(k.ne(y, y), y, zero),
         k.mul(k.mul(g, signOf(x)), ratio),
       );
     }
@@ -420,9 +421,8 @@ export function finiteOrZero(max: Expr): Expr {
 }
 
 /**
- * Logarithm of the sum of exponentials over axes, all of them when `axes` is left out.
- *
- * @throws {DTypeError} for integers.
+ * Logarithm of the sum of exponentials over axes, all of them when `axes` is
+ * left out; of integers and truth values as f32.
  */
 export const logSumExp: Reduction = operator<Reduction, ReduceAttrs>({
   name: "logSumExp",
@@ -435,8 +435,8 @@ export const logSumExp: Reduction = operator<Reduction, ReduceAttrs>({
     " else axes, keepdim=keepDim)",
   onnx: "ReduceLogSumExp",
   savesOutputs: true,
-  run: ([x], { axes, keepDim }) => {
-    requireFloat("take the logarithm of the sum of exponentials of", x);
+  run: ([input], { axes, keepDim }) => {
+    const x = isFloat(input.dtype) ? input : cast(input, "f32");
     const which = normalizeAxes(axes, x.rank, "sum exponentials");
     const [value] = reduceRows(x, which, {
       name: "logSumExp",

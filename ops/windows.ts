@@ -293,15 +293,17 @@ export function overlapAddValue(columns: Value, g: Geometry): Value {
           ...w.output,
         ]),
       );
+      // Of truth values, whether any is true.
+      const number = element.type === "bool" ? k.cast(element, "i32") : element;
       return {
         stages: [{
           op: "sum",
-          value: k.select(hit, element, k.constant(0, element.type)),
+          value: k.select(hit, number, k.constant(0, number.type)),
         }],
         outputs: [{
           dtype: columns.dtype,
           per: "row",
-          value: k.roundTo(k.stage(0, element.type), columns.dtype),
+          value: k.roundTo(k.stage(0, number.type), columns.dtype),
         }],
       };
     },

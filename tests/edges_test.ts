@@ -5,7 +5,7 @@ import { operators } from "../mod.ts";
 import { t } from "../ops/samples.ts";
 import type { Finding, Judged } from "../tools/edges/examine.ts";
 import { formatted, PAGE, page, rules } from "../tools/edges/page.ts";
-import { explain } from "../tools/edges/rules.ts";
+import { explain, unseen } from "../tools/edges/rules.ts";
 
 const element: Judged = {
   place: "result 0",
@@ -40,8 +40,8 @@ Deno.test("edges: a rule names operator, place, dtype and both values", () => {
 });
 
 Deno.test("edges: a rule with a condition holds of no other call", () => {
-  const third = { theirs: 1, ours: NaN, seen: {} };
-  const f = finding("convTranspose", third);
+  const place = "gradient of a";
+  const f = finding("bilinear", { place, theirs: 1 / 0, ours: NaN, seen: {} });
   assert(!explained(f), "no operand is infinite");
   assert(explained({ ...f, sample: [t([1], { data: [Infinity] })] }));
 });
@@ -54,14 +54,14 @@ Deno.test("edges: two zeros are explained by their signs only", () => {
 });
 
 Deno.test("edges: refusals and raw errors are explained by their sentences", () => {
-  const info = operators().get("square")!;
+  const info = operators().get("localResponseNorm")!;
   const refused = (message: string): Finding => ({
     info,
     sample: [],
     difference: { kind: "refusedHere", message },
   });
   assert(explained(refused(
-    "Cannot square a tensor of dtype bool: it takes f32, f64; convert it",
+    "Cannot take the norm of a tensor of dtype i64: it takes f32; convert it",
   )));
   assert(!explained(refused("Cannot square this")));
   const fault: Finding = {
@@ -70,6 +70,21 @@ Deno.test("edges: refusals and raw errors are explained by their sentences", () 
     difference: { kind: "fault", message: "TypeError: x" },
   };
   assert(!explained(fault));
+});
+
+Deno.test("edges: conditions look at the element that differs", () => {
+  const place = "gradient of x";
+  const f = finding("relu6", { place, dtype: "f64", ours: 1, theirs: 0 });
+  assert(explained({ ...f, sample: [t([2], { data: [NaN, 1] })] }));
+  assert(!explained({ ...f, sample: [t([2], { data: [1, NaN] })] }));
+});
+
+Deno.test("edges: a case that no call shows is named", () => {
+  const seen = new Set<string>();
+  const key = "vectors: result plain, PyTorch NaN, of dtype f32 of gelu";
+  assert(unseen(rules, seen).includes(key));
+  explain(finding("gelu"), rules, seen);
+  assert(!unseen(rules, seen).includes(key));
 });
 
 Deno.test("edges: rules name operators that there are, each rule once", () => {

@@ -7,9 +7,14 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
+  diff,
+  type DType,
+  fold,
   fromHost,
   gradients,
+  logSumExp,
   noGrad,
+  overlapAdd,
   sum,
   type Tensor,
   type TensorOptions,
@@ -199,7 +204,6 @@ Deno.test("operands of the wrong kind are refused", () => {
     [() => arithmetic.neg(truth), "negate a tensor of dtype bool"],
     [() => arithmetic.sub(whole, truth), "subtract"],
     [() => arithmetic.abs(truth), "absolute value"],
-    [() => arithmetic.square(truth), "square"],
     [() => arithmetic.floorDivide(truth, truth), "quotient"],
     [() => arithmetic.remainder(whole.cast("i32"), 0), "divided by 0"],
     [() => arithmetic.pow(truth, truth), "truth values"],
@@ -216,6 +220,28 @@ Deno.test("operands of the wrong kind are refused", () => {
     [() => arithmetic.add(zeros([2]), [1] as unknown as Tensor), "an array"],
   ];
   for (const [call, words] of refused) assertThrows(call, Error, words);
+});
+
+Deno.test("truth values count as 0 and 1 beside numbers", () => {
+  const truth = tensor([true, false]), whole = tensor([3, -2]);
+  const cases: [Tensor, DType, number[]][] = [
+    [arithmetic.floorDivide(truth, whole), "i64", [0, 0]],
+    [arithmetic.remainder(truth, whole), "i64", [1, 0]],
+    [arithmetic.fmod(whole.cast("u8"), ones([2]).cast("bool")), "u8", [0, 0]],
+    [arithmetic.truncDivide(truth, tensor([0.5, 2])), "f32", [2, 0]],
+    [comparison.bitwiseLeftShift(truth, 2), "i64", [4, 0]],
+    [comparison.bitwiseRightShift(whole, truth), "i64", [1, -2]],
+    [arithmetic.square(truth), "i64", [1, 0]],
+    [diff(truth), "bool", [1]],
+    [fold(truth.reshape([1, 1, 2]), [2], [1]), "bool", [1, 0]],
+    [overlapAdd(truth.reshape([2, 1]), [2]), "bool", [1, 0]],
+  ];
+  for (const [result, dtype, data] of cases) {
+    assertEquals(result.dtype, dtype);
+    assertEquals(Array.from(result.data(), Number), data);
+  }
+  const sum = logSumExp(whole);
+  assert(Math.abs(sum.item() - Math.log(Math.exp(3) + Math.exp(-2))) < 1e-6);
 });
 
 Deno.test("long tensors give what short ones give", () => {

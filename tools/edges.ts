@@ -2,17 +2,19 @@
  * Feeds every operator the values where conventions show — NaN, ±∞, ±0, huge,
  * tiny, ties, no elements — in every dtype, and compares with PyTorch, live.
  * What differs must be what a rule of tools/edges/ says; prints the calls that
- * none explains, then the number of calls by rule. Ends with 1 where one is unexplained.
+ * none explains, then the number of calls by rule. Ends with 1 where one is
+ * unexplained, or where all was compared and a rule has a case that nothing shows.
  *
- * Run: `deno task edges [NAME…] [--gradients] [--refusals] [--zeros]`
+ * Run: `deno task edges [NAME…] [--gradients] [--refusals] [--zeros] [--all]`
  * `--gradients` compares gradients too, `--refusals` calls that only one side
- * takes, `--zeros` tells 0 from −0; `--page` writes docs/pytorch_differences.md.
+ * takes, `--zeros` tells 0 from −0, `--all` is all three; `--page` writes
+ * docs/pytorch_differences.md.
  */
 
 import { examine, type Finding } from "./edges/examine.ts";
 import { isSample } from "./edges/calls.ts";
 import { formatted, PAGE, page, rules } from "./edges/page.ts";
-import { explain } from "./edges/rules.ts";
+import { explain, unseen } from "./edges/rules.ts";
 import { findTorch } from "./python.ts";
 
 function describe({ info, sample }: Finding): string {
@@ -34,7 +36,7 @@ function describe({ info, sample }: Finding): string {
 async function main(): Promise<number> {
   const flags = Deno.args.filter((arg) => arg.startsWith("--"));
   const names = Deno.args.filter((arg) => !arg.startsWith("--"));
-  const known = ["--gradients", "--refusals", "--zeros", "--page"];
+  const known = ["--gradients", "--refusals", "--zeros", "--all", "--page"];
   const unknown = flags.find((flag) => !known.includes(flag));
   if (unknown !== undefined) {
     console.error(`Unknown option ${unknown}: there are ${known.join(", ")}.`);
@@ -49,15 +51,17 @@ async function main(): Promise<number> {
     console.error(`No Python with PyTorch: ${python.absent}.`);
     return 1;
   }
+  const all = flags.includes("--all");
   const { calls, operators, findings } = await examine(python.path, names, {
-    gradients: flags.includes("--gradients"),
-    refusals: flags.includes("--refusals"),
-    zeros: flags.includes("--zeros"),
+    gradients: all || flags.includes("--gradients"),
+    refusals: all || flags.includes("--refusals"),
+    zeros: all || flags.includes("--zeros"),
   });
   const counts = new Map<string, number>();
+  const seen = new Set<string>();
   let unexplained = 0;
   for (const finding of findings) {
-    const found = explain(finding, rules);
+    const found = explain(finding, rules, seen);
     if ("unexplained" in found) {
       unexplained++;
       console.log(`${describe(finding)}\n    ${found.unexplained}`);
@@ -74,7 +78,9 @@ async function main(): Promise<number> {
     `${calls} calls of ${operators} operators: ${findings.length} differ, ` +
       `${unexplained} unexplained differences`,
   );
-  return unexplained === 0 ? 0 : 1;
+  const stale = all && names.length === 0 ? unseen(rules, seen) : [];
+  for (const key of stale) console.log(`No call shows: ${key}`);
+  return unexplained + stale.length === 0 ? 0 : 1;
 }
 
 if (import.meta.main) Deno.exit(await main());

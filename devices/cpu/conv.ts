@@ -25,6 +25,7 @@ import {
 import { heap } from "./memory.ts";
 import { cachedKernel, runKernel } from "./pool.ts";
 import { ParameterBlock, Scratch } from "./scratch.ts";
+import { anyWild } from "./wild.ts";
 import {
   forwardPays,
   inputGradPays,
@@ -55,10 +56,10 @@ export function conv2d(
     fillPlanes(y, plane, batch * outChannels, bias, outChannels);
     return;
   }
-  if (forwardPays(spec)) {
-    winogradForward(spec, x, w, bias, y);
-    return;
-  }
+  if (
+    forwardPays(spec) && !anyWild(w, filterCount(spec)) &&
+    winogradForward(spec, x, w, bias, y)
+  ) return;
   const s = forwardSliding(flattened(spec));
   const rows = outChannels / groups;
   const depth = s.channels * s.taps.length;
@@ -86,6 +87,12 @@ export function conv2d(
   );
 }
 
+/** Numbers in all filters. */
+function filterCount(spec: PlaneSpec): number {
+  const { outChannels, inChannels, groups, kernelHeight, kernelWidth } = spec;
+  return outChannels * (inChannels / groups) * kernelHeight * kernelWidth;
+}
+
 /** Planes of a convolution over nothing: the bias alone. */
 function fillPlanes(
   y: number,
@@ -101,28 +108,30 @@ function fillPlanes(
   }
 }
 
-/** dx = the gradient of Σ dy·(x ⋆ w) with respect to x; addresses as in `conv2d`. */
+/**
+ * dx = the gradient of Σ dy·(x ⋆ w) with respect to x; addresses as in `conv2d`.
+ * Returns false, with dx as it was, for filters that are not finite: what lies
+ * around dy is zeros here, whose products with those are no part of dx.
+ */
 export function conv2dInputGrad(
   spec: PlaneSpec,
   dy: number,
   w: number,
   dx: number,
-): void {
+): boolean {
   const { strideHeight, strideWidth } = spec;
   const plane = spec.inHeight * spec.inWidth;
   const planes = spec.batch * spec.inChannels;
   const whole = strideHeight === 1 && strideWidth === 1;
   if (isEmpty(spec)) {
     heap.u8.fill(0, dx, dx + planes * plane * 4);
-    return;
+    return true;
   }
-  if (inputGradPays(spec)) {
-    winogradInputGrad(spec, dy, w, dx);
-    return;
-  }
+  if (anyWild(w, filterCount(spec))) return false;
+  if (inputGradPays(spec) && winogradInputGrad(spec, dy, w, dx)) return true;
   if (whole) {
     inputGradPhase(flattened(spec), dy, w, dx, 0, 0);
-    return;
+    return true;
   }
   // Rows and columns of dx in different phases of the step meet different taps.
   heap.u8.fill(0, dx, dx + planes * plane * 4);
@@ -148,6 +157,7 @@ export function conv2dInputGrad(
       );
     }
   }
+  return true;
 }
 
 /**

@@ -20,6 +20,7 @@ import {
   threads,
 } from "./pool.ts";
 import { ParameterBlock, Scratch } from "./scratch.ts";
+import { Watch, type WildFlag } from "./wild.ts";
 
 /** Words of a padding kernel's parameter block; extents in elements. */
 const padParameters = [
@@ -43,10 +44,12 @@ const padParameters = [
   "scratch",
   /** Bytes of a scratch row: all phases of a padded row, and 64. */
   "scratchBytes",
+  /** Where to tell of wild numbers, if they are looked for. */
+  "flag",
 ] as const;
 
 /** A kernel that pads f32 planes and splits columns into `phases`; its range counts planes. */
-function padKernel(phases: number): CpuKernel {
+function padKernel(phases: number, watched: boolean): CpuKernel {
   const m = new ModuleBuilder();
   m.importMemory("env", "memory", memoryLimits);
   const thread = m.importGlobal("env", "thread", "i32");
@@ -58,6 +61,7 @@ function padKernel(phases: number): CpuKernel {
     const x0 = f.local("i32"), x1 = f.local("i32"), y1 = f.local("i32");
     const sourceRow = f.local("i32"), line = f.local("i32");
     const i = f.local("i32");
+    const watch = watched ? new Watch(f) : undefined;
 
     f.get(p.scratch).global(thread).get(p.scratchBytes).op("i32.mul");
     f.op("i32.add").set(line);
@@ -94,17 +98,20 @@ function padKernel(phases: number): CpuKernel {
         f.get(x1).get(x0).op("i32.sub").set(count);
         repeat(f, count, () => {
           f.get(to).get(from).load("v128.load").store("v128.store");
+          watch?.see(() => f.get(from).load("v128.load"));
           advance(f, from, () => f.i32(16));
           advance(f, to, () => f.i32(16));
         }, 4);
         repeat(f, count, () => {
           f.get(to).get(from).load("i32.load").store("i32.store");
+          watch?.see(() => f.get(from).load("v128.load32_zero"));
           advance(f, from, () => f.i32(4));
           advance(f, to, () => f.i32(4));
         });
         if (phases > 1) splitPhases();
       });
     });
+    watch?.tell(() => f.get(p.flag));
 
     /** Deals the padded row at `line` out to the phases' rows. */
     function splitPhases(): void {
@@ -165,7 +172,8 @@ function padKernel(phases: number): CpuKernel {
       ];
     }
   });
-  return createKernel(`pad by ${phases}`, m.toBytes());
+  const name = watched ? "pad, watched, by" : "pad by";
+  return createKernel(`${name} ${phases}`, m.toBytes());
 }
 
 /** How to pad planes. */
@@ -188,6 +196,8 @@ export interface Padding {
   readonly left: number;
   /** Phases that columns are dealt to. */
   readonly phases: number;
+  /** Raised where a source plane has wild numbers; not looked for when omitted. */
+  readonly flag?: WildFlag;
 }
 
 /** Copied elements worth a hand-over to another thread. */
@@ -197,12 +207,16 @@ const scratchLines = new Scratch();
 
 /** Pads planes into a scratch block, in parallel, and returns its address; 64 bytes after them may be read. */
 export function padPlanes(padding: Padding, into: Scratch): number {
-  const { planes, rows, pitch, phases } = padding;
+  const { planes, rows, pitch, phases, flag } = padding;
+  const watched = flag !== undefined;
   const elements = rows * pitch * phases;
   const target = into.at(planes * elements * 4 + 64);
   const lineBytes = pitch * phases * 4 + 64;
   runKernel(
-    cachedKernel(`pad ${phases}`, () => padKernel(phases)),
+    cachedKernel(
+      `pad ${phases} ${watched}`,
+      () => padKernel(phases, watched),
+    ),
     block.fill(
       padding.source,
       padding.height,
@@ -214,6 +228,7 @@ export function padPlanes(padding: Padding, into: Scratch): number {
       padding.left,
       phases > 1 ? scratchLines.at(threads() * lineBytes) : 0,
       lineBytes,
+      flag === undefined ? 0 : flag.lower(),
     ),
     planes,
     Math.ceil(worthCopying / elements),

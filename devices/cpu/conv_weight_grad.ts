@@ -55,10 +55,7 @@ export function conv2dWeightGrad(
     heap.u8.fill(0, dw, dw + outChannels * columns * 4);
     return;
   }
-  if (forwardPays(spec)) {
-    winogradWeightGrad(spec, x, dy, dw);
-    return;
-  }
+  if (forwardPays(spec) && winogradWeightGrad(spec, x, dy, dw)) return;
   if (outChannels === groups) {
     directWeightGrad(s, batch, x, dy, dw);
     return;

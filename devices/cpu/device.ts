@@ -41,15 +41,13 @@ function at(block: Block): number {
   return addressOf(block, 4);
 }
 
-/** Runs a kernel over planes, if it takes the operands. */
+/** Runs a kernel over planes, if it takes the operands: it may answer false. */
 function overPlanes(
   spec: WindowSpec,
-  kernel: (planes: PlaneSpec) => void,
+  kernel: (planes: PlaneSpec) => boolean | void,
 ): boolean {
   const planes = planeSpec(spec);
-  if (planes === undefined) return false;
-  kernel(planes);
-  return true;
+  return planes !== undefined && kernel(planes) !== false;
 }
 
 /** The device named `cpu`. */

@@ -4,7 +4,9 @@
  *
  * Tiles of the images are transformed, at each of 36 points all channels are
  * combined by a matrix product, and the products are transformed back. The
- * gradients are the transposed algorithm.
+ * gradients are the transposed algorithm. Filters must be finite, and not near
+ * the end of the range (`wild.ts`); where images are not, all directions answer
+ * false, with no result to speak of.
  *
  * Accuracy, measured on normally distributed data against f64: the root mean
  * square error of results and input gradients is 6·10⁻⁷ of the root mean square
@@ -94,7 +96,7 @@ function slide(
   filters: PointFilters,
   target: { address: number; rows: number; height: number; width: number },
   bias: number,
-): void {
+): boolean {
   const step = stepFor(spec.kernelHeight);
   const down = Math.ceil(target.height / step);
   const across = Math.ceil(target.width / step);
@@ -114,6 +116,7 @@ function slide(
       paddedInput,
       transformedInput,
     );
+    if (tiles === undefined) return false;
     const productStride = spread(rows * count);
     const products = transformedOther.at(pointCount * productStride * 4);
     matmul({
@@ -158,6 +161,7 @@ function slide(
       Math.ceil(worthSharing / (down * across * pointCount)),
     );
   }
+  return true;
 }
 
 /** y = x ⋆ w + bias; see `conv2d`. */
@@ -167,9 +171,9 @@ export function winogradForward(
   w: number,
   bias: number,
   y: number,
-): void {
+): boolean {
   const { address, pitch, pointStride } = transformFilters(spec, w, false);
-  slide(
+  return slide(
     spec,
     {
       source: x,
@@ -204,14 +208,15 @@ export function winogradInputGrad(
   dy: number,
   w: number,
   dx: number,
-): void {
+): boolean {
   const step = stepFor(spec.kernelHeight);
   const tiles = (height: number, width: number) =>
     Math.ceil(height / step) * Math.ceil(width / step);
   const direct = tiles(spec.inHeight, spec.inWidth);
   if (tiles(spec.outHeight, spec.outWidth) < 0.8 * direct) {
-    overlapInputGrad(spec, dy, w, dx);
-  } else flippedInputGrad(spec, dy, w, dx);
+    return overlapInputGrad(spec, dy, w, dx);
+  }
+  return flippedInputGrad(spec, dy, w, dx);
 }
 
 /** dx = Σ B[(G·w·Gᵀ) ⊙ (A·dy·Aᵀ)]Bᵀ, windows added up where they overlap. */
@@ -220,7 +225,7 @@ function overlapInputGrad(
   dy: number,
   w: number,
   dx: number,
-): void {
+): boolean {
   const { inChannels, outChannels, outHeight, outWidth } = spec;
   const { inHeight, inWidth } = spec;
   const step = stepFor(spec.kernelHeight);
@@ -248,6 +253,7 @@ function overlapInputGrad(
       paddedGradient,
       transformedInput,
     );
+    if (gradient === undefined) return false;
     const productStride = spread(inChannels * count);
     const products = transformedOther.at(pointCount * productStride * 4);
     matmul({
@@ -298,6 +304,7 @@ function overlapInputGrad(
       Math.ceil(worthSharing / (down * across * pointCount)),
     );
   }
+  return true;
 }
 
 /** dx: flipped filters slide over padded dy. */
@@ -306,9 +313,9 @@ function flippedInputGrad(
   dy: number,
   w: number,
   dx: number,
-): void {
+): boolean {
   const { address, pitch, pointStride } = transformFilters(spec, w, true);
-  slide(
+  return slide(
     spec,
     {
       source: dy,
@@ -343,7 +350,7 @@ export function winogradWeightGrad(
   x: number,
   dy: number,
   dw: number,
-): void {
+): boolean {
   const { inChannels, outChannels, outHeight, outWidth } = spec;
   const size = spec.kernelHeight as 3 | 5;
   const step = stepFor(size);
@@ -372,6 +379,7 @@ export function winogradWeightGrad(
       paddedInput,
       transformedInput,
     );
+    if (input === undefined) return false;
     const gradient = transformTiles(
       "gradient",
       {
@@ -387,6 +395,7 @@ export function winogradWeightGrad(
       paddedGradient,
       transformedOther,
     );
+    if (gradient === undefined) return false;
     matmul({
       dtype: "f32",
       m: outChannels,
@@ -431,4 +440,5 @@ export function winogradWeightGrad(
     outChannels,
     Math.ceil(worthSharing / (pitch * pointCount)),
   );
+  return true;
 }

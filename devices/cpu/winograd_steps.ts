@@ -11,6 +11,7 @@ import { cachedKernel, runKernel, threads } from "./pool.ts";
 import { ParameterBlock, Scratch } from "./scratch.ts";
 import { points } from "./winograd_algebra.ts";
 import { filterKernel, filterParameters } from "./winograd_filters.ts";
+import { WildFlag } from "./wild.ts";
 import {
   tileKernel,
   tileParameters,
@@ -94,14 +95,19 @@ export interface Planes {
   readonly left: number;
 }
 
-/** Pads planes and transforms their tiles; returns the address of [points, channels, tiles]. */
+const flag = new WildFlag();
+
+/**
+ * Pads planes and transforms their tiles; returns the address of [points,
+ * channels, tiles], or undefined where the planes have wild numbers.
+ */
 export function transformTiles(
   kind: "input" | "gradient",
   p: Planes,
   t: Tiling,
   padded: Scratch,
   transformed: Scratch,
-): number {
+): number | undefined {
   // What windows reach beyond the tiles themselves.
   const reach = kind === "input" ? points - t.step : 0;
   const rows = t.down * t.step + reach;
@@ -116,7 +122,9 @@ export function transformTiles(
     top: p.top,
     left: p.left,
     phases: t.step,
+    flag,
   }, padded);
+  if (flag.raised) return undefined;
   const channelBytes = t.count * 4;
   const pointBytes = 4 * spread(p.channels * t.count);
   const target = transformed.at(pointCount * pointBytes);

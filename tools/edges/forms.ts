@@ -18,6 +18,14 @@ export const forms: readonly FormRule[] = [
     why: "A loss of integers is f32",
     operators: "l1Loss hingeEmbeddingLoss",
   },
+  {
+    name: "any window",
+    decaf: "dtype bool",
+    pytorch: /^dtype i64$/,
+    why:
+      "Truth values that overlap are joined by or; PyTorch has no such operator, and Python's sum() starts with the integer 0",
+    operators: "overlapAdd",
+  },
   ...["shape [7]", "shape [2,6]", "shape [6,3]"].map((decaf) => ({
     name: "no frames",
     decaf,

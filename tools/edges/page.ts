@@ -17,8 +17,8 @@ const introduction = `# Where Decaf differs from PyTorch on purpose
 \`deno task edges\` feeds every operator NaN, ±∞, ±0, huge and tiny numbers, ties
 and empty axes in every dtype (75,000 calls) and compares with PyTorch on the
 CPU, live; \`--gradients\` compares gradients too, \`--zeros\` tells 0 from −0,
-\`--refusals\` shows calls that only one side takes. An element that differs is
-compared with what PyTorch says otherwise: without vector instructions and
+\`--refusals\` shows calls that only one side takes, \`--all\` does all of it and
+refuses rules that no call shows. An element that differs is compared with what PyTorch says otherwise: without vector instructions and
 oneDNN, in f64, and with integers as f64. It must be as one of the rules below
 says, or the task fails. The rules lie in \`tools/edges/\`, with the dtypes and
 kinds of value of each; \`deno task edges --page\` makes this page of them.

@@ -68,7 +68,7 @@ const holds: Record<Kind, (e: Judged, x: number) => boolean> = {
   reals: (e, x) => near(e, x, e.seen.reals),
 };
 
-/** What a call must have for a rule to hold. */
+/** What a call, and the operands' elements at the place of the one that differs, must have for a rule to hold. */
 const conditions = {
   /** An operand has equal elements; the two zeros are equal. */
   ties: (sample: Sample) =>
@@ -76,11 +76,44 @@ const conditions = {
       new Set(data.map((x) => held(dtype, x))).size < data.length
     ),
   /** An operand has ±∞ or NaN. */
-  infinite: (sample: Sample) =>
-    operands(sample).some(({ dtype, data }) =>
-      data.some((x) => !Number.isFinite(held(dtype, x)))
-    ),
+  infinite: (sample: Sample) => some(sample, (x) => !Number.isFinite(x)),
+  /** An operand has NaN. */
+  nan: (sample: Sample) => some(sample, Number.isNaN),
+  /** An operand has NaN, or infinities of both signs, so that sums are NaN. */
+  undefinedSums: (sample: Sample) =>
+    some(sample, Number.isNaN) ||
+    some(sample, (x) => x === Infinity) && some(sample, (x) => x === -Infinity),
+  /** The first operand's element is NaN. */
+  nanHere: (sample: Sample, { index }: Judged) =>
+    Number.isNaN(operands(sample)[0].data[index]),
+  /** The first operand's element is NaN or no i32. */
+  noInteger: (sample: Sample, { index }: Judged) =>
+    !(Math.abs(operands(sample)[0].data[index]) < 2 ** 31),
+  /** The first operand's element is the least of its integer type, or beyond the range of i8. */
+  least: (sample: Sample, { index }: Judged) => {
+    const [{ dtype, data }] = operands(sample);
+    return ["i8", "i32", "i64", "u8"].includes(dtype) &&
+      !(Math.abs(data[index]) < 128);
+  },
+  /** One operand is of i8, the other of u8. */
+  bytes: (sample: Sample) =>
+    `${operands(sample).map(({ dtype }) => dtype).sort()}` === "i8,u8",
+  /** An operand has a number beyond 2³⁰. */
+  huge: (sample: Sample) =>
+    some(sample, (x) => Math.abs(x) > 2 ** 30 && Math.abs(x) < Infinity),
+  /** The second operand, a grid, has a place outside [−2, 2]. */
+  far: (sample: Sample) =>
+    operands(sample)[1].data.some((x) => !(Math.abs(x) <= 2)),
+  /** The first operand's element is beyond ±255. */
+  beyond255: (sample: Sample, { index }: Judged) =>
+    Math.abs(operands(sample)[0].data[index]) > 255,
 } as const;
+
+function some(sample: Sample, is: (x: number) => boolean): boolean {
+  return operands(sample).some(({ dtype, data }) =>
+    data.some((x) => is(held(dtype, x)))
+  );
+}
 
 function operands(sample: Sample) {
   return sample.flat().filter(isSample);
@@ -137,28 +170,67 @@ function names(list: string, name: string): boolean {
   return list.split(" ").includes(name);
 }
 
-function fits(rule: Rule, { info, sample }: Finding, e: Judged): boolean {
-  return rule.cases.some(([place, ours, theirs, operators, list]) =>
+/** The case of a rule that an element is, if one is. */
+function caseOf(
+  rule: Rule,
+  { info, sample }: Finding,
+  e: Judged,
+): Case | undefined {
+  const found = rule.cases.find(([place, ours, theirs, operators, list]) =>
     e.place.startsWith(place) && names(operators, info.name) &&
     names(list, e.dtype) && holds[ours](e, e.ours) &&
     holds[theirs](e, e.theirs)
-  ) && (rule.when === undefined || conditions[rule.when](sample));
+  );
+  if (found === undefined || rule.when === undefined) return found;
+  return conditions[rule.when](sample, e) ? found : undefined;
 }
 
-/** The rules that explain a finding, or the part of it that none explains. */
+function keyOf(rule: string, where: string, operator: string): string {
+  return `${rule}: ${where} of ${operator}`;
+}
+
+function caseKey(rule: Rule, c: Case, operator: string, dtype: DType): string {
+  const [place, ours, theirs] = c;
+  const where = `${place} ${ours}, PyTorch ${theirs}, of dtype ${dtype}`;
+  return keyOf(rule.name, where, operator);
+}
+
+/** What rules allow and no call has shown, in words; `seen` is what {@linkcode explain} filled. */
+export function unseen(rules: Rules, seen: ReadonlySet<string>): string[] {
+  const elements = rules.elements.flatMap((rule) =>
+    rule.cases.flatMap((c) =>
+      c[3].split(" ").flatMap((operator) =>
+        c[4].split(" ").map((dtype) =>
+          caseKey(rule, c, operator, dtype as DType)
+        )
+      )
+    )
+  );
+  const calls = [...rules.forms, ...rules.refusals].flatMap((rule) =>
+    rule.operators.split(" ").map((name) => keyOf(rule.name, "a call", name))
+  );
+  return [...elements, ...calls].filter((key) => !seen.has(key));
+}
+
+/** The rules that explain a finding, or the part of it that none explains; adds their cases to `seen`. */
 export function explain(
   finding: Finding,
   rules: Rules,
+  seen: Set<string> = new Set(),
 ): { by: Set<string> } | { unexplained: string } {
   const { info, difference: d } = finding;
   if (d.kind === "elements") {
     const by = new Set<string>();
     for (const e of d.elements) {
-      const rule = rules.elements.find((rule) => fits(rule, finding, e));
-      if (rule === undefined) {
+      const found = rules.elements.flatMap((rule) => {
+        const c = caseOf(rule, finding, e);
+        return c === undefined ? [] : [{ rule, c }];
+      }).at(0);
+      if (found === undefined) {
         return { unexplained: `${e.place}[${e.index}] ${text(e)}` };
       }
-      by.add(rule.name);
+      seen.add(caseKey(found.rule, found.c, info.name, e.dtype));
+      by.add(found.rule.name);
     }
     return { by };
   }
@@ -167,9 +239,11 @@ export function explain(
       names(rule.operators, info.name) && rule.decaf === d.ours &&
       rule.pytorch.test(d.theirs)
     );
-    return rule === undefined
-      ? { unexplained: `${d.place}: ${d.ours}, PyTorch ${d.theirs}` }
-      : { by: new Set([rule.name]) };
+    if (rule === undefined) {
+      return { unexplained: `${d.place}: ${d.ours}, PyTorch ${d.theirs}` };
+    }
+    seen.add(keyOf(rule.name, "a call", info.name));
+    return { by: new Set([rule.name]) };
   }
   if (d.kind === "fault") return { unexplained: d.message };
   const refuses = d.kind === "refusedHere" ? "Decaf" : "PyTorch";
@@ -177,9 +251,11 @@ export function explain(
     rule.refuses === refuses && names(rule.operators, info.name) &&
     rule.says.test(d.message)
   );
-  return rule === undefined
-    ? { unexplained: `${refuses} refuses: ${d.message}` }
-    : { by: new Set([`${refuses} refuses: ${rule.name}`]) };
+  if (rule === undefined) {
+    return { unexplained: `${refuses} refuses: ${d.message}` };
+  }
+  seen.add(keyOf(rule.name, "a call", info.name));
+  return { by: new Set([`${refuses} refuses: ${rule.name}`]) };
 }
 
 function text({ ours, theirs, seen }: Judged): string {

@@ -54,4 +54,41 @@ export const zeros: readonly Rule[] = [
       ["result", "+0", "-0", "logaddexp2", "f16"],
     ],
   },
+  {
+    name: "signs of zero slopes",
+    decaf: "the zero of the derivative's last product or sum",
+    pytorch: "the zero of its own steps",
+    why:
+      "A gradient of 0 is 0 or −0 by the order of products with negative numbers, and by whether a branch that is not taken gives the number 0 or 0 times the gradient; only told with --gradients --zeros",
+    cases: [
+      ["gradient", "+0", "-0", "binaryCrossEntropyWithLogits", "f16"],
+      ["gradient", "+0", "-0", "atan2 convInputGrad sparseLengthsSum", "f32"],
+      [
+        "gradient",
+        "+0",
+        "-0",
+        "feedForward linear linearActivation multiMarginLoss",
+        "f32 f64",
+      ],
+      [
+        "gradient",
+        "+0",
+        "-0",
+        "abs cosineEmbeddingLoss glu gridSample groupNorm huberLoss instanceNorm l1Loss marginRankingLoss matmul mseLoss nanToNum norm pow prod silu smoothL1Loss swiglu tripletMarginLoss",
+        "f32 f64 f16 bf16",
+      ],
+      ["gradient", "-0", "+0", "bilinear", "bf16"],
+      ["gradient", "-0", "+0", "softsign", "f16"],
+      ["gradient", "-0", "+0", "atan2", "f32"],
+      ["gradient", "-0", "+0", "silu", "f32 f16 bf16"],
+      ["gradient", "-0", "+0", "cosineSimilarity", "f32 f64 bf16"],
+      [
+        "gradient",
+        "-0",
+        "+0",
+        "cosineEmbeddingLoss crossEntropy cumProd groupNorm hingeEmbeddingLoss huberLoss instanceNorm klDiv marginRankingLoss mseLoss nllLoss poissonNllLoss pow prod sinc smoothL1Loss tanhShrink tripletMarginLoss xlogy",
+        "f32 f64 f16 bf16",
+      ],
+    ],
+  },
 ];
