@@ -65,7 +65,9 @@ export const ftrlMethod: Method<FtrlHyper> = {
 
 /**
  * FTRL-proximal (McMahan et al., 2013), as in Caffe2: for sparse linear
- * models; λ₁ makes weights exactly 0. `lr` is the paper's α, above 0.
+ * models; λ₁ makes weights exactly 0. Weights follow from the gradients alone,
+ * so the first step forgets what they began with: a net of several layers, whose
+ * units must begin apart, hardly learns. `lr` is the paper's α, above 0.
  *
  * @throws {RangeError} for a hyper-parameter out of its range.
  * @throws {TypeError} for an unknown option or parameters that cannot be optimised.
