@@ -6,8 +6,8 @@
 
 import { count, nonNegative, positive, share } from "./hyper.ts";
 import type { Policy } from "./method.ts";
+import { settle } from "./policy_options.ts";
 import {
-  checkOptions,
   constantThenLinearWarmup,
   type TwoWarmupsOptions,
 } from "./policy_steps.ts";
@@ -29,12 +29,11 @@ export interface CyclicalOptions {
  * @throws {RangeError} for an option out of its range.
  */
 export function cyclical(options: CyclicalOptions): Policy {
-  const { max, stepSize, decay = 1 } = options;
-  checkOptions("cyclical", { max, stepSize, decay }, {
+  const { max, stepSize, decay } = settle("cyclical", options, {
     max: nonNegative,
     stepSize: count,
     decay: positive,
-  });
+  }, { decay: 1 });
   return (i) => {
     const done = Math.floor(i / (2 * stepSize));
     const x = Math.abs(i / stepSize - 2 * (done + 1) + 1);
@@ -63,14 +62,13 @@ export interface CosineOptions {
  * @throws {RangeError} for an option out of its range.
  */
 export function cosine(options: CosineOptions): Policy {
-  const { min = 0, max = 1, period, periodFactor = 1, shrink = 1 } = options;
-  checkOptions("cosine", { min, max, period, periodFactor, shrink }, {
+  const { min, max, period, periodFactor, shrink } = settle("cosine", options, {
     min: nonNegative,
     max: nonNegative,
     period: count,
     periodFactor: positive,
     shrink: positive,
-  });
+  }, { min: 0, max: 1, periodFactor: 1, shrink: 1 });
   return (i) => {
     const { number, start, length } = periodOf(i, period, periodFactor);
     const turn = (1 + Math.cos(Math.PI * (i - start) / length)) / 2;
@@ -102,19 +100,28 @@ function periodOf(
 export function compositeCosine(
   options: TwoWarmupsOptions & CosineOptions,
 ): Policy {
-  return afterWarmups(options, cosine(options));
+  return afterWarmups(options, cosine);
 }
 
 /** {@linkcode cyclical} after both warm-ups. @throws {RangeError} for an option out of its range. */
 export function compositeCyclical(
   options: TwoWarmupsOptions & CyclicalOptions,
 ): Policy {
-  return afterWarmups(options, cyclical(options));
+  return afterWarmups(options, cyclical);
 }
 
-function afterWarmups(options: TwoWarmupsOptions, policy: Policy): Policy {
-  const warmup = constantThenLinearWarmup(options);
-  const length = options.constantIterations + options.linearIterations;
+function afterWarmups<O extends object>(
+  options: TwoWarmupsOptions & O,
+  make: (rest: O) => Policy,
+): Policy {
+  const { start, constantIterations, linearIterations, ...rest } = options;
+  const warmup = constantThenLinearWarmup({
+    start,
+    constantIterations,
+    linearIterations,
+  });
+  const policy = make(rest as unknown as O);
+  const length = constantIterations + linearIterations;
   return (i) => i < length ? warmup(i) : policy(i - length);
 }
 
@@ -135,15 +142,14 @@ export interface CosineAnnealingOptions {
  * @throws {RangeError} for an option out of its range, or a warm-up as long as everything.
  */
 export function cosineAnnealing(options: CosineAnnealingOptions): Policy {
-  const { iterations, min = 0, warmup = 0 } = options;
-  checkOptions("cosineAnnealing", { iterations, min, warmup }, {
+  const { iterations, min, warmup } = settle("cosineAnnealing", options, {
     iterations: count,
     min: nonNegative,
     warmup: {
-      text: `a whole number of at least 0 and below ${iterations}`,
-      holds: (x) => Number.isInteger(x) && x >= 0 && x < iterations,
+      text: `a whole number of at least 0 and below ${options?.iterations}`,
+      holds: (x) => Number.isInteger(x) && x >= 0 && x < options.iterations,
     },
-  });
+  }, { min: 0, warmup: 0 });
   const length = iterations - warmup;
   return (i) => {
     if (i < warmup) return (i + 1) / (warmup + 1);
@@ -173,17 +179,17 @@ export interface OneCycleOptions {
  * @throws {RangeError} for an option out of its range.
  */
 export function oneCycle(options: OneCycleOptions): Policy {
-  const { iterations, rise = 0.3, curve = "cosine" } = options;
-  const { startDivisor = 25, endDivisor = 1e4 } = options;
-  checkOptions(
+  const { iterations, rise, startDivisor, endDivisor, curve } = settle(
     "oneCycle",
-    { iterations, rise, startDivisor, endDivisor },
+    options,
     {
       iterations: count,
       rise: share,
       startDivisor: positive,
       endDivisor: positive,
+      curve: ["cosine", "linear"],
     },
+    { rise: 0.3, startDivisor: 25, endDivisor: 1e4, curve: "cosine" },
   );
   const start = 1 / startDivisor, end = start / endDivisor;
   const top = rise * iterations - 1, last = iterations - 1;

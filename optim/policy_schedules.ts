@@ -5,7 +5,9 @@
  * @module
  */
 
+import { showValue } from "../core/attributes.ts";
 import {
+  checkNumber,
   count,
   countOrZero,
   finite,
@@ -14,7 +16,7 @@ import {
   positive,
 } from "./hyper.ts";
 import type { Policy } from "./method.ts";
-import { checkOptions } from "./policy_steps.ts";
+import { settle } from "./policy_options.ts";
 
 /** Options of {@linkcode multiStep}. */
 export interface MultiStepOptions {
@@ -26,23 +28,23 @@ export interface MultiStepOptions {
 
 /** γ^(number of milestones reached). @throws {RangeError} for an option out of its range. */
 export function multiStep(options: MultiStepOptions): Policy {
-  const { milestones, gamma = 0.1 } = options;
-  checkOptions("multiStep", { gamma }, { gamma: positive });
+  const { milestones, gamma } = settle("multiStep", options, {
+    milestones: "its own",
+    gamma: positive,
+  }, { gamma: 0.1 });
   checkAscending("multiStep", milestones);
   return (i) => gamma ** milestones.filter((m) => m <= i).length;
 }
 
 function checkAscending(policy: string, milestones: readonly number[]): void {
+  const start = `Cannot make policy ${policy} with milestones ${
+    showValue(milestones)
+  }: they must be whole numbers of at least 0 in ascending order`;
+  if (!Array.isArray(milestones)) throw new RangeError(`${start}, in a list`);
   const bad = milestones.find((m, n) =>
     !Number.isInteger(m) || m < 0 || (n > 0 && m <= milestones[n - 1])
   );
-  if (bad !== undefined) {
-    throw new RangeError(
-      `Cannot make policy ${policy} with milestones [${
-        milestones.join(", ")
-      }]: they must be whole numbers of at least 0 in ascending order, and ${bad} is not`,
-    );
-  }
+  if (bad !== undefined) throw new RangeError(`${start}, and ${bad} is not`);
 }
 
 /** Options of {@linkcode linear}. */
@@ -57,12 +59,11 @@ export interface LinearOptions {
 
 /** A line from one factor to another, which then stays. @throws {RangeError} for an option out of its range. */
 export function linear(options: LinearOptions): Policy {
-  checkOptions("linear", options, {
+  const { start, end, iterations } = settle("linear", options, {
     start: finite,
     end: finite,
     iterations: count,
   });
-  const { start, end, iterations } = options;
   return (i) => start + (end - start) * Math.min(1, i / iterations);
 }
 
@@ -91,10 +92,8 @@ export function composite(pieces: readonly Piece[]): Policy {
   }
   let next = 1;
   const starts = pieces.map(({ iterations, scale = 1 }) => {
-    checkOptions("composite", { iterations, scale }, {
-      iterations: count,
-      scale: finite,
-    });
+    checkNumber("policy composite", "iterations", iterations, count);
+    checkNumber("policy composite", "scale", scale, finite);
     const start = next;
     next += iterations;
     return start;
@@ -128,8 +127,12 @@ export function join(...parts: readonly Part[]): Policy {
   }
   const lengths = parts.map(({ iterations }, n) => {
     if (n === parts.length - 1 && iterations === undefined) return Infinity;
-    checkOptions(`join, part ${n}`, { iterations }, { iterations: count });
-    return iterations!;
+    return checkNumber(
+      `policy join, part ${n},`,
+      "iterations",
+      iterations,
+      count,
+    );
   });
   return (i) => {
     let n = 0;
@@ -140,8 +143,9 @@ export function join(...parts: readonly Part[]): Policy {
 
 /** The policy as it is `by` iterations later. @throws {RangeError} when `by` is no whole number. */
 export function shift(policy: Policy, by: number): Policy {
-  checkOptions("shift", { by }, {
-    by: { text: "a whole number", holds: Number.isSafeInteger },
+  checkNumber("policy shift", "by", by, {
+    text: "a whole number",
+    holds: Number.isSafeInteger,
   });
   return (i) => policy(i + by);
 }
@@ -185,20 +189,24 @@ export interface PlateauPolicy extends Policy {
  * @throws {RangeError} for an option out of its range.
  */
 export function reduceOnPlateau(options: PlateauOptions = {}): PlateauPolicy {
-  const { mode = "min", factor = 0.1, patience = 10, threshold = 1e-4 } =
-    options;
-  const { thresholdMode = "relative", cooldown = 0, min = 0 } = options;
-  checkOptions(
-    "reduceOnPlateau",
-    { factor, patience, threshold, cooldown, min },
-    {
+  const { mode, factor, patience, threshold, thresholdMode, cooldown, min } =
+    settle("reduceOnPlateau", options, {
+      mode: ["min", "max"],
       factor: fraction,
       patience: countOrZero,
       threshold: nonNegative,
+      thresholdMode: ["relative", "absolute"],
       cooldown: countOrZero,
       min: nonNegative,
-    },
-  );
+    }, {
+      mode: "min",
+      factor: 0.1,
+      patience: 10,
+      threshold: 1e-4,
+      thresholdMode: "relative",
+      cooldown: 0,
+      min: 0,
+    });
   const sign = mode === "min" ? -1 : 1;
   const better = (x: number, best: number) => {
     const bound = thresholdMode === "relative"
@@ -210,7 +218,9 @@ export function reduceOnPlateau(options: PlateauOptions = {}): PlateauPolicy {
   policy.state = { current: 1, seen: 0, best: 0, bad: 0, cooling: 0 };
   policy.observe = (metric) => {
     const s = policy.state;
-    if (s.seen++ === 0 || better(metric, s.best)) {
+    // NaN is no improvement, not even at first.
+    if (better(metric, s.seen === 0 ? -sign * Infinity : s.best)) {
+      s.seen = 1;
       s.best = metric;
       s.bad = 0;
     } else s.bad++;

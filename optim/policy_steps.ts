@@ -6,28 +6,9 @@
  * @module
  */
 
-import {
-  checkNumber,
-  count,
-  countOrZero,
-  finite,
-  nonNegative,
-  positive,
-  type Range,
-} from "./hyper.ts";
+import { count, countOrZero, finite, nonNegative, positive } from "./hyper.ts";
 import type { Policy } from "./method.ts";
-
-/** Refuses an option of a policy that is out of its range. */
-export function checkOptions(
-  policy: string,
-  options: object,
-  ranges: Readonly<Record<string, Range>>,
-): void {
-  const given = options as Readonly<Record<string, unknown>>;
-  for (const [name, range] of Object.entries(ranges)) {
-    checkNumber(`policy ${policy}`, name, given[name], range);
-  }
-}
+import { checkNumbers, settle } from "./policy_options.ts";
 
 /** Always 1. */
 export function fixed(): Policy {
@@ -44,15 +25,15 @@ export interface StepOptions {
 
 /** γ^⌊i / stepSize⌋. @throws {RangeError} for an option out of its range. */
 export function step(options: StepOptions): Policy {
-  checkOptions("step", options, { stepSize: count, gamma: positive });
-  const { stepSize, gamma } = options;
+  const rules = { stepSize: count, gamma: positive };
+  const { stepSize, gamma } = settle("step", options, rules);
   return (i) => gamma ** Math.floor(i / stepSize);
 }
 
 /** γ^i. @throws {RangeError} when γ is not above 0. */
 export function exp(options: { gamma: number }): Policy {
-  checkOptions("exp", options, { gamma: positive });
-  return (i) => options.gamma ** i;
+  const { gamma } = settle("exp", options, { gamma: positive });
+  return (i) => gamma ** i;
 }
 
 /** Options of {@linkcode inv}. */
@@ -65,8 +46,8 @@ export interface InvOptions {
 
 /** (1 + γ·i)^−p. @throws {RangeError} for an option out of its range. */
 export function inv(options: InvOptions): Policy {
-  checkOptions("inv", options, { gamma: positive, power: positive });
-  const { gamma, power } = options;
+  const rules = { gamma: positive, power: positive };
+  const { gamma, power } = settle("inv", options, rules);
   return (i) => (1 + gamma * i) ** -power;
 }
 
@@ -80,8 +61,8 @@ export interface PolyOptions {
 
 /** (1 − i/n)^p, 0 from n on. @throws {RangeError} for an option out of its range. */
 export function poly(options: PolyOptions): Policy {
-  checkOptions("poly", options, { power: positive, iterations: count });
-  const { power, iterations } = options;
+  const rules = { power: positive, iterations: count };
+  const { power, iterations } = settle("poly", options, rules);
   return (i) => Math.max(0, 1 - i / iterations) ** power;
 }
 
@@ -95,11 +76,8 @@ export interface LinearWarmupOptions {
 
 /** From `start` to 1 in a straight line. @throws {RangeError} for an option out of its range. */
 export function linearWarmup(options: LinearWarmupOptions): Policy {
-  checkOptions("linearWarmup", options, {
-    start: positive,
-    iterations: countOrZero,
-  });
-  const { start, iterations } = options;
+  const rules = { start: positive, iterations: countOrZero };
+  const { start, iterations } = settle("linearWarmup", options, rules);
   return (i) => i >= iterations ? 1 : start + (1 - start) * i / iterations;
 }
 
@@ -113,11 +91,10 @@ export interface ConstantWarmupOptions {
 
 /** A constant, then 1. @throws {RangeError} for an option out of its range. */
 export function constantWarmup(options: ConstantWarmupOptions): Policy {
-  const { multiplier = 0.5, iterations } = options;
-  checkOptions("constantWarmup", { multiplier, iterations }, {
+  const { multiplier, iterations } = settle("constantWarmup", options, {
     multiplier: positive,
     iterations: countOrZero,
-  });
+  }, { multiplier: 0.5 });
   return (i) => i >= iterations ? 1 : multiplier;
 }
 
@@ -133,11 +110,16 @@ export interface AlterOptions {
 
 /** 1 and 0 in turns. @throws {RangeError} for an option out of its range. */
 export function alter(options: AlterOptions): Policy {
-  checkOptions("alter", options, {
-    activePeriod: countOrZero,
-    inactivePeriod: countOrZero,
-  });
-  const { activePeriod, inactivePeriod, activeFirst = true } = options;
+  const { activePeriod, inactivePeriod, activeFirst } = settle(
+    "alter",
+    options,
+    {
+      activePeriod: countOrZero,
+      inactivePeriod: countOrZero,
+      activeFirst: "true or false",
+    },
+    { activeFirst: true },
+  );
   const period = activePeriod + inactivePeriod;
   if (period === 0) {
     throw new RangeError(
@@ -166,8 +148,13 @@ export interface HillOptions {
 
 /** A linear warm-up, then max(end, (1 + γ·(i − n))^−p). @throws {RangeError} for an option out of its range. */
 export function hill(options: HillOptions): Policy {
-  checkOptions("hill", options, { iterations: countOrZero, end: nonNegative });
-  const { iterations, start, gamma, power, end } = options;
+  const { iterations, start, gamma, power, end } = settle("hill", options, {
+    iterations: countOrZero,
+    start: positive,
+    gamma: positive,
+    power: positive,
+    end: nonNegative,
+  });
   const up = linearWarmup({ start, iterations });
   const down = inv({ gamma, power });
   return (i) => i < iterations ? up(i) : Math.max(end, down(i - iterations));
@@ -185,12 +172,11 @@ export interface GateOptions {
 
 /** One factor, then another. @throws {RangeError} for an option out of its range. */
 export function gate(options: GateOptions): Policy {
-  checkOptions("gate", options, {
+  const { before, after, iterations } = settle("gate", options, {
     before: finite,
     after: finite,
     iterations: countOrZero,
   });
-  const { before, after, iterations } = options;
   return (i) => i >= iterations ? after : before;
 }
 
@@ -204,14 +190,19 @@ export interface PieceWarmupOptions {
 
 /** Three constants, one after the other. @throws {RangeError} for an option out of its range. */
 export function pieceWarmup(options: PieceWarmupOptions): Policy {
-  const { multipliers: [m1, m2, m3], ends: [n1, n2] } = options;
-  checkOptions("pieceWarmup", { m1, m2, m3, n1, n2 }, {
-    m1: finite,
-    m2: finite,
-    m3: finite,
-    n1: countOrZero,
-    n2: countOrZero,
+  const { multipliers, ends } = settle("pieceWarmup", options, {
+    multipliers: "its own",
+    ends: "its own",
   });
+  checkNumbers("pieceWarmup", "multipliers", multipliers, 3, finite);
+  checkNumbers("pieceWarmup", "ends", ends, 2, countOrZero);
+  const [m1, m2, m3] = multipliers;
+  const [n1, n2] = ends;
+  if (n1 > n2) {
+    throw new RangeError(
+      `Cannot make policy pieceWarmup with ends [${n1}, ${n2}]: the second piece must end at ${n1} or later`,
+    );
+  }
   return (i) => i < n1 ? m1 : i < n2 ? m2 : m3;
 }
 
@@ -227,11 +218,15 @@ export interface TwoWarmupsOptions {
 
 /** A constant, then a line up to 1. @throws {RangeError} for an option out of its range. */
 export function constantThenLinearWarmup(options: TwoWarmupsOptions): Policy {
-  const { start, constantIterations, linearIterations } = options;
-  checkOptions("constantThenLinearWarmup", options, {
-    constantIterations: countOrZero,
-    linearIterations: countOrZero,
-  });
+  const { start, constantIterations, linearIterations } = settle(
+    "constantThenLinearWarmup",
+    options,
+    {
+      start: positive,
+      constantIterations: countOrZero,
+      linearIterations: countOrZero,
+    },
+  );
   const line = linearWarmup({ start, iterations: linearIterations });
   return (i) => i < constantIterations ? start : line(i - constantIterations);
 }

@@ -211,6 +211,71 @@ Deno.test("a plateau policy goes on from its state", () => {
   assertEquals(one(0), 1);
 });
 
+Deno.test("a plateau policy takes NaN for no improvement, also at first", () => {
+  const policy = policies.reduceOnPlateau({ patience: 0, factor: 0.5 });
+  const factors = [NaN, 3, 2, NaN, 1].map((metric) => {
+    policy.observe(metric);
+    return policy(0);
+  });
+  assertEquals(factors, [0.5, 0.5, 0.5, 0.25, 0.25]);
+});
+
+Deno.test("policies refuse names and words that there are not", () => {
+  const { fixed: _, ...made } = policies as unknown as Record<
+    string,
+    (options: object) => unknown
+  >;
+  const options: Record<string, object> = {
+    step: { stepSize: 1, gamma: 0.5 },
+    exp: { gamma: 0.5 },
+    inv: { gamma: 1, power: 1 },
+    poly: { power: 1, iterations: 9 },
+    linearWarmup: { start: 0.5, iterations: 9 },
+    constantWarmup: { iterations: 9 },
+    alter: { activePeriod: 1, inactivePeriod: 1 },
+    hill: { iterations: 1, start: 0.5, gamma: 1, power: 1, end: 0 },
+    gate: { before: 1, after: 2, iterations: 9 },
+    pieceWarmup: { multipliers: [1, 2, 3], ends: [1, 2] },
+    constantThenLinearWarmup: warmups,
+    compositeCosine: { ...warmups, period: 9 },
+    compositeCyclical: { ...warmups, max: 2, stepSize: 9 },
+    cyclical: { max: 2, stepSize: 9 },
+    cosine: { period: 9 },
+    cosineAnnealing: { iterations: 9 },
+    oneCycle: { iterations: 9 },
+    multiStep: { milestones: [1, 2] },
+    linear: { start: 1, end: 0, iterations: 9 },
+    reduceOnPlateau: {},
+  };
+  const others = ["composite", "join", "shift", "product"];
+  assertEquals(
+    Object.keys({ ...made }).sort(),
+    [
+      ...Object.keys(options),
+      ...others,
+    ].sort(),
+  );
+  for (const [name, given] of Object.entries(options)) {
+    made[name](given);
+    assertThrows(
+      () => made[name]({ ...given, gama: 1 }),
+      TypeError,
+      "with the option gama: there is",
+      name,
+    );
+  }
+  const words: [string, object, string][] = [
+    ["oneCycle", { curve: "cos" }, 'curve must be "cosine" or "linear"'],
+    ["reduceOnPlateau", { mode: "less" }, 'mode must be "min" or "max"'],
+    ["reduceOnPlateau", { thresholdMode: "rel" }, '"relative" or "absolute"'],
+    ["alter", { activeFirst: 1 }, "activeFirst must be true or false"],
+  ];
+  for (const [name, word, said] of words) {
+    const make = () => made[name]({ ...options[name], ...word });
+    assertThrows(make, TypeError, said);
+  }
+});
+
 Deno.test("policies refuse options out of range", () => {
   const bad: [() => unknown, string][] = [
     [() => policies.step({ stepSize: 0, gamma: 0.5 }), "stepSize 0"],
@@ -229,6 +294,16 @@ Deno.test("policies refuse options out of range", () => {
       "iterations 0",
     ],
     [() => policies.multiStep({ milestones: [3, 3] }), "ascending"],
+    [() => policies.multiStep({ milestones: 3 as never }), "in a list"],
+    [
+      () => policies.pieceWarmup({ multipliers: [1, 2, 3], ends: [2, 1] }),
+      "must end at 2 or later",
+    ],
+    [
+      () =>
+        policies.pieceWarmup({ multipliers: [1, 2] as never, ends: [1, 2] }),
+      "a list of 3",
+    ],
     [
       () =>
         policies.join({ policy: policies.fixed() }, {

@@ -281,6 +281,30 @@ Deno.test("early stopping ends the training, also after a resume", async () => {
     RangeError,
     "patience of -1",
   );
+  assertThrows(
+    () => earlyStopping({ mode: "less" as "min" }),
+    TypeError,
+    'mode "less": it must be "min" or "max"',
+  );
+  assertThrows(
+    () => earlyStopping({ threshold: NaN }),
+    RangeError,
+    "threshold of NaN",
+  );
+});
+
+Deno.test("early stopping takes NaN for no improvement, also at first", () => {
+  for (const sign of [1, -1]) {
+    const mode = sign === 1 ? "min" : "max";
+    const callback = earlyStopping({ patience: 1, mode, metric: "m" });
+    const place = { totalSteps: 9, epochs: 9, epochExamples: 8, examples: 0 };
+    const ends = [NaN, 3, 2, NaN, 1, 1, 1].map((value, epoch) => {
+      const train = { m: sign * value };
+      const numbers = { step: epoch, epoch, train, test: undefined };
+      return callback.epoch!({ ...place, ...numbers });
+    });
+    assertEquals(ends.indexOf("stop"), 6);
+  }
 });
 
 Deno.test("fit stops at a loss that is no number, and names the first bad tensor", async () => {

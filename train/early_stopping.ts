@@ -4,6 +4,7 @@
  * @module
  */
 
+import { showValue } from "../core/attributes.ts";
 import { checkOptions } from "../core/options.ts";
 import type { Callback, EpochReport } from "./fit_options.ts";
 
@@ -31,7 +32,8 @@ interface Memory {
  * training, where there is no test) has not improved for more than `patience`
  * epochs.
  *
- * @throws {RangeError} when the patience is no whole number of at least 0.
+ * @throws {RangeError} when the patience is no whole number of at least 0, or
+ *   the threshold is below 0.
  * @example
  * ```ts
  * import { earlyStopping } from "./early_stopping.ts";
@@ -58,17 +60,29 @@ export function earlyStopping(options: EarlyStoppingOptions = {}): Callback {
       `Cannot stop early with a patience of ${patience} epochs: it must be a whole number of at least 0`,
     );
   }
+  if (mode !== "min" && mode !== "max") {
+    throw new TypeError(
+      `Cannot stop early with the mode ${
+        showValue(mode)
+      }: it must be "min" or "max"`,
+    );
+  }
+  if (!(threshold >= 0)) {
+    throw new RangeError(
+      `Cannot stop early with a threshold of ${threshold}: it must be a number of at least 0`,
+    );
+  }
   let memory: Memory = { waited: 0 };
   return {
     name: "early stopping",
     epoch(report) {
       const value = watched(report, metric);
       const { best, waited } = memory;
-      const gain = best === undefined
-        ? Infinity
-        : mode === "min"
-        ? best - value
-        : value - best;
+      // NaN is no improvement, not even at first.
+      const worst = mode === "min" ? Infinity : -Infinity;
+      const gain = mode === "min"
+        ? (best ?? worst) - value
+        : value - (best ?? worst);
       memory = gain > threshold
         ? { best: value, waited: 0 }
         : { best, waited: waited + 1 };
