@@ -6,9 +6,12 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { readLater } from "../core/read_later.ts";
+import { CudaError } from "../ffi/errors.ts";
 import {
+  closeDevice,
   data,
   defaultGenerator,
+  DeviceLostError,
   fromHost,
   getDevice,
   manualSeed,
@@ -237,7 +240,7 @@ cudaTest(
   () =>
     onCuda(async () => {
       manualSeed(1);
-      using model = nn.linear(1, 1 << 20);
+      using model = nn.linear(1, 1 << 18);
       using optimizer = optim.sgd(model, { lr: 0.1 });
       let asked = 0;
       const pairs = data.arrayDataset(
@@ -254,6 +257,91 @@ cudaTest(
       });
       optimizer.zeroGrad();
       assertEquals([asked, result.train.accuracy], [3, 0]);
+    }),
+);
+
+/** A training in which a call fails after its sixth step was asked for; what was told, and the error. */
+async function failing(graph: boolean, fail: () => void) {
+  using model = net();
+  using optimizer = optim.adamW(model, { lr: 0.1 });
+  let asked = 0;
+  const told: number[] = [];
+  const error = await train.fit(model, batches(), {
+    ...{ optimizer, graph, batchSize: 8 },
+    metrics: [train.accuracy()],
+    callbacks: [{
+      step() {
+        if (++asked === 6) fail();
+      },
+      measured: ({ step }) => void told.push(step),
+    }],
+  }).then(() => undefined, (error) => error);
+  if (!(error instanceof DeviceLostError)) optimizer.zeroGrad();
+  return { told, error };
+}
+
+for (const graph of [false, true]) {
+  cudaTest(
+    device,
+    `fit: a call that is refused with ${
+      graph ? "captured" : "plain"
+    } steps under way is told after them, and nothing is left`,
+    () =>
+      onCuda(async () => {
+        const { host } = device;
+        if (host === undefined) return;
+        host.quiet(true);
+        const functions = [
+          ...["cudaMemcpyAsync", "cudaEventRecord", "cudaEventSynchronize"],
+          graph ? "cudaGraphLaunch" : "cuLaunchKernel",
+        ];
+        for (const name of functions) {
+          for (const nth of [1, 2]) {
+            const { told, error } = await failing(
+              graph,
+              () => host.fail({ function: name, nth, status: 1 }),
+            );
+            const what = `${name}, call ${nth}: ${error}`;
+            assert(error instanceof CudaError, what);
+            assert(error.message.includes(name), what);
+            // All that were asked for before it, unless one of them could not be waited for.
+            const last = name === "cudaEventSynchronize" ? 3 : 6;
+            assert(told.length >= last && told.length < 10, `${what}: ${told}`);
+            assertEquals(told, told.map((_, i) => i + 1));
+            assertEquals(host.faultsLeft(), 0);
+          }
+        }
+        host.quiet(false);
+        const { told, error } = await failing(graph, () => {});
+        assertEquals([told.length, error], [10, undefined]);
+      }),
+  );
+}
+
+cudaTest(
+  device,
+  "fit: a device that is lost with steps under way says so at once",
+  () =>
+    onCuda(async () => {
+      const { host } = device;
+      if (host === undefined) return;
+      host.quiet(true);
+      const { told, error } = await failing(false, () =>
+        host.fail({
+          function: "cuLaunchKernel",
+          nth: 3,
+          status: 700,
+          later: true,
+        }));
+      assert(error instanceof CudaError, `${error}`);
+      assert(/suspects? (is|are)/.test(error.message), error.message);
+      assert(told.length < 10);
+      closeDevice("cuda");
+      host.reset();
+      host.quiet(false);
+      host.clearViolations();
+      const again = await failing(false, () => {});
+      assertEquals([again.told.length, again.error], [10, undefined]);
     }),
 );
 

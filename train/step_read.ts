@@ -15,7 +15,7 @@ import { toTensor } from "./arrays.ts";
 import type { Measured } from "./measured.ts";
 
 /** Outputs and targets of more bytes than these are looked at before the next step, not copied beside it. */
-const mostBytes = 16 << 20;
+const mostBytes = 4 << 20;
 
 /** What a step has computed. */
 export interface StepTensors {
