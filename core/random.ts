@@ -292,7 +292,8 @@ export function manualSeed(seed: number): Generator {
   return generator;
 }
 
-function checkSeed(seed: number): number {
+/** The seed, where it can be one. @throws {RangeError} when it is no whole number from 0 on. */
+export function checkSeed(seed: number): number {
   if (!Number.isSafeInteger(seed) || seed < 0) {
     throw new RangeError(
       `A seed is a whole number from 0 to ${Number.MAX_SAFE_INTEGER}, and ${seed} is not`,

@@ -7,7 +7,7 @@
 import { IndexError } from "../core/errors.ts";
 import { checkOptions } from "../core/options.ts";
 import type { Batch, Dataset, EpochRandom } from "./dataset.ts";
-import { permutation } from "./rng.ts";
+import { checkSeed, permutation } from "./rng.ts";
 
 /** How a {@linkcode DataLoader} goes through its data set. */
 export interface LoaderOptions {
@@ -104,6 +104,7 @@ export class DataLoader<T = Batch> {
         `The number of batches made ahead must be a whole number ≥ 0, and is ${prefetch}`,
       );
     }
+    checkSeed(seed);
     this.dataset = dataset;
     this.#options = { batchSize, shuffle, seed, dropLast, prefetch };
     const batches = dataset.length / batchSize;

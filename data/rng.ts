@@ -6,6 +6,7 @@
  */
 
 export {
+  checkSeed,
   permutation,
   Philox,
   philox4x32,

@@ -154,6 +154,7 @@ Deno.test("loader: what cannot work says why", () => {
     [make(5, { batchSize: 1.5 }), "≥ 1, and is 1.5"],
     [make(5, { batchSize: 1, prefetch: -1 }), "≥ 0, and is -1"],
     [make(5, { batchSize: 1, seed: -1, shuffle: true }), "and -1 is not"],
+    [make(5, { batchSize: 1, seed: NaN }), "and NaN is not"],
   ];
   for (const [run, sentence] of cases) assertThrows(run, RangeError, sentence);
   const loader = new DataLoader(numbers(5), { batchSize: 2, seed: 1 });

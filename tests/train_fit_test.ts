@@ -433,6 +433,16 @@ Deno.test("fit refuses batches larger than the data, and impossible epochs", asy
     "Cannot train for 0 epochs",
   );
   await assertRejects(
+    () => fit(model, data, { ...options, checkpointEvery: 0 }),
+    RangeError,
+    "Cannot write a checkpoint every 0 steps",
+  );
+  await assertRejects(
+    () => fit(model, data, {} as FitOptions),
+    TypeError,
+    "Cannot train without an optimizer",
+  );
+  await assertRejects(
     () => fit(model, data, { ...options, resume: true }),
     TypeError,
     "name the checkpoint file",
@@ -442,6 +452,42 @@ Deno.test("fit refuses batches larger than the data, and impossible epochs", asy
     TypeError,
     "Cannot train on cpu with steps captured as a graph: only CUDA devices have",
   );
+});
+
+Deno.test("evaluate puts modes and metrics back, also when it fails", async () => {
+  const model = nn.sequential(
+    nn.linear(2, 4),
+    nn.dropout(0.5),
+    nn.linear(4, 2),
+  );
+  const [first, dropout] = model.children();
+  first.training = false;
+  const modes = () => [model, first, dropout].map(({ training }) => training);
+  const metric = accuracy();
+  const ones = fromHost(Float32Array.of(1, 0), "f32", [1, 2]);
+  metric.update(ones, fromHost(Int32Array.of(0), "i32", [1]), 0);
+  await evaluate(model, data.test, { metrics: [metric] });
+  assertEquals([modes(), metric.value()], [[true, false, true], 1]);
+  const progress = () => {
+    assertEquals(modes(), [false, false, false]);
+    throw new Error("halt");
+  };
+  const halted = evaluate(model, data.test, { metrics: [metric], progress });
+  await assertRejects(() => halted, Error, "halt");
+  assertEquals([modes(), metric.value()], [[true, false, true], 1]);
+});
+
+Deno.test("evaluate and fit refuse two metrics of one name", async () => {
+  const { model, options } = setUp();
+  const metrics = [topK(1), { ...accuracy(), name: "top1" }];
+  const said = 'two metrics or callbacks called "top1"';
+  await assertRejects(
+    () => evaluate(model, data.test, { metrics }),
+    TypeError,
+    said,
+  );
+  const fitting = () => fit(model, data, { ...options, metrics });
+  await assertRejects(fitting, TypeError, said);
 });
 
 Deno.test("evaluate measures everything once, whatever the batch size", async () => {

@@ -13,8 +13,8 @@ import { crossEntropy } from "../ops/functions.ts";
 import { deviceOf, toTensor } from "./arrays.ts";
 import type { Loss } from "./fit_options.ts";
 import { measure, valuesOf } from "./measured.ts";
-import { meanLoss, type Metric } from "./metrics.ts";
-import type { Model } from "./model.ts";
+import { meanLoss, type Metric, requireNames } from "./metrics.ts";
+import { evaluating, type Model } from "./model.ts";
 import { inPrecision, type Precision } from "./precision.ts";
 import { turn } from "./turn.ts";
 
@@ -36,7 +36,8 @@ export interface EvaluateOptions {
 
 /**
  * Runs a model over a data set in evaluation mode and gathers the loss and the
- * metrics, by name. The metrics are reset before and left as they were.
+ * metrics, by name. The metrics are reset before; they and the modes of the
+ * model's modules are left as they were, also when it fails.
  *
  * @throws {TypeError} for an option that there is not.
  */
@@ -54,31 +55,35 @@ export async function evaluate(
     progress: true,
   });
   const given = options.metrics ?? [];
-  const before = given.map((m) => structuredClone(m.state()));
   const metrics = [meanLoss(), ...given];
-  for (const metric of given) metric.reset();
+  requireNames("evaluate", metrics);
   const batchSize = Math.min(options.batchSize ?? 250, data.length);
   const loader = new DataLoader(data, { batchSize });
   const { device = deviceOf(model) } = options;
-  model.eval();
+  const before = given.map((m) => structuredClone(m.state()));
+  for (const metric of given) metric.reset();
+  const putBack = evaluating(model);
   let examples = 0;
-  for await (const batch of loader) {
-    noGrad(() => {
-      using _batch = new Scope();
-      const targets = toTensor(batch.targets, device);
-      const { output, loss } = inPrecision(options.precision ?? "f32", () => {
-        const output = model.forward(toTensor(batch.inputs, device));
-        const loss = (options.loss ?? crossEntropy)(output, targets).item();
-        return { output, loss };
+  try {
+    for await (const batch of loader) {
+      noGrad(() => {
+        using _batch = new Scope();
+        const targets = toTensor(batch.targets, device);
+        const { output, loss } = inPrecision(options.precision ?? "f32", () => {
+          const output = model.forward(toTensor(batch.inputs, device));
+          const loss = (options.loss ?? crossEntropy)(output, targets).item();
+          return { output, loss };
+        });
+        const { shape: [size] } = batch.inputs;
+        measure(metrics, { examples: size, loss, output, targets });
+        examples += size;
       });
-      const { shape: [size] } = batch.inputs;
-      measure(metrics, { examples: size, loss, output, targets });
-      examples += size;
-    });
-    options.progress?.(examples);
-    await turn();
+      options.progress?.(examples);
+      await turn();
+    }
+    return valuesOf(metrics);
+  } finally {
+    putBack();
+    given.forEach((metric, i) => metric.restore(before[i]));
   }
-  const result = valuesOf(metrics);
-  given.forEach((metric, i) => metric.restore(before[i]));
-  return result;
 }

@@ -64,6 +64,20 @@ export async function fit(
       `Cannot train for ${epochs} epochs: give a whole number of at least 1`,
     );
   }
+  const { optimizer, checkpointEvery } = options;
+  if (optimizer === undefined) {
+    throw new TypeError(
+      "Cannot train without an optimizer: give { optimizer: optim.adam(model) }, or another one",
+    );
+  }
+  if (
+    checkpointEvery !== undefined &&
+    !(Number.isInteger(checkpointEvery) && checkpointEvery >= 1)
+  ) {
+    throw new RangeError(
+      `Cannot write a checkpoint every ${checkpointEvery} steps: give a whole number of at least 1`,
+    );
+  }
   const given = await data;
   using training = new Training(
     model,

@@ -29,6 +29,28 @@ export interface Metric {
   restore(state: unknown): void;
 }
 
+/**
+ * Refuses two that go by one name, as numbers, logs and checkpoints could not
+ * tell them apart.
+ *
+ * @throws {TypeError} naming it.
+ */
+export function requireNames(
+  doing: string,
+  named: readonly { readonly name?: string }[],
+): void {
+  const seen = new Set<string>();
+  for (const { name } of named) {
+    if (name === undefined) continue;
+    if (seen.has(name)) {
+      throw new TypeError(
+        `Cannot ${doing} with two metrics or callbacks called "${name}": { ...metric, name: "…" } is one of another name`,
+      );
+    }
+    seen.add(name);
+  }
+}
+
 /** Which labels count. */
 export interface LabelOptions {
   /** Rows of this label are left out, as `crossEntropy` leaves them out; none when omitted. */

@@ -18,4 +18,17 @@ export interface Model {
   train(): unknown;
   /** Switches to evaluation mode. */
   eval(): unknown;
+  /** The model and all modules below it, whose modes are put back after an evaluation. */
+  modules?(): Iterable<{ training: boolean }>;
+}
+
+/** Switches to evaluation mode; what it returns puts every module back in the mode that it had. */
+export function evaluating(model: Model): () => void {
+  const modules = [...model.modules?.() ?? []];
+  const modes = modules.map(({ training }) => training);
+  model.eval();
+  return () =>
+    modules.forEach((module, i) => {
+      module.training = modes[i];
+    });
 }

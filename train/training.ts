@@ -27,7 +27,7 @@ import type {
 import { GraphStep, type StepResult } from "./graph_step.ts";
 import { LastGood } from "./last_good.ts";
 import { lookAtOutputs, measure, type Measured, valuesOf } from "./measured.ts";
-import { meanLoss, type Metric } from "./metrics.ts";
+import { meanLoss, type Metric, requireNames } from "./metrics.ts";
 import type { Model } from "./model.ts";
 import { parallelStep } from "./parallel_step.ts";
 import { TrainingPrecision } from "./precision.ts";
@@ -98,6 +98,7 @@ export class Training implements Disposable {
     });
     this.metrics = [meanLoss(), ...options.metrics ?? []];
     this.callbacks = options.callbacks ?? [];
+    requireNames("train", this.#memories);
     this.#good = new LastGood(model);
     this.device = options.device ?? deviceOf(model);
     if (options.graph && options.parallel) {
