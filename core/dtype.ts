@@ -54,6 +54,19 @@ export const dtypes: Readonly<Record<DType, DTypeInfo>> = {
   bool: { bytes: 1, kind: "bool", torch: "bool" },
 };
 
+/** Element types as numbers, in keys of what is kept by type. */
+export const dtypeCodes: Readonly<Record<DType, number>> = {
+  f32: 0,
+  f64: 1,
+  f16: 2,
+  bf16: 3,
+  i64: 4,
+  i32: 5,
+  i8: 6,
+  u8: 7,
+  bool: 8,
+};
+
 /**
  * Refuses names that are no dtype; `what` follows "Cannot".
  *

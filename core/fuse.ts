@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { DType } from "./dtype.ts";
+import { type DType, dtypeCodes } from "./dtype.ts";
 import {
   allFlat,
   flatOperands,
@@ -63,18 +63,6 @@ export class Place {
     return this.to(4 * (16 * i + dtypeCodes[dtype]));
   }
 }
-
-const dtypeCodes: Readonly<Record<DType, number>> = {
-  f32: 0,
-  f64: 1,
-  f16: 2,
-  bf16: 3,
-  i64: 4,
-  i32: 5,
-  i8: 6,
-  u8: 7,
-  bool: 8,
-};
 
 /** Operands of a kernel under construction: stored leaves, scalars, and the structure as a path. */
 export class Fusion {

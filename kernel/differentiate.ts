@@ -83,7 +83,9 @@ const rules: Record<ExprOp, Rule> = {
   // differentiated branch by branch, see tangentOf
   select: none,
   cast: (e, x) =>
-    isFloatType(e.type) && isFloatType(x.type) ? [k.constant(1, e.type)] : [],
+    k.isFloatType(e.type) && k.isFloatType(x.type)
+      ? [k.constant(1, e.type)]
+      : [],
   bitcast: none,
   roundF16: (e) => [k.constant(1, e.type)],
   roundBf16: (e) => [k.constant(1, e.type)],
@@ -148,10 +150,6 @@ function tetragamma(x: Expr): Expr {
     cube(k.call("sin", angle)),
   );
   return k.select(below, k.sub(sum, reflected), sum);
-}
-
-function isFloatType(type: k.ScalarType): boolean {
-  return type === "f32" || type === "f64";
 }
 
 function share(loses: Expr, ties: Expr): Expr {

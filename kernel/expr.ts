@@ -11,6 +11,11 @@ import type { DType } from "../core/dtype.ts";
 /** Types in which kernels compute; narrower storage types are widened on load. */
 export type ScalarType = "f32" | "f64" | "i32" | "i64" | "bool";
 
+/** Whether values of a type are floats. */
+export function isFloatType(type: ScalarType): boolean {
+  return type === "f32" || type === "f64";
+}
+
 /** The type in which elements of a storage dtype are computed. */
 export function computeType(dtype: DType): ScalarType {
   switch (dtype) {

@@ -52,11 +52,32 @@ export interface Program {
   readonly key: string;
 }
 
+/** Whether a stage's result is a position. */
+export function isArg(stage: Stage): boolean {
+  return stage.op === "argmax" || stage.op === "argmin";
+}
+
 /** The type of a stage's result. */
 export function stageType(stage: Stage): ScalarType {
-  return stage.op === "argmax" || stage.op === "argmin"
-    ? "i32"
-    : stage.value.type;
+  return isArg(stage) ? "i32" : stage.value.type;
+}
+
+/** How two values of a stage become one. */
+export function combineOf(stage: Stage): "add" | "mul" | "max" | "min" {
+  switch (stage.op) {
+    case "sum":
+      return "add";
+    case "prod":
+      return "mul";
+    case "max":
+    case "argmax":
+      return "max";
+    case "min":
+    case "argmin":
+      return "min";
+    default:
+      return stage.op satisfies never;
+  }
 }
 
 /** Assembles a program and its key. */

@@ -17,14 +17,10 @@ import { cast, expand, fill, reshape } from "./foundation.ts";
 import { checkIndices, requireIndex, withAxis } from "./index_values.ts";
 import { scatterAdd } from "./indexing.ts";
 import { countUp, largest } from "./positions.ts";
-import { t } from "./samples.ts";
+import { ints, t } from "./samples.ts";
 import { indexSelect } from "./selection.ts";
 import { unsqueeze } from "./shape.ts";
 import { axisOf } from "./views.ts";
-
-function ints(data: readonly number[], shape: readonly number[]) {
-  return t(shape, { dtype: "i64", data });
-}
 
 /** Options of {@linkcode oneHot}. */
 export interface OneHotOptions {

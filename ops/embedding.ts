@@ -24,13 +24,9 @@ import { requireIndex } from "./index_values.ts";
 import { scatterAdd, scatterReduce } from "./indexing.ts";
 import { maskedFill } from "./masks.ts";
 import { countUp } from "./positions.ts";
-import { t } from "./samples.ts";
+import { ints, t } from "./samples.ts";
 import { indexAdd, indexSelect } from "./selection.ts";
 import { narrow } from "./slicing.ts";
-
-function ints(data: readonly number[], shape: readonly number[]) {
-  return t(shape, { dtype: "i64", data });
-}
 
 const isNumber = new Elementwise(
   "isNumber",

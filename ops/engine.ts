@@ -16,6 +16,7 @@ import type { AttributeRules } from "../core/attributes.ts";
 import { binder } from "../core/binding.ts";
 import {
   type DType,
+  dtypeCodes,
   dtypes,
   isFloat,
   type PromotionOperand,
@@ -121,22 +122,10 @@ interface Specialised {
   readonly common: DType;
 }
 
-const codeOf: Readonly<Record<DType, number>> = {
-  f32: 0,
-  f64: 1,
-  f16: 2,
-  bf16: 3,
-  i64: 4,
-  i32: 5,
-  i8: 6,
-  u8: 7,
-  bool: 8,
-};
-
 function operandCode(operand: Operand): number {
   if (typeof operand === "number") return Number.isInteger(operand) ? 18 : 19;
   const { value } = operand;
-  return 2 * codeOf[value.dtype] + (value.shape.length === 0 ? 1 : 0);
+  return 2 * dtypeCodes[value.dtype] + (value.shape.length === 0 ? 1 : 0);
 }
 
 function promotionOf(operand: Operand): PromotionOperand {

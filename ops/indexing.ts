@@ -21,13 +21,9 @@ import {
   requireRank,
   scatterAlong,
 } from "./index_values.ts";
-import { t } from "./samples.ts";
+import { ints, t } from "./samples.ts";
 import { slice, unslice } from "./slicing.ts";
 import { axisOf, filled } from "./views.ts";
-
-function ints(data: readonly number[], shape: readonly number[]) {
-  return t(shape, { dtype: "i64", data });
-}
 
 // ---- gather ----
 

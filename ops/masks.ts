@@ -20,13 +20,9 @@ import { Elementwise } from "./engine.ts";
 import { cast, expand, reshape } from "./foundation.ts";
 import { wrapIndices } from "./index_values.ts";
 import { flatPositions } from "./positions.ts";
-import { t } from "./samples.ts";
+import { ints, t } from "./samples.ts";
 import { indexSelect, take } from "./selection.ts";
 import { slice, type SlicePart, sliceParts } from "./slicing.ts";
-
-function ints(data: readonly number[], shape: readonly number[]) {
-  return t(shape, { dtype: "i64", data });
-}
 
 function bools(data: readonly number[], shape: readonly number[]) {
   return t(shape, { dtype: "bool", data });

@@ -39,6 +39,11 @@ export function t(shape: Shape, options: SampleOptions = {}): SampleTensor {
   };
 }
 
+/** A sample of whole numbers. */
+export function ints(data: readonly number[], shape: Shape): SampleTensor {
+  return t(shape, { dtype: "i64", data });
+}
+
 // A low-discrepancy walk: values spread evenly, none repeats, few decimals.
 function generate(
   size: number,

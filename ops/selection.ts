@@ -21,12 +21,8 @@ import {
   wrapIndices,
 } from "./index_values.ts";
 import { gather } from "./indexing.ts";
-import { t } from "./samples.ts";
+import { ints, t } from "./samples.ts";
 import { axisOf, filled } from "./views.ts";
-
-function ints(data: readonly number[], shape: readonly number[]) {
-  return t(shape, { dtype: "i64", data });
-}
 
 /**
  * The positions of an axis that the index names, in its order. An index of

@@ -10,24 +10,12 @@ import {
   manualSeed,
   nn,
   optim,
-  setDefaultDevice,
   type Tensor,
   train,
 } from "../mod.ts";
-import { cudaForTests, cudaTest } from "./cuda_host/device.ts";
+import { cudaForTests, cudaTest, onCuda } from "./cuda_host/device.ts";
 
 const device = await cudaForTests();
-
-/** Runs `body` with CUDA as the default device. */
-function onCuda<T>(body: () => T): T {
-  setDefaultDevice("cuda");
-  const result = body();
-  if (result instanceof Promise) {
-    return result.finally(() => setDefaultDevice("cpu")) as T;
-  }
-  setDefaultDevice("cpu");
-  return result;
-}
 
 function net(): nn.Sequential {
   manualSeed(3);

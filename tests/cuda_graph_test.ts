@@ -24,24 +24,12 @@ import {
   Profiler,
   rand,
   scope,
-  setDefaultDevice,
   type Tensor,
   tensor,
 } from "../mod.ts";
-import { cudaForTests, cudaTest } from "./cuda_host/device.ts";
+import { cudaForTests, cudaTest, onCuda } from "./cuda_host/device.ts";
 
 const device = await cudaForTests();
-
-/** Runs `body` with CUDA as the default device. */
-function onCuda<T>(body: () => T): T {
-  setDefaultDevice("cuda");
-  const result = body();
-  if (result instanceof Promise) {
-    return result.finally(() => setDefaultDevice("cpu")) as T;
-  }
-  setDefaultDevice("cpu");
-  return result;
-}
 
 cudaTest(
   device,

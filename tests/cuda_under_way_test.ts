@@ -22,19 +22,9 @@ import {
   type Tensor,
   train,
 } from "../mod.ts";
-import { cudaForTests, cudaTest } from "./cuda_host/device.ts";
+import { cudaForTests, cudaTest, onCuda } from "./cuda_host/device.ts";
 
 const device = await cudaForTests();
-
-/** Runs `body` with CUDA as the default device. */
-async function onCuda<T>(body: () => Promise<T>): Promise<T> {
-  setDefaultDevice("cuda");
-  try {
-    return await body();
-  } finally {
-    setDefaultDevice("cpu");
-  }
-}
 
 function net(): nn.Sequential {
   manualSeed(3);

@@ -4,8 +4,9 @@ import { assert, assertEquals } from "@std/assert";
 import { operators } from "../mod.ts";
 import { t } from "../ops/samples.ts";
 import type { Finding, Judged } from "../tools/edges/examine.ts";
-import { formatted, PAGE, page, rules } from "../tools/edges/page.ts";
+import { PAGE, page, rules } from "../tools/edges/page.ts";
 import { explain, unseen } from "../tools/edges/rules.ts";
+import { formatted } from "../tools/files.ts";
 
 const element: Judged = {
   place: "result 0",

@@ -7,7 +7,7 @@
  */
 
 import { operators } from "../mod.ts";
-import { ROOT } from "./files.ts";
+import { formatted, ROOT } from "./files.ts";
 
 /** What is used of the output of `deno doc --json`. */
 interface DocOutput {
@@ -97,19 +97,6 @@ async function page(): Promise<string> {
     lines.push("");
   }
   return lines.join("\n");
-}
-
-/** `deno fmt` of Markdown text. */
-async function formatted(text: string): Promise<string> {
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["fmt", "--ext", "md", "-"],
-    stdin: "piped",
-    stdout: "piped",
-  }).spawn();
-  const writer = child.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(text));
-  await writer.close();
-  return new TextDecoder().decode((await child.output()).stdout);
 }
 
 if (import.meta.main) {

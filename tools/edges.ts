@@ -13,8 +13,9 @@
 
 import { examine, type Finding } from "./edges/examine.ts";
 import { isSample } from "./edges/calls.ts";
-import { formatted, PAGE, page, rules } from "./edges/page.ts";
+import { PAGE, page, rules } from "./edges/page.ts";
 import { explain, unseen } from "./edges/rules.ts";
+import { formatted } from "./files.ts";
 import { findTorch } from "./python.ts";
 
 function describe({ info, sample }: Finding): string {

@@ -58,3 +58,16 @@ export async function runDeno(args: string[]): Promise<number> {
   }).spawn();
   return (await child.status).code;
 }
+
+/** Markdown as `deno fmt` writes it. */
+export async function formatted(text: string): Promise<string> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["fmt", "--ext", "md", "-"],
+    stdin: "piped",
+    stdout: "piped",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(text));
+  await writer.close();
+  return new TextDecoder().decode((await child.output()).stdout);
+}

@@ -11,7 +11,12 @@
  * @module
  */
 
-import type { Expr, ExprOp, ScalarType } from "../expr.ts";
+import {
+  type Expr,
+  type ExprOp,
+  isFloatType,
+  type ScalarType,
+} from "../expr.ts";
 import { valueTypes } from "./types.ts";
 
 /** Writes a node whose arguments are given as text: names or literals. */
@@ -21,14 +26,10 @@ function leaf(e: Expr): string {
   throw new TypeError(`Cannot write ${e.op} by itself: a kernel gives it`);
 }
 
-function isFloat(type: ScalarType): boolean {
-  return type === "f32" || type === "f64";
-}
-
 /** Sums, differences and products. */
 function arithmetic(symbol: string): Rule {
   return (e, [a, b]) => {
-    if (isFloat(e.type)) return `${a} ${symbol} ${b}`;
+    if (isFloatType(e.type)) return `${a} ${symbol} ${b}`;
     const type = valueTypes[e.type];
     return `(${type})((unsigned ${type})${a} ${symbol} (unsigned ${type})${b})`;
   };
@@ -56,7 +57,7 @@ function bits(symbol: string): Rule {
 
 function extremum(name: "min" | "max"): Rule {
   return (e, [a, b]) =>
-    isFloat(e.type)
+    isFloatType(e.type)
       ? `${e.type}_${name}(${a}, ${b})`
       : `${a} ${name === "min" ? "<" : ">"} ${b} ? ${a} : ${b}`;
 }
@@ -71,7 +72,7 @@ export const rules = {
   stage: leaf,
   load: leaf,
   neg: (e, [a]) =>
-    isFloat(e.type)
+    isFloatType(e.type)
       ? `-${a}`
       : `(${valueTypes[e.type]})(0 - (unsigned ${valueTypes[e.type]})${a})`,
   abs: (e, [a]) =>
@@ -86,7 +87,7 @@ export const rules = {
   sub: arithmetic("-"),
   mul: arithmetic("*"),
   div: (e, [a, b]) =>
-    isFloat(e.type) ? `${a} / ${b}` : `${e.type}_div(${a}, ${b})`,
+    isFloatType(e.type) ? `${a} / ${b}` : `${e.type}_div(${a}, ${b})`,
   min: extremum("min"),
   max: extremum("max"),
   pow: math("pow"),
@@ -98,7 +99,7 @@ export const rules = {
       ? `fmod(${a}, ${b})`
       : `${e.type}_rem(${a}, ${b})`,
   fma: (e, [a, b, c]) => {
-    if (isFloat(e.type)) return math("fma")(e, [a, b, c]);
+    if (isFloatType(e.type)) return math("fma")(e, [a, b, c]);
     const type = valueTypes[e.type], unsigned = `(unsigned ${type})`;
     return `(${type})(${unsigned}${a} * ${unsigned}${b} + ${unsigned}${c})`;
   },
@@ -161,7 +162,7 @@ export const rules = {
 
 function cast(a: string, from: ScalarType, to: ScalarType): string {
   if (to === "bool") return `${a} != 0`;
-  if (isFloat(from) && (to === "i32" || to === "i64")) {
+  if (isFloatType(from) && (to === "i32" || to === "i64")) {
     return `${from}_to_${to}(${a})`;
   }
   return `(${valueTypes[to]})${a}`;

@@ -7,41 +7,13 @@
  */
 
 import * as k from "../expr.ts";
-import type { ScalarType } from "../expr.ts";
-import type { Stage } from "../program.ts";
+import { isFloatType } from "../expr.ts";
+import { combineOf, isArg, type Stage } from "../program.ts";
 import { rules } from "./ops.ts";
 import { literal, valueTypes } from "./types.ts";
 
 /** Position of an arg reduction that has seen nothing. */
 const nowhere = 2 ** 31 - 1;
-
-/** Whether the result is a position. */
-export function isArg(stage: Stage): boolean {
-  return stage.op === "argmax" || stage.op === "argmin";
-}
-
-function isFloat(type: ScalarType): boolean {
-  return type === "f32" || type === "f64";
-}
-
-type Combine = "add" | "mul" | "max" | "min";
-
-function combineOf(stage: Stage): Combine {
-  switch (stage.op) {
-    case "sum":
-      return "add";
-    case "prod":
-      return "mul";
-    case "max":
-    case "argmax":
-      return "max";
-    case "min":
-    case "argmin":
-      return "min";
-    default:
-      return stage.op satisfies never;
-  }
-}
 
 /** The value that changes nothing when combined, as text. */
 export function identity(stage: Stage): string {
@@ -50,7 +22,7 @@ export function identity(stage: Stage): string {
   if (combine === "add") return literal(0, type);
   if (combine === "mul") return literal(1, type);
   const sign = combine === "max" ? -1 : 1;
-  if (isFloat(type)) return literal(sign * Infinity, type);
+  if (isFloatType(type)) return literal(sign * Infinity, type);
   const bits = type === "i64" ? 63n : 31n;
   return literal(sign < 0 ? -(2n ** bits) : 2n ** bits - 1n, type);
 }
@@ -72,7 +44,7 @@ export function contend(
 ): string {
   const best = `a${s}`, place = `i${s}`;
   const better = `${x} ${stage.op === "argmax" ? ">" : "<"} ${best}`;
-  const condition = isFloat(stage.value.type)
+  const condition = isFloatType(stage.value.type)
     ? `${better} || (${x} != ${x} && ${best} == ${best}) || ((${x} == ${best} || (${x} != ${x} && ${best} != ${best})) && ${at} < ${place})`
     : `${better} || (${x} == ${best} && ${at} < ${place})`;
   return `if (${condition}) { ${best} = ${x}; ${place} = ${at}; }`;

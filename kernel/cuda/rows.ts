@@ -8,7 +8,7 @@
  * @module
  */
 
-import { type Program, roots, stageType } from "../program.ts";
+import { isArg, type Program, roots, stageType } from "../program.ts";
 import { writeOne } from "./access.ts";
 import type { Body } from "./elements.ts";
 import { fixedParts, indent, type Known, prune, uses } from "./emit.ts";
@@ -20,7 +20,6 @@ import {
   combined,
   contend,
   identity,
-  isArg,
   joinColumns,
   joinLanes,
   joinTeam,

@@ -6,10 +6,11 @@
  */
 
 import type { FunctionBuilder } from "./assembler.ts";
+import { packLow } from "./lane_instructions.ts";
 import { type ImportTable, LaneEmitter } from "./lanes.ts";
 import * as k from "../expr.ts";
-import type { Expr, ScalarType } from "../expr.ts";
-import type { Stage } from "../program.ts";
+import { type Expr, isFloatType, type ScalarType } from "../expr.ts";
+import { combineOf, isArg, type Stage } from "../program.ts";
 
 /** One reduction's registers: per unrolled copy, and for the elements past the last whole vector. */
 export interface Accumulator {
@@ -33,11 +34,6 @@ export interface Copy {
   readonly unroll: number;
   /** Whether it computes lane 0 only. */
   readonly single: boolean;
-}
-
-/** Whether the result is a position. */
-export function isArg(stage: Stage): boolean {
-  return stage.op === "argmax" || stage.op === "argmin";
 }
 
 /** Writes the reductions of one function. */
@@ -274,33 +270,9 @@ export class Reducer {
   }
 }
 
-/** Picks the lower 32 bits of both 64-bit lanes. */
-const packLow = [0, 1, 2, 3, 8, 9, 10, 11, 0, 1, 2, 3, 8, 9, 10, 11];
-
-function isFloatType(type: ScalarType): boolean {
-  return type === "f32" || type === "f64";
-}
-
 function isFloatExtremum(stage: Stage): boolean {
   return (stage.op === "max" || stage.op === "min") &&
     isFloatType(stage.value.type);
-}
-
-function combineOf(stage: Stage): "add" | "mul" | "max" | "min" {
-  switch (stage.op) {
-    case "sum":
-      return "add";
-    case "prod":
-      return "mul";
-    case "max":
-    case "argmax":
-      return "max";
-    case "min":
-    case "argmin":
-      return "min";
-    default:
-      return stage.op satisfies never;
-  }
 }
 
 /** The value that changes nothing when combined. */

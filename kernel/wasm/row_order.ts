@@ -8,10 +8,11 @@
 import { bytesOf } from "../../core/dtype.ts";
 import { fixedParts, inLockstep } from "./hoisting.ts";
 import type { LaneEmitter } from "./lanes.ts";
-import { type Copy, isArg } from "./reduce.ts";
+import type { Copy } from "./reduce.ts";
 import { begin, end, KernelWriter, params } from "./writer.ts";
 import * as k from "../expr.ts";
 import type { Expr } from "../expr.ts";
+import { isArg } from "../program.ts";
 
 /** Numbers of copies that are tried, and how many nodes they may have together. */
 const unrolls = [4, 2], unrolledNodes = 1024;

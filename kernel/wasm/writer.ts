@@ -17,12 +17,18 @@ import { fixedParts } from "./hoisting.ts";
 import { LaneEmitter } from "./lanes.ts";
 import { lower } from "./lower.ts";
 import { type ParamLayout, paramLayout } from "./params.ts";
-import { type Accumulator, type Copy, isArg, Reducer } from "./reduce.ts";
+import { type Accumulator, type Copy, Reducer } from "./reduce.ts";
 import { isWide, type Variant } from "./variant.ts";
 import * as k from "../expr.ts";
 import type { Expr, ScalarType } from "../expr.ts";
 import { type Pass, planPasses } from "../passes.ts";
-import { type Output, type Program, roots, type Stage } from "../program.ts";
+import {
+  isArg,
+  type Output,
+  type Program,
+  roots,
+  type Stage,
+} from "../program.ts";
 
 /** Parameters of the function: address of the block, first and past-the-last item. */
 export const params = 0, begin = 1, end = 2;

@@ -4,7 +4,7 @@
  */
 
 import { assertEquals } from "@std/assert";
-import { memory } from "../../mod.ts";
+import { memory, setDefaultDevice } from "../../mod.ts";
 import { type CudaHost, cudaHost } from "./mod.ts";
 
 /** The device, or why there is none. */
@@ -39,4 +39,18 @@ export function cudaTest(
       assertEquals(host?.violations() ?? [], [], `${name}: violations`);
     },
   });
+}
+
+/** Runs `body` with CUDA as the default device, and the CPU again after it. */
+export function onCuda<T>(body: () => T): T {
+  let later = false;
+  setDefaultDevice("cuda");
+  try {
+    const result = body();
+    if (!(result instanceof Promise)) return result;
+    later = true;
+    return result.finally(() => setDefaultDevice("cpu")) as T;
+  } finally {
+    if (!later) setDefaultDevice("cpu");
+  }
 }

@@ -84,16 +84,3 @@ export function page({ elements, forms, refusals }: Rules): string {
     further,
   ].join("\n");
 }
-
-/** Markdown as `deno fmt` writes it. */
-export async function formatted(text: string): Promise<string> {
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["fmt", "--ext", "md", "-"],
-    stdin: "piped",
-    stdout: "piped",
-  }).spawn();
-  const writer = child.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(text));
-  await writer.close();
-  return new TextDecoder().decode((await child.output()).stdout);
-}

@@ -7,7 +7,7 @@
 
 import type { WindowSpec } from "../../../core/device.ts";
 import { channelsLastStrides, contiguousStrides } from "../../../core/shape.ts";
-import type { DType } from "../../../core/dtype.ts";
+import { dtypeCodes } from "../../../core/dtype.ts";
 import type { GraphType, GraphWindows, TensorOptions } from "./graph.ts";
 
 /** At least two spatial values. */
@@ -60,19 +60,6 @@ export function isEmpty(spec: WindowSpec): boolean {
   return spec.batch === 0 || spec.inChannels === 0 || spec.outChannels === 0 ||
     spec.input.includes(0) || spec.output.includes(0);
 }
-
-/** Element types as numbers, in keys of plans. */
-export const dtypeCodes: Readonly<Record<DType, number>> = {
-  f32: 0,
-  f64: 1,
-  f16: 2,
-  bf16: 3,
-  i64: 4,
-  i32: 5,
-  i8: 6,
-  u8: 7,
-  bool: 8,
-};
 
 /** Appends the numbers that tell windows apart. */
 export function windowKey(spec: WindowSpec, key: number[]): void {

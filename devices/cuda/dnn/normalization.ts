@@ -10,7 +10,7 @@
  */
 
 import type { Block } from "../../../core/device.ts";
-import { bytesOf } from "../../../core/dtype.ts";
+import { bytesOf, dtypeCodes } from "../../../core/dtype.ts";
 import type {
   NormGradientOperands,
   NormKernels,
@@ -22,7 +22,6 @@ import { addressOf, type CudaContext } from "../context.ts";
 import { alignmentOf, type Dnn, dnnOf, noAddress } from "./dnn.ts";
 import type { Graph } from "./graph.ts";
 import { graphType } from "./graph.ts";
-import { dtypeCodes } from "./images.ts";
 import {
   normalizationGradientGraph,
   normalizationGraph,
