@@ -1,6 +1,8 @@
 /** Many updates in few kernels: the same bits as one by one, whatever their sizes. */
 
 import { assert, assertEquals } from "@std/assert";
+import { type Update, updateAll } from "../core/update.ts";
+import * as k from "../kernel/expr.ts";
 import {
   fromHost,
   getDevice,
@@ -94,3 +96,31 @@ cudaTest(
     }
   },
 );
+
+cudaTest(device, "many: updates of single elements are one kernel", () => {
+  const scalars = Array.from(
+    { length: 9 },
+    (_, i) =>
+      fromHost(BigInt64Array.of(BigInt(i)), "i64", [], { device: "cuda" }),
+  );
+  const one = (target: Tensor): Update => ({
+    name: "count",
+    targets: [target],
+    operands: [],
+    scalars: [],
+    define: ([n]) => [k.add(n, k.constant(1, n.type))],
+  });
+  for (const round of [1, 2]) {
+    device.host?.clearCalls();
+    updateAll(scalars.map(one));
+    const launches = device.host?.calls().filter((call) =>
+      call === "cuLaunchKernel"
+    ).length ?? 1;
+    assertEquals(launches, 1);
+    assertEquals(
+      scalars.map((x) => x.item()),
+      scalars.map((_, i) => i + round),
+    );
+  }
+  for (const x of scalars) x.dispose();
+});

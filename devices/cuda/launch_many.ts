@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Launch } from "../../core/device.ts";
+import type { Launch, Strided } from "../../core/device.ts";
 import { manyEntries, type Step } from "../../kernel/cuda/render.ts";
 import { maxParamBytes } from "../../kernel/cuda/params.ts";
 import type { CudaContext } from "./context.ts";
@@ -39,6 +39,22 @@ function stepsOf(facts: Facts, l: Launch): number {
   return code;
 }
 
+/** A launch for a single element, as one over an axis of one. */
+function withAxis(l: Launch): Launch {
+  if (l.sizes.length > 0) return l;
+  const unit = <T extends Strided>(operand: T): T => ({
+    ...operand,
+    strides: [1],
+  });
+  return {
+    ...l,
+    sizes: [1],
+    outerRank: 1,
+    inputs: l.inputs.map(unit),
+    outputs: l.outputs.map(unit),
+  };
+}
+
 /** Launches that need not run one by one, and those that do. */
 interface Sorted {
   readonly together: ReadonlyMap<number, readonly Launch[]>;
@@ -48,7 +64,7 @@ interface Sorted {
 function sorted(facts: Facts, launches: readonly Launch[]): Sorted {
   const together = new Map<number, Launch[]>();
   const alone: Launch[] = [];
-  for (const l of launches) {
+  for (const l of launches.map(withAxis)) {
     if (l.sizes.includes(0)) continue;
     const code = stepsOf(facts, l);
     if (code === 0) {
