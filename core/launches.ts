@@ -80,7 +80,7 @@ export function strided(value: Value, strides: readonly number[]): Strided {
   };
 }
 
-/** `values[order[from]]` to `values[order[to − 1]]`. */
+/** `values[order[from]]` to `values[order[to − 1]]`; for shapes better than `map`, whose arrays V8 tells from those of other shapes. */
 export function pick(
   values: readonly number[],
   order: readonly number[],

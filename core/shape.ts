@@ -76,6 +76,16 @@ export function sameShape(a: Shape, b: Shape): boolean {
   return true;
 }
 
+/** Whether a shape broadcasts to another that stays as it is. */
+function spreadsTo(shape: Shape, target: Shape): boolean {
+  const lead = target.length - shape.length;
+  if (lead < 0) return false;
+  for (let d = 0; d < shape.length; d++) {
+    if (shape[d] !== 1 && shape[d] !== target[d + lead]) return false;
+  }
+  return true;
+}
+
 /**
  * The shape that several shapes broadcast to, by NumPy's rule.
  *
@@ -84,7 +94,7 @@ export function sameShape(a: Shape, b: Shape): boolean {
 export function broadcastShapes(shapes: readonly Shape[], what: string): Shape {
   let result = shapes[0] ?? [];
   for (let i = 1; i < shapes.length; i++) {
-    if (sameShape(result, shapes[i])) continue;
+    if (spreadsTo(shapes[i], result)) continue;
     const a = result, b = shapes[i];
     const rank = Math.max(a.length, b.length);
     const joined = new Array<number>(rank);

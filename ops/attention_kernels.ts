@@ -127,7 +127,7 @@ export function byKernels(
   const operands = [queries, groups, values, bias];
   const all = { ...attrs, training };
   const spec = attentionSpec(operands as Tensor[], all);
-  if (!kernels.takes(spec, attentionLayout(operands as Tensor[]))) {
+  if (!kernels.takes(spec, attentionLayout(operands as Tensor[], training))) {
     return undefined;
   }
   const kept = attrs.dropout > 0

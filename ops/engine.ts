@@ -200,9 +200,10 @@ export class Elementwise {
   }
 
   #broadcast(operands: readonly Operand[]): Shape {
-    const shapes = operands.flatMap((o) =>
-      typeof o === "number" ? [] : [o.shape]
-    );
+    const shapes: Shape[] = [];
+    for (const operand of operands) {
+      if (typeof operand !== "number") shapes.push(operand.shape);
+    }
     return broadcastShapes(shapes, this.name);
   }
 

@@ -150,15 +150,16 @@ function fillStretch(values: readonly Value[]): boolean {
   });
 }
 
-/** How the operands of a case lie once kernels can read them. */
+/** How the operands of a case lie once kernels can read them, and their gradients, where one will be asked for. */
 export function attentionLayout(
   [q, k, v]: readonly Tensor[],
+  training: boolean,
 ): AttentionGradLayout {
   const operands = [q, k, v];
   const steps = operands.map((x) => stepsOf(x.value));
   const o = orderedLike(steps[0], q.shape, v.shape[3]);
   // Gradients of operands that fill a block together fill one alike.
-  const together = fillStretch(operands.map((x) => x.value));
+  const together = !training || fillStretch(operands.map((x) => x.value));
   const [dq, dk, dv] = together
     ? steps
     : operands.map((x, i) => orderedLike(steps[i], x.shape, x.shape[3]));
@@ -233,7 +234,7 @@ export const flashAttention: FlashAttention = operator<
     const [q, k, v, bias, kept] = inputs;
     const kernels = q.device.kernels.attention;
     const spec = attentionSpec(inputs, attrs);
-    const layout = kernels && attentionLayout(inputs);
+    const layout = kernels && attentionLayout(inputs, attrs.training);
     if (layout === undefined || !kernels!.takes(spec, layout)) {
       return [withScores(inputs, attrs)];
     }
@@ -268,7 +269,7 @@ export const flashAttention: FlashAttention = operator<
     }
     const kernels = q.device.kernels.attention!;
     const spec = attentionSpec(inputs, attrs);
-    const layout = attentionLayout(inputs);
+    const layout = attentionLayout(inputs, true);
     const [dq, dk, dv] = gradientsOf([q, k, v], layout);
     const placed = [q, k, v].map((x) => readable(x.value));
     const extras = [bias, kept].map((x) => x && rowMajor(x.value));

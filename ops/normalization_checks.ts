@@ -22,7 +22,8 @@ export function requireShape(
   shape: Shape,
   parameters: Readonly<Record<string, Tensor | undefined>>,
 ): void {
-  for (const [name, parameter] of Object.entries(parameters)) {
+  for (const name in parameters) {
+    const parameter = parameters[name];
     if (parameter === undefined || sameShape(parameter.shape, shape)) continue;
     throw new ShapeError(
       `Cannot take the ${what} of a tensor of shape ${
@@ -50,8 +51,9 @@ export function requireChannels(what: string, x: Tensor, least = 2): number {
 
 /** The shape in which a vector of one number per channel broadcasts against x. */
 export function channelShape(x: Tensor): number[] {
-  const shape = new Array<number>(x.rank).fill(1);
-  shape[1] = x.shape[1];
+  // Made like other shapes: V8 compiles again and again what sees arrays of `fill` or `map` among them.
+  const shape = new Array<number>(x.rank);
+  for (let d = 0; d < shape.length; d++) shape[d] = d === 1 ? x.shape[1] : 1;
   return shape;
 }
 

@@ -6,6 +6,7 @@
 
 import { integerOrList, integers } from "../core/attributes.ts";
 import { IndexError, shapeText } from "../core/errors.ts";
+import { pick } from "../core/launches.ts";
 import { operator } from "../core/op.ts";
 import {
   inferShape,
@@ -23,8 +24,8 @@ import { axisOf, type Layout, viewOf } from "./views.ts";
 
 function permuted(whole: Layout, axes: readonly number[]): Layout {
   return {
-    shape: axes.map((d) => whole.shape[d]),
-    strides: axes.map((d) => whole.strides[d]),
+    shape: pick(whole.shape, axes, 0, axes.length),
+    strides: pick(whole.strides, axes, 0, axes.length),
     offset: whole.offset,
   };
 }

@@ -53,8 +53,10 @@ export function exchanged(x: Tensor, a: number, b: number): Tensor {
 }
 
 function swapped(list: readonly number[], a: number, b: number): number[] {
-  const result = list.slice();
-  [result[a], result[b]] = [list[b], list[a]];
+  const result = new Array<number>(list.length);
+  for (let d = 0; d < list.length; d++) {
+    result[d] = list[d === a ? b : d === b ? a : d];
+  }
   return result;
 }
 

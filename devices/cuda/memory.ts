@@ -42,7 +42,10 @@ const mostSpares = 2;
 
 /** Distance of sizes around `bytes`: 4 per power of two for small blocks, 16 for large ones. */
 function stepOf(bytes: number): number {
-  const power = 2 ** Math.floor(Math.log2(Math.max(1, bytes - 1)));
+  const last = Math.max(1, bytes - 1);
+  const power = last < 2 ** 31
+    ? 1 << (31 - Math.clz32(last))
+    : 2 ** Math.floor(Math.log2(last));
   const step = power / (bytes > smallBytes ? 16 : 4);
   return Math.min(largestStep, Math.max(alignment, step));
 }
