@@ -77,8 +77,8 @@ async function parse(path: string, text: string): Promise<unknown> {
   } catch (error) {
     throw new SyntaxError(
       `${path} is damaged: it is no ${yaml ? "YAML" : "JSON"} (${
-        (error as Error).message.split("\n")[0]
-      })`,
+        (error as Error).message.split("\n")[0].replace(/:$/, "")
+      }); correct it there`,
       { cause: error },
     );
   }

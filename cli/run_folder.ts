@@ -16,7 +16,7 @@ import {
 } from "../train/recipes/common.ts";
 import { recipes } from "../train/recipes/mod.ts";
 import type { Facts, Recipe, Trained } from "../train/recipes/recipe.ts";
-import { readConfig } from "../train/run_log.ts";
+import { readConfig, restore } from "../train/run_log.ts";
 import { type Settings, settle, type Values } from "../train/settings.ts";
 import { UsageError } from "./failure.ts";
 
@@ -61,7 +61,7 @@ export async function openRun(path: string | undefined): Promise<Run> {
   const { recipe: name, values, facts, decaf } = await readConfig(folder);
   const recipe = typeof name === "string" ? recipes.get(name) : undefined;
   const damaged = (why: string) =>
-    new SyntaxError(`${folder}/config.json is damaged: ${why}`);
+    new SyntaxError(`${folder}/config.json is damaged: ${why}; ${restore}`);
   if (recipe === undefined) {
     throw damaged(
       `its recipe ${JSON.stringify(name)} is none of ${

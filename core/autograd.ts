@@ -186,6 +186,7 @@ export function innerGradients(
 }
 
 function propagate(root: Tensor, options: BackwardOptions, sink: Sink): void {
+  requireTensor("the result", root);
   const { seed, createGraph = false, retainGraph = createGraph } = options;
   checkSeed(root, seed);
   const outer = activeWalk;
@@ -374,6 +375,11 @@ export function gradients(
   options: BackwardOptions = {},
 ): (Tensor | undefined)[] {
   checkOptions("take gradients", options, optionNames);
+  if (!Array.isArray(inputs)) {
+    throw new TypeError(
+      "Cannot take gradients: what to differentiate with respect to must be a list of tensors, such as [x]",
+    );
+  }
   inputs.forEach(checkInput);
   const wanted = inputs.map(leafOf);
   const collector = new Collector(wanted);
@@ -392,7 +398,13 @@ export function gradients(
   return wanted.map((input) => collector.found[wanted.indexOf(input)]);
 }
 
+function requireTensor(what: string, x: unknown): void {
+  if (typeof x === "object" && x !== null && "requiresGrad" in x) return;
+  throw new TypeError(`Cannot differentiate ${what}: it must be a tensor`);
+}
+
 function checkInput(input: Tensor, i: number): void {
+  requireTensor(`with respect to input ${i}`, input);
   if (input.requiresGrad) return;
   const why = isFloat(input.dtype)
     ? "it requires no gradient; set its requiresGrad before the computation"

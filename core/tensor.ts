@@ -15,6 +15,7 @@ import {
 import { defaultDevice, type Device, getDevice } from "./device.ts";
 import {
   DisposedError,
+  DTypeError,
   GradientError,
   ShapeError,
   shapeText,
@@ -296,11 +297,23 @@ export function fromHost(
   options: TensorOptions = {},
 ): Tensor {
   const size = sizeOf(shape);
+  if (!ArrayBuffer.isView(data)) {
+    throw new TypeError(
+      "Cannot make a tensor from what is no typed array: tensor([...]) takes numbers and lists of them",
+    );
+  }
   if (data.length !== size) {
     throw new ShapeError(
       `Cannot make a tensor of shape ${
         shapeText(shape)
       } from ${data.length} elements: the shape has ${size}`,
+    );
+  }
+  if (data.byteLength !== size * bytesOf(dtype)) {
+    throw new DTypeError(
+      `Cannot make a tensor of dtype ${dtype} from a ${data.constructor.name}: elements of ${data.BYTES_PER_ELEMENT} bytes are given, and ${
+        bytesOf(dtype)
+      } are needed`,
     );
   }
   const device = options.device === undefined

@@ -12,6 +12,7 @@ import {
   type ArrayRecord,
   byteView,
   checkRecord,
+  copyAgain,
   viewBytes,
 } from "../formats/array_record.ts";
 
@@ -55,7 +56,7 @@ export function parseIdx(
     throw new SyntaxError(
       `${name} is ${bytes.length < expected ? "truncated" : "too long"}: ` +
         `its header says shape ${shapeText(shape)} of ${width}-byte ` +
-        `elements, so ${expected} bytes, and it has ${bytes.length}`,
+        `elements, so ${expected} bytes, and it has ${bytes.length}; ${copyAgain}`,
     );
   }
   const body = bytes.subarray(headerBytes);
@@ -120,8 +121,8 @@ async function gunzip(
   } catch (error) {
     throw new SyntaxError(
       `${name} starts like a gzip file but cannot be unpacked; it is ${bytes.length} bytes long and truncated or corrupt: ${
-        (error as Error).message
-      }`,
+        (error as Error).message.replace(/\.$/, "")
+      }; ${copyAgain}`,
       { cause: error },
     );
   }
@@ -130,7 +131,7 @@ async function gunzip(
 function parseHeader(bytes: Uint8Array, name: string) {
   if (bytes.length < 4) {
     throw new SyntaxError(
-      `${name} is truncated: an IDX header has at least 4 bytes, and it has ${bytes.length}`,
+      `${name} is truncated: an IDX header has at least 4 bytes, and it has ${bytes.length}; ${copyAgain}`,
     );
   }
   const [zero, zeroToo, code, axes] = bytes;

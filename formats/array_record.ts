@@ -8,6 +8,9 @@ import type { DType, HostArray } from "../core/dtype.ts";
 import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
 import { sizeOf } from "../core/shape.ts";
 
+/** What helps where a file lacks bytes, at the end of a sentence. */
+export const copyAgain = "copy or download it again";
+
 /** Numbers in row-major order, with shape and element type. */
 export interface ArrayRecord {
   /** The elements, row-major; `f16` and `bf16` as their raw 16 bits. */

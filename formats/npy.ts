@@ -13,6 +13,7 @@ import {
   arrayTypes,
   byteView,
   checkRecord,
+  copyAgain,
   viewBytes,
 } from "./array_record.ts";
 
@@ -118,7 +119,7 @@ export function decodeNpy(
         body.length < expected ? "truncated" : "too long"
       }: '${descr}' of shape ${
         shapeText(shape)
-      } needs ${expected} bytes after the header, and it has ${body.length}`,
+      } needs ${expected} bytes after the header, and it has ${body.length}; ${copyAgain}`,
     );
   }
   const little = order !== ">";
@@ -146,7 +147,7 @@ function readHeader(bytes: Uint8Array, name: string) {
   const version = bytes[6];
   if (bytes.length < 12) {
     throw new SyntaxError(
-      `${name} is truncated: a .npy header has at least 12 bytes, and it has ${bytes.length}`,
+      `${name} is truncated: a .npy header has at least 12 bytes, and it has ${bytes.length}; ${copyAgain}`,
     );
   }
   if (version < 1 || version > 3) {
@@ -164,7 +165,7 @@ function readHeader(bytes: Uint8Array, name: string) {
   const start = prefix + length;
   if (start > bytes.length) {
     throw new SyntaxError(
-      `${name} is truncated: its header ends at byte ${start}, and it has ${bytes.length}`,
+      `${name} is truncated: its header ends at byte ${start}, and it has ${bytes.length}; ${copyAgain}`,
     );
   }
   const encoding = version === 3 ? "utf-8" : "latin1";

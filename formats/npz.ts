@@ -5,7 +5,7 @@
  * @module
  */
 import { checkOptions } from "../core/options.ts";
-import type { ArrayRecord } from "./array_record.ts";
+import { type ArrayRecord, copyAgain } from "./array_record.ts";
 import { decodeNpy, encodeNpy } from "./npy.ts";
 
 /** In a variable, so that Deno fetches the package on first use only. */
@@ -92,7 +92,7 @@ export async function decodeNpz(
   });
   const entries = await reader.getEntries().catch((error) => {
     throw new SyntaxError(
-      `${name} is not a .npz file, or is truncated (${bytes.length} bytes): ${error.message}`,
+      `${name} is not a .npz file, or is truncated (${bytes.length} bytes): ${error.message}; ${copyAgain}`,
       { cause: error },
     );
   });
@@ -107,7 +107,7 @@ export async function decodeNpz(
     const content = await entry.getData(new zip.Uint8ArrayWriter()).catch(
       (error) => {
         throw new SyntaxError(
-          `${what} cannot be unpacked: ${error.message}`,
+          `${what} cannot be unpacked: ${error.message}; ${copyAgain}`,
           { cause: error },
         );
       },

@@ -12,6 +12,7 @@ import {
   type ArrayRecord,
   byteView,
   checkRecord,
+  copyAgain,
   viewBytes,
 } from "./array_record.ts";
 import { duplicateKey } from "./json_keys.ts";
@@ -191,19 +192,21 @@ function headerBytes(header: [string, unknown][]): Uint8Array {
 
 function headerText(bytes: Uint8Array, fail: Fail) {
   if (bytes.length < 8) {
-    fail(`it must have at least 8 bytes, and has ${bytes.length}`);
+    fail(
+      `it must have at least 8 bytes, and has ${bytes.length}; ${copyAgain}`,
+    );
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, 8);
   const length = view.getBigUint64(0, true);
   if (length > MAX_HEADER) {
     fail(
-      `it says that its header has ${length} bytes, and at most ${MAX_HEADER} are allowed`,
+      `it says that its header has ${length} bytes, and at most ${MAX_HEADER} are allowed: it is damaged, or of another format`,
     );
   }
   const dataStart = 8 + Number(length);
   if (dataStart > bytes.length) {
     fail(
-      `truncated: its header ends at byte ${dataStart}, and it has ${bytes.length} bytes`,
+      `truncated: its header ends at byte ${dataStart}, and it has ${bytes.length} bytes; ${copyAgain}`,
     );
   }
   try {
@@ -304,7 +307,7 @@ function checkLayout(entries: Entry[], length: number, fail: Fail): void {
     }
     if (end > length) {
       fail(
-        `tensor "${name}" ends at byte ${end} of the data, which has ${length} bytes: the file is truncated`,
+        `tensor "${name}" ends at byte ${end} of the data, which has ${length} bytes: the file is truncated; ${copyAgain}`,
       );
     }
     position = end;
@@ -312,7 +315,7 @@ function checkLayout(entries: Entry[], length: number, fail: Fail): void {
   }
   if (position !== length) {
     fail(
-      `its tensors end at byte ${position} of the data, which has ${length} bytes`,
+      `its tensors end at byte ${position} of the data, which has ${length} bytes; ${copyAgain}`,
     );
   }
 }

@@ -296,7 +296,7 @@ export const transfer: (x: Tensor, device: string) => Tensor = operator<
   attrs: { device: "cpu", from: "cpu" },
   bind: (x, device) => ({
     inputs: [x],
-    attrs: { device, from: x.device?.name },
+    attrs: { device, from: x?.device?.name },
   }),
   formula: "y[…] = x[…]",
   torch: "x.clone()",

@@ -5,13 +5,16 @@ import {
   adaptiveAvgPool,
   adaptiveMaxPool,
   add,
+  backward,
   cast,
   diagEmbed,
   diagonal,
   type DType,
   DTypeError,
   exp,
+  fromHost,
   full,
+  gradients,
   IndexError,
   matmul,
   ones,
@@ -75,4 +78,25 @@ Deno.test("diagonals start at whole offsets", () => {
       "with offset 0.5: it must be an integer",
     );
   }
+});
+
+Deno.test("what is no tensor, and no list of them, is refused by gradients and makers", () => {
+  const x = tensor([1, 2], { requiresGrad: true });
+  const y = sum(x);
+  const list = x as unknown as Tensor[];
+  const cases: [() => unknown, string][] = [
+    [() => gradients(y, list), "must be a list of tensors, such as [x]"],
+    [() => gradients(number, [x]), "Cannot differentiate the result"],
+    [() => gradients(y, [number]), "with respect to input 0"],
+    [() => backward(nothing), "Cannot differentiate the result"],
+    [
+      () => fromHost([1, 2] as unknown as Float32Array, "f32", [2]),
+      "no typed array",
+    ],
+    [
+      () => fromHost(new Float32Array(2), "f64", [2]),
+      "of dtype f64 from a Float32Array",
+    ],
+  ];
+  for (const [call, text] of cases) assertThrows(call, TypeError, text);
 });

@@ -189,15 +189,30 @@ Deno.test("cli: MNIST files that are missing, truncated or corrupt", async () =>
     const images = `${cwd}/digits/t10k-images-idx3-ubyte`;
     const whole = await Deno.readFile(images);
     await Deno.writeFile(images, whole.subarray(0, 1000));
-    await refused(train, 1, /t10k-images-idx3-ubyte is truncated: .*1000\.$/m, {
-      cwd,
-    });
+    await refused(
+      train,
+      1,
+      /t10k-images-idx3-ubyte is truncated: .*1000; copy or download it again\.$/m,
+      {
+        cwd,
+      },
+    );
     await Deno.writeTextFile(images, "<html>moved</html>");
     await refused(train, 1, /is not an IDX file: it must start with/, { cwd });
     await Deno.writeFile(images, whole);
     const labels = `${cwd}/digits/t10k-labels-idx1-ubyte`;
     await Deno.copyFile(`${cwd}/digits/train-labels-idx1-ubyte`, labels);
     await refused(train, 1, /has 60 images, but .* has 240 labels/, { cwd });
+    await writeDigits(`${cwd}/digits`);
+    const wrong = await Deno.readFile(labels);
+    wrong[8 + 17] = 200;
+    await Deno.writeFile(labels, wrong);
+    await refused(
+      train,
+      1,
+      /digits\/t10k-labels-idx1-ubyte has the label 200 at position 17: labels are 0 to 9/,
+      { cwd },
+    );
     await Deno.writeFile(labels, Uint8Array.of(0x1f, 0x8b, 8, 0, 0));
     await refused(train, 1, /starts like a gzip file but cannot be unpacked/, {
       cwd,

@@ -55,7 +55,10 @@ Deno.test("idx: wider elements are big-endian", () => {
 
 Deno.test("idx: each kind of damage has its own sentence", () => {
   const damage: [number[], string][] = [
-    [[0, 0, 8], "truncated: an IDX header has at least 4 bytes, and it has 3"],
+    [
+      [0, 0, 8],
+      "truncated: an IDX header has at least 4 bytes, and it has 3; copy or download it again",
+    ],
     [[0x89, 0x50, 0x4e, 0x47], "starts with 0x89 0x50"],
     [[0, 0, 7, 1, 0, 0, 0, 0], "unknown element code 0x07"],
     [[0, 0, 8, 2, 0, 0, 0, 1], "a header for 2 axes has 12 bytes"],

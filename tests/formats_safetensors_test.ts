@@ -90,7 +90,10 @@ Deno.test("safetensors: each kind of damage has its own sentence", () => {
     [file(`{"a":${f4(0)},"b":${f4(2)}}`, 6), 'overlaps tensor "a"'],
     [file(`{"a":${f4(0)},"b":${f4(6)}}`, 10), "bytes 4 to 6"],
     [file(`{"a":${f4(2)}}`, 6), "bytes 0 to 2, between the start"],
-    [file(`{"a":${f4(0)}}`, 3), "the file is truncated"],
+    [
+      file(`{"a":${f4(0)}}`, 3),
+      "the file is truncated; copy or download it again",
+    ],
     [file(`{"a":${f4(0)}}`, 5), "end at byte 4 of the data, which has 5"],
   ];
   for (const [bytes, sentence] of cases) {

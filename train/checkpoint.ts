@@ -218,7 +218,7 @@ function json<T>(
     return JSON.parse(metadata[key], exactNumber) as T;
   } catch (error) {
     throw new SyntaxError(
-      `${path} is damaged: its metadata "${key}" is no JSON`,
+      `${path} is damaged: its metadata "${key}" is no JSON; restore it from a copy, or train again`,
       { cause: error },
     );
   }

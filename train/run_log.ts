@@ -200,6 +200,10 @@ export function newRunFolder(
   return `${root}/${date.join("-")}_${time.join("-")}_${name}`;
 }
 
+/** What helps where a file of a run folder is damaged, at the end of a sentence. */
+export const restore =
+  "restore it from a copy, or train again into another folder";
+
 /**
  * Reads `config.json` of a run folder.
  *
@@ -223,11 +227,14 @@ export async function readConfig(folder: string): Promise<RunConfig> {
       return config as RunConfig;
     }
   } catch (error) {
-    throw new SyntaxError(`${path} is damaged: ${(error as Error).message}`, {
-      cause: error,
-    });
+    throw new SyntaxError(
+      `${path} is damaged: ${(error as Error).message}; ${restore}`,
+      { cause: error },
+    );
   }
-  throw new SyntaxError(`${path} is damaged: it is not a JSON object`);
+  throw new SyntaxError(
+    `${path} is damaged: it is not a JSON object; ${restore}`,
+  );
 }
 
 /**
@@ -252,7 +259,9 @@ export async function readMetrics(folder: string): Promise<MetricsLine[]> {
     const parsed = parseLine(line);
     if (parsed !== undefined) return parsed;
     throw new SyntaxError(
-      `${path}, line ${i + 1} is damaged: ${JSON.stringify(line.slice(0, 80))}`,
+      `${path}, line ${i + 1} is damaged: ${
+        JSON.stringify(line.slice(0, 80))
+      }; remove the line, or restore the file from a copy`,
     );
   });
 }
