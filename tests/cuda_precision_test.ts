@@ -7,7 +7,6 @@ import { assert, assertEquals } from "@std/assert";
 import {
   autocast,
   crossEntropy,
-  data,
   getDevice,
   gradients,
   nn,
@@ -20,6 +19,7 @@ import {
 import { closeDevice, setDefaultDevice } from "../core/device.ts";
 import { fromHost } from "../core/tensor.ts";
 import { cudaHost } from "./cuda_host/mod.ts";
+import { examples } from "./precision_cases.ts";
 
 const host = await cudaHost();
 
@@ -145,21 +145,6 @@ for (const [name, net] of Object.entries(nets)) {
       );
     });
   }
-}
-
-function examples(n: number) {
-  const x = Float32Array.from(
-    { length: n * 4 },
-    (_, i) => Math.sin(i * 12.9898),
-  );
-  const y = Int32Array.from(
-    { length: n },
-    (_, i) => Number(x[4 * i] > x[4 * i + 1]),
-  );
-  return data.arrayDataset(
-    { data: x, shape: [n, 4], dtype: "f32" },
-    { data: y, shape: [n], dtype: "i32" },
-  );
 }
 
 for (const precision of ["tf32", "bf16", "f16"] as const) {
