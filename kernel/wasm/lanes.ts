@@ -19,7 +19,7 @@ import {
   splatBytes,
   typed,
 } from "./lane_instructions.ts";
-import type { Expr, ScalarType } from "../expr.ts";
+import type { Expr, FloatFunction, ScalarType } from "../expr.ts";
 
 /** Functions that a kernel calls lane by lane; index by name. */
 export type ImportTable = (name: string, arity: 1 | 2) => number;
@@ -216,7 +216,7 @@ export class LaneEmitter {
         f.op(typed(e.type, "nearest"));
         return;
       default:
-        this.#lanewise(e, e.op);
+        this.#lanewise(e, e.op satisfies FloatFunction | "atan2" | "pow");
     }
   }
 
