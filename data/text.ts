@@ -217,8 +217,10 @@ function checkedPlaces(
     throw new IndexError(
       `${name} has ${indices.length} characters, and a context of ${blockLength} needs at least ${
         blockLength + 1
-      }; use a longer text or a context of at most ${
-        Math.max(indices.length - 1, 0)
+      }; use a longer text${
+        indices.length < 2
+          ? ""
+          : ` or a context of at most ${indices.length - 1}`
       }`,
     );
   }

@@ -127,19 +127,21 @@ export function describeWriteError(
       );
     case "EFBIG":
       return say(
-        `${start}: its ${bytes} bytes are more than this system allows in one file`,
+        `${start}: its ${bytes} bytes are more than this system allows in one file; choose a folder on another disk`,
       );
     case "ENOENT":
       return say(
-        `${start}: the folder ${folder} does not exist; create it first`,
+        `${start}: the folder ${folder} does not exist, or takes no new files; create it, or choose another one`,
       );
     case "ENOTDIR":
       return say(
-        `${start}: a part of ${folder} is a file and not a folder`,
+        `${start}: a part of ${folder} is a file and not a folder; choose another one`,
       );
     case "EISDIR":
     case "ENOTEMPTY":
-      return say(`${start}: there is a folder of that name`);
+      return say(
+        `${start}: there is a folder of that name; choose another one`,
+      );
     case "EACCES":
     case "EPERM":
       return say(
@@ -150,7 +152,9 @@ export function describeWriteError(
         `${start}: the folder ${folder} is on a read-only file system; choose another one`,
       );
     case "ENAMETOOLONG":
-      return say(`${start}: the name is too long for the file system`);
+      return say(
+        `${start}: the name is too long for the file system; choose a shorter one`,
+      );
     default:
       return say(`${start} (${bytes} bytes): ${(error as Error).message}`);
   }

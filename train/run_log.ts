@@ -217,7 +217,7 @@ export async function readConfig(folder: string): Promise<RunConfig> {
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
     throw new Deno.errors.NotFound(
-      `${folder} is not a run folder: it has no config.json`,
+      `${folder} is not a run folder: it has no config.json; name a folder that a training has written`,
       { cause: error },
     );
   }

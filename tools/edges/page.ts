@@ -32,6 +32,8 @@ const further = `## Not compared by the task
 | the gradient of \`scaledMatmul\` | none through the rounding to 8 bits | as if nothing had been rounded |
 | second derivatives of \`ctcLoss\` | refused: \`_ctc_loss_backward\` has no derivative | refused, with a sentence that says so |
 | searching unsorted values | not stated | not stated |
+| \`true\` or \`false\` of JavaScript as an operand | a truth value without a dtype of its own | refused with a sentence; \`tensor(true)\` is one |
+| JavaScript numbers as operands of \`maximum\`, \`lerp\` and others of tensors | refused | taken as in arithmetic |
 `;
 
 function table(head: readonly string[], rows: readonly string[][]): string {
