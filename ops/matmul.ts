@@ -95,6 +95,15 @@ export const matmul: (a: Tensor, b: Tensor) => Tensor = operator<
         }: both need at least one axis; use mul for numbers`,
       );
     }
+    const depth = a.shape[a.rank - 1];
+    const rows = b.shape[Math.max(0, b.rank - 2)];
+    if (depth !== rows) {
+      throw new ShapeError(
+        `Cannot multiply matrices of shapes ${shapeText(a.shape)} and ${
+          shapeText(b.shape)
+        }: the inner dimensions must match, and are ${depth} and ${rows}`,
+      );
+    }
     const [x, y] = sameType(a, b);
     const left = x.rank === 1 ? reshape(x, [1, x.size]) : x;
     const right = y.rank === 1 ? reshape(y, [y.size, 1]) : y;

@@ -33,6 +33,21 @@ Deno.test("factors of two dtypes: matmul converts them, others refuse", () => {
   }
 });
 
+Deno.test("matmul names the shapes that it was given", () => {
+  const cases = [[[1], [2, 2]], [[2, 3], [4]], [[2], [3]], [[2, 3, 4], [5, 6]]];
+  for (const [left, right] of cases) {
+    const a = ones(left), b = ones(right);
+    const depth = left.at(-1), rows = right.at(-2) ?? right[0];
+    assertThrows(
+      () => a.matmul(b),
+      TypeError,
+      `shapes [${left.join(", ")}] and [${
+        right.join(", ")
+      }]: the inner dimensions must match, and are ${depth} and ${rows}`,
+    );
+  }
+});
+
 Deno.test("a product of vectors is refused where matrices are needed", () => {
   assertThrows(
     () => batchMatmul(ones([2]), ones([2, 2])),
