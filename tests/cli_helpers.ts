@@ -37,7 +37,7 @@ export async function decaf(
 
 /** Calls `body` with a temporary folder. */
 export async function inFolder(
-  body: (folder: string) => Promise<void>,
+  body: (folder: string) => void | Promise<void>,
 ): Promise<void> {
   const folder = await Deno.makeTempDir();
   try {

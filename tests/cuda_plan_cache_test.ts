@@ -12,20 +12,10 @@ import {
   type PlanOwner,
   planOwner,
 } from "../devices/cuda/plan_cache.ts";
+import { inFolder } from "./cli_helpers.ts";
 
 const owner: PlanOwner = { library: "cublasLt", version: "13.4", gpu: "H100" };
 const plan = Uint8Array.from({ length: 64 }, (_, i) => 255 - i);
-
-async function inFolder(
-  body: (folder: string) => void | Promise<void>,
-): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await body(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
 
 Deno.test("a plan is found again by the next process", () =>
   inFolder((folder) => {

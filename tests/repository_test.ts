@@ -27,6 +27,13 @@ Deno.test("files are named in snake_case", () => {
   assertEquals(wrong, []);
 });
 
+Deno.test("no source file has more than 500 lines", () => {
+  const long = filesBelow(".", [".ts", ".cc", ".h"])
+    .map((path) => ({ path, lines: read(path).split("\n").length - 1 }))
+    .filter(({ lines }) => lines > 500);
+  assertEquals(long, []);
+});
+
 Deno.test("no unfinished marks in the sources", () => {
   // Spelled in two parts, so that this file is no match itself.
   const marks = new RegExp(

@@ -12,6 +12,7 @@ import {
   writeFileAtomic,
   writeFileAtomicSync,
 } from "../train/atomic_file.ts";
+import { inFolder } from "./cli_helpers.ts";
 
 type Write = (path: string, content: FileContent) => Promise<void>;
 
@@ -20,15 +21,6 @@ const WRITERS: Record<string, Write> = {
   writeFileAtomicSync: (path, content) =>
     Promise.resolve().then(() => writeFileAtomicSync(path, content)),
 };
-
-async function inFolder(run: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await run(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
 
 function names(folder: string): string[] {
   return [...Deno.readDirSync(folder)].map((entry) => entry.name).sort();

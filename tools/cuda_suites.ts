@@ -25,7 +25,9 @@ export const foundationOnCuda: readonly string[] = [
   "tests/reduction_test.ts",
   "tests/shape_test.ts",
   "tests/sorting_test.ts",
+  "tests/train_evaluate_test.ts",
   "tests/train_fit_test.ts",
+  "tests/train_stopping_test.ts",
   "tests/update_test.ts",
 ];
 
