@@ -250,6 +250,35 @@ cudaTest(
     }),
 );
 
+cudaTest(
+  device,
+  "evaluate: the device is waited for once, at the end, and a bad label is told",
+  () =>
+    onCuda(async () => {
+      const { host } = device;
+      using model = net();
+      const metrics = [train.accuracy(), train.confusionMatrix(3)];
+      const run = (bad?: "label") =>
+        train.evaluate(model, batches(bad), { batchSize: 8, metrics });
+      const first = await run();
+      host?.clearCalls();
+      assertEquals(await run(), first);
+      const calls = host?.calls() ?? [];
+      const waits = calls.filter((name) => name === "cudaStreamSynchronize");
+      if (host !== undefined) {
+        assertEquals(waits.length, 1);
+        assertEquals(calls.at(-1), "cudaStreamSynchronize");
+      }
+      const error = await run("label").then(() => "none", (e) => `${e}`);
+      assert(error.includes("label 7 among 3"), error);
+      model.to("cpu");
+      const cpu = await run();
+      for (const [name, value] of Object.entries(cpu)) {
+        assert(Math.abs(value - first[name]) < 1e-5, `${name}: ${value}`);
+      }
+    }),
+);
+
 /** A training in which a call fails after its sixth step was asked for; what was told, and the error. */
 async function failing(graph: boolean, fail: () => void) {
   using model = net();

@@ -5,6 +5,8 @@
  */
 
 import { noGrad } from "../core/autograd.ts";
+import { getDevice } from "../core/device.ts";
+import { DeviceLostError } from "../core/errors.ts";
 import { checkOptions } from "../core/options.ts";
 import { Scope } from "../core/scope.ts";
 import type { Batch, Dataset } from "../data/dataset.ts";
@@ -12,11 +14,13 @@ import { DataLoader } from "../data/loader.ts";
 import { crossEntropy } from "../ops/functions.ts";
 import { deviceOf, toTensor } from "./arrays.ts";
 import type { Loss } from "./fit_options.ts";
-import { measure, valuesOf } from "./measured.ts";
+import { lookAtOutputs, measure, valuesOf } from "./measured.ts";
 import { meanLoss, type Metric, requireNames } from "./metrics.ts";
 import { evaluating, type Model } from "./model.ts";
 import { inPrecision, type Precision } from "./precision.ts";
+import { StepRead } from "./step_read.ts";
 import { turn } from "./turn.ts";
+import { mostUnderWay } from "./under_way.ts";
 
 /** How to evaluate. */
 export interface EvaluateOptions {
@@ -63,27 +67,55 @@ export async function evaluate(
   const before = given.map((m) => structuredClone(m.state()));
   for (const metric of given) metric.reset();
   const putBack = evaluating(model);
-  let examples = 0;
   try {
-    for await (const batch of loader) {
-      noGrad(() => {
-        using _batch = new Scope();
-        const targets = toTensor(batch.targets, device);
-        const { output, loss } = inPrecision(options.precision ?? "f32", () => {
-          const output = model.forward(toTensor(batch.inputs, device));
-          const loss = (options.loss ?? crossEntropy)(output, targets).item();
-          return { output, loss };
-        });
-        const { shape: [size] } = batch.inputs;
-        measure(metrics, { examples: size, loss, output, targets });
-        examples += size;
-      });
-      options.progress?.(examples);
-      await turn();
-    }
+    await measureAll(model, loader, metrics, { ...options, device });
     return valuesOf(metrics);
   } finally {
     putBack();
     given.forEach((metric, i) => metric.restore(before[i]));
+  }
+}
+
+/** Adds all batches to metrics; on devices that run behind the host, it asks for the next ones while the device is at those before. */
+async function measureAll(
+  model: Model,
+  loader: DataLoader,
+  metrics: readonly Metric[],
+  options: EvaluateOptions & { readonly device: string },
+): Promise<void> {
+  const { device, precision = "f32", loss = crossEntropy } = options;
+  const looks = lookAtOutputs(metrics);
+  const underWay: StepRead[] = [];
+  const settle = (most: number) => {
+    while (underWay.length > most) {
+      using _numbers = new Scope();
+      measure(metrics, underWay.shift()!.wait().measured);
+    }
+  };
+  let examples = 0;
+  try {
+    for await (const { inputs, targets } of loader) {
+      noGrad(() => {
+        using _batch = new Scope();
+        const wanted = toTensor(targets, device);
+        const step = inPrecision(precision, () => {
+          const output = model.forward(toTensor(inputs, device));
+          return { output, loss: loss(output, wanted), targets: wanted };
+        });
+        const read = new StepRead(step, looks);
+        underWay.push(read);
+        settle(read.apart ? mostUnderWay : 0);
+      });
+      examples += inputs.shape[0];
+      options.progress?.(examples);
+      await turn();
+    }
+    settle(0);
+    getDevice(device).synchronize();
+  } catch (error) {
+    for (const read of underWay) read[Symbol.dispose]();
+    // Checks of labels and indices, which waiting tells of, come first.
+    if (!(error instanceof DeviceLostError)) getDevice(device).synchronize();
+    throw error;
   }
 }

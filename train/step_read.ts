@@ -38,6 +38,7 @@ export class StepRead implements Disposable {
   readonly apart: boolean;
   readonly #read: LaterRead;
   readonly #lossType: DType;
+  readonly #gated: boolean;
   readonly #examples: number;
   /** What metrics look at. */
   readonly #looked: readonly {
@@ -50,14 +51,14 @@ export class StepRead implements Disposable {
    * Asks for the numbers.
    *
    * @param step What the step has computed.
-   * @param open One element, 1 while all went well.
    * @param looks Whether a metric looks at outputs and targets.
+   * @param open One element, 1 while all went well; all does when omitted.
    */
-  constructor(step: StepTensors, open: Tensor, looks: boolean) {
+  constructor(step: StepTensors, looks: boolean, open?: Tensor) {
     const { output, targets, loss } = step;
     const looked = looks ? [output, targets] : [];
     const bytes = looked.reduce((n, t) => n + t.size * bytesOf(t.dtype), 0);
-    this.apart = bytes <= mostBytes;
+    this.apart = bytes <= mostBytes && loss.device.readLater !== undefined;
     this.#lossType = loss.dtype;
     this.#examples = output.shape[0];
     this.#looked = looked.map((tensor) => ({
@@ -65,17 +66,23 @@ export class StepRead implements Disposable {
       shape: tensor.shape,
       tensor: this.apart ? undefined : tensor,
     }));
-    this.#read = readLater([loss, open, ...(this.apart ? looked : [])]);
+    this.#gated = open !== undefined;
+    this.#read = readLater([
+      loss,
+      ...(open === undefined ? [] : [open]),
+      ...(this.apart ? looked : []),
+    ]);
   }
 
   /** Waits for the numbers; tensors are the caller's, or the step's where they are not apart. */
   wait(): { good: boolean; measured: Measured } {
-    const [loss, open, ...copies] = this.#read.wait();
+    const [loss, ...copies] = this.#read.wait();
+    const good = !this.#gated || hostElements(copies.shift()!, "f32")[0] === 1;
     const [output, targets] = this.#looked.map(({ dtype, shape, tensor }, i) =>
       tensor ?? hostTensor(copies[i], dtype, shape)
     );
     return {
-      good: hostElements(open, "f32")[0] === 1,
+      good,
       measured: {
         examples: this.#examples,
         loss: Number(hostElements(loss, this.#lossType)[0]),

@@ -249,7 +249,7 @@ export class Training implements Disposable {
     );
     this.step++;
     const looks = lookAtOutputs(this.metrics);
-    const read = new StepRead(done, gate.open, looks);
+    const read = new StepRead(done, looks, gate.open);
     const look = () => {
       using _look = new Scope();
       const { good, measured } = read.wait();
