@@ -15,6 +15,8 @@ import {
   scaledDotProductAttention,
 } from "../ops/attention.ts";
 import { cast, sum } from "../ops/foundation.ts";
+import { transpose } from "../ops/shape.ts";
+import { narrow } from "../ops/slicing.ts";
 import { cudaHost } from "./cuda_host/mod.ts";
 
 const host = await cudaHost();
@@ -88,9 +90,36 @@ export function run(c: Case, dtype: DType, device: string): Float64Array[] {
     const o = scaledDotProductAttention(q, k, v, { mask, ...c.options });
     const weight = tensor(9, o.shape, dtype, device);
     const found = gradients(sum(mul(o, weight)), [q, k, v]);
-    return [o, ...found].map((t) =>
-      Float64Array.from(cast(t!, "f32").data() as Float32Array)
+    return [o, ...found].map((t) => numbers(t!));
+  });
+}
+
+/** Elements as float64. */
+export function numbers(x: Tensor): Float64Array {
+  return Float64Array.from(cast(x, "f32").data() as Float32Array);
+}
+
+/** Result and gradients where masks, operands and gradients lie anyhow. */
+export function runStrided(dtype: DType, device: string): Float64Array[] {
+  return scope(() => {
+    const turned = (seed: number, shape: number[]) => {
+      const x = tensor(seed, shape, dtype, device);
+      x.requiresGrad = true;
+      return x;
+    };
+    // Heads after positions, positions after widths, rows that start anywhere.
+    const q = turned(1, [2, 5, 3, 8]), k = turned(2, [2, 3, 8, 7]);
+    const v = turned(3, [2, 3, 7, 11]);
+    const mask = tensor(4, [7, 5], "f32", device);
+    const o = scaledDotProductAttention(
+      transpose(q, 1, 2),
+      transpose(k, 2, 3),
+      narrow(v, 3, 1, 8),
+      { mask: transpose(mask, 0, 1) },
     );
+    const weight = tensor(5, [2, 3, 8, 5], dtype, device);
+    const total = sum(mul(transpose(o, 2, 3), weight));
+    return [o, ...gradients(total, [q, k, v])].map((x) => numbers(x!));
   });
 }
 

@@ -16,8 +16,7 @@ import { mul } from "../ops/arithmetic.ts";
 import { scaledDotProductAttention } from "../ops/attention.ts";
 import { cast, reshape, sum } from "../ops/foundation.ts";
 import { unbind } from "../ops/joining.ts";
-import { permute, transpose } from "../ops/shape.ts";
-import { narrow } from "../ops/slicing.ts";
+import { permute } from "../ops/shape.ts";
 import {
   assertClose,
   type Case,
@@ -26,6 +25,7 @@ import {
   type Machine,
   onCuda,
   run,
+  runStrided,
   tensor,
 } from "./attention_cases.ts";
 import { checkOperator } from "./operator_harness.ts";
@@ -93,30 +93,8 @@ onCuda(
 );
 
 onCuda("masks, operands and gradients may lie anyhow", () => {
-  const attend = (device: string) =>
-    scope(() => {
-      const turned = (seed: number, shape: number[]) => {
-        const x = tensor(seed, shape, "bf16", device);
-        x.requiresGrad = true;
-        return x;
-      };
-      // Heads after positions, positions after widths, rows that start anywhere.
-      const q = turned(1, [2, 5, 3, 8]), k = turned(2, [2, 3, 8, 7]);
-      const v = turned(3, [2, 3, 7, 11]);
-      const mask = tensor(4, [7, 5], "f32", device);
-      const o = scaledDotProductAttention(
-        transpose(q, 1, 2),
-        transpose(k, 2, 3),
-        narrow(v, 3, 1, 8),
-        { mask: transpose(mask, 0, 1) },
-      );
-      const weight = tensor(5, [2, 3, 8, 5], "bf16", device);
-      const total = sum(mul(transpose(o, 2, 3), weight));
-      return [o, ...gradients(total, [q, k, v])].map((x) =>
-        Float64Array.from(cast(x!, "f32").data() as Float32Array)
-      );
-    });
-  assertClose(attend("cuda"), attend("cpu"), slackOf.bf16, "strided");
+  const [found, expected] = ["cuda", "cpu"].map((d) => runStrided("bf16", d));
+  assertClose(found, expected, slackOf.bf16, "strided");
 });
 
 onCuda("what the library does not take it leaves to others", () => {

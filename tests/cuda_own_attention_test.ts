@@ -4,8 +4,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { gradients, scope, type Tensor } from "../mod.ts";
-import type { DType } from "../core/dtype.ts";
+import { gradients, scope } from "../mod.ts";
 import { manualSeed } from "../core/random.ts";
 import {
   attentionChoice,
@@ -17,18 +16,19 @@ import {
   type AttentionOptions,
   scaledDotProductAttention,
 } from "../ops/attention.ts";
-import { cast, reshape, sum } from "../ops/foundation.ts";
+import { reshape, sum } from "../ops/foundation.ts";
 import { unbind } from "../ops/joining.ts";
-import { permute, transpose } from "../ops/shape.ts";
-import { narrow } from "../ops/slicing.ts";
+import { permute } from "../ops/shape.ts";
 import {
   assertClose,
   type Case,
   cases,
   heads,
   type Machine,
+  numbers,
   onCuda,
   run,
+  runStrided,
   tensor,
 } from "./attention_cases.ts";
 
@@ -175,32 +175,9 @@ onCuda(
   },
 );
 
-function numbers(x: Tensor): Float64Array {
-  return Float64Array.from(cast(x, "f32").data() as Float32Array);
-}
-
 onCuda("masks, operands and gradients may lie anyhow", () => {
-  const attend = (device: string, dtype: DType) =>
-    scope(() => {
-      const turned = (seed: number, shape: number[]) => {
-        const x = tensor(seed, shape, dtype, device);
-        x.requiresGrad = true;
-        return x;
-      };
-      const q = turned(1, [2, 5, 3, 8]), k = turned(2, [2, 3, 8, 7]);
-      const v = turned(3, [2, 3, 7, 11]);
-      const mask = tensor(4, [7, 5], "f32", device);
-      const o = scaledDotProductAttention(
-        transpose(q, 1, 2),
-        transpose(k, 2, 3),
-        narrow(v, 3, 1, 8),
-        { mask: transpose(mask, 0, 1) },
-      );
-      const weight = tensor(5, [2, 3, 8, 5], dtype, device);
-      const total = sum(mul(transpose(o, 2, 3), weight));
-      return [o, ...gradients(total, [q, k, v])].map((x) => numbers(x!));
-    });
-  assertClose(attend("cuda", "f32"), attend("cpu", "f64"), slack, "strided");
+  const found = runStrided("f32", "cuda");
+  assertClose(found, runStrided("f64", "cpu"), slack, "strided");
 });
 
 onCuda(

@@ -159,6 +159,26 @@ export function pad(
   }, padded);
 }
 
+/** Pads images, as many at a time as there is room for, and hands on each round's planes and images. */
+export function inRounds(
+  s: Sliding,
+  l: Layout,
+  images: number,
+  source: number,
+  copy: boolean,
+  round: (planes: number, first: number, count: number) => void,
+): void {
+  const planes = s.groups * s.channels;
+  const together = l.copied || copy
+    ? Math.max(1, Math.floor(paddedBytes / (planes * l.planeBytes)))
+    : images;
+  for (let first = 0; first < images; first += together) {
+    const count = Math.min(together, images - first);
+    const from = source + first * planes * s.height * s.width * 4;
+    round(pad(s, l, from, count * planes, copy), first, count);
+  }
+}
+
 /** Filters as a matrix per group: rows are channels of the result, columns elements of a window. Strides in bytes. */
 export interface Filters {
   /** First element. */
@@ -238,24 +258,12 @@ export function correlate(
   const blockColumns = ceilTo(Math.ceil(columns / blocks), 8);
   blocks = Math.ceil(columns / blockColumns);
   const scratchBytes = scratchTile + kc * 32;
-  const imageBytes = groups * s.channels * l.planeBytes;
-  const together = l.copied
-    ? Math.max(1, Math.floor(paddedBytes / imageBytes))
-    : images;
-  const sourceImage = groups * s.channels * s.height * s.width * 4;
-  for (let first = 0; first < images; first += together) {
-    const count = Math.min(together, images - first);
-    const x = pad(
-      s,
-      l,
-      source + first * sourceImage,
-      count * groups * s.channels,
-    );
+  inRounds(s, l, images, source, false, (planes, first, count) => {
     runKernel(
       cachedKernel("correlate", correlateKernel),
       correlateBlock.fill(
-        x,
-        imageBytes,
+        planes,
+        groups * s.channels * l.planeBytes,
         s.channels * l.planeBytes,
         s.stepY * l.pitch * 4,
         l.offsets,
@@ -283,7 +291,7 @@ export function correlate(
       count * groups * blocks,
       Math.ceil(worthSharing * blocks / work),
     );
-  }
+  });
 }
 
 /** Slides windows over all images, without a matrix product. The target is dense. */
@@ -298,19 +306,12 @@ function slideDirectly(
   const l = layoutOf(s);
   const { groups } = s;
   const copy = s.outWidth % 4 !== 0;
-  const planes = groups * s.channels;
-  const imageBytes = planes * l.planeBytes;
-  const together = l.copied || copy
-    ? Math.max(1, Math.floor(paddedBytes / imageBytes))
-    : images;
-  for (let first = 0; first < images; first += together) {
-    const count = Math.min(together, images - first);
-    const from = source + first * planes * s.height * s.width * 4;
+  inRounds(s, l, images, source, copy, (planes, first, count) => {
     runKernel(
       cachedKernel("slide directly", directKernel),
       directBlock.fill(
-        pad(s, l, from, count * planes, copy),
-        imageBytes,
+        planes,
+        groups * s.channels * l.planeBytes,
         s.channels * l.planeBytes,
         s.stepY * l.pitch * 4,
         l.offsets,
@@ -329,7 +330,7 @@ function slideDirectly(
       count * groups * w.rows,
       Math.ceil(worthSharing / (s.outHeight * s.outWidth * l.depth)),
     );
-  }
+  });
 }
 
 /** Copies a bias to where each group's may be read to the end of its last panel. */

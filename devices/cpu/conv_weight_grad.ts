@@ -20,6 +20,7 @@ import {
   depthAtOnce,
   flattened,
   forwardSliding,
+  inRounds,
   isEmpty,
   layoutOf,
   pad,
@@ -160,20 +161,13 @@ function directWeightGrad(
   const l = layoutOf(s);
   const { groups } = s;
   const copy = s.outWidth % 4 !== 0;
-  const planes = groups * s.channels;
-  const imageBytes = planes * l.planeBytes;
-  const together = l.copied || copy
-    ? Math.max(1, Math.floor(paddedBytes / imageBytes))
-    : batch;
-  for (let first = 0; first < batch; first += together) {
-    const images = Math.min(together, batch - first);
-    const from = x + first * planes * s.height * s.width * 4;
+  inRounds(s, l, batch, x, copy, (planes, first, images) => {
     runKernel(
       cachedKernel("filter gradient directly", directGradientKernel),
       directBlock.fill(
         dy + first * groups * s.outHeight * s.outWidth * 4,
-        pad(s, l, from, images * planes, copy),
-        imageBytes,
+        planes,
+        groups * s.channels * l.planeBytes,
         s.channels * l.planeBytes,
         s.stepY * l.pitch * 4,
         l.offsets,
@@ -191,5 +185,5 @@ function directWeightGrad(
         worthSharing / (images * s.outHeight * s.outWidth * l.depth),
       ),
     );
-  }
+  });
 }
