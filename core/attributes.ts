@@ -221,7 +221,8 @@ export function showValue(x: unknown): string {
     return `[${shown}${x.length > 8 ? ", …" : ""}]`;
   }
   if (typeof x === "object" && x !== null) {
-    return `a ${x.constructor?.name ?? "object"}`;
+    const name = x.constructor?.name ?? "Object";
+    return name === "Object" ? "an object" : `a ${name}`;
   }
   return String(x);
 }
