@@ -109,8 +109,17 @@ async function main(): Promise<void> {
     string: ["only"],
   });
   const only: string[] | undefined = flags.only?.toLowerCase().split(",");
+  const contestants = await commands(flags.install);
+  const names = Object.keys(contestants);
+  const unknown = only?.find((given) =>
+    !names.some((name) => name.toLowerCase() === given)
+  );
+  if (unknown !== undefined) {
+    console.error(`There is no peer ${unknown}: there is ${names.join(", ")}.`);
+    Deno.exit(2);
+  }
   const columns: Column[] = [];
-  for (const [name, runs] of Object.entries(await commands(flags.install))) {
+  for (const [name, runs] of Object.entries(contestants)) {
     if (only && !only.includes(name.toLowerCase())) continue;
     columns.push(
       typeof runs === "string"
