@@ -12,7 +12,7 @@ import {
   either,
   oneOf,
 } from "../core/attributes.ts";
-import type { DType } from "../core/dtype.ts";
+import { type DType, isFloat } from "../core/dtype.ts";
 import type { WindowSpec } from "../core/device.ts";
 import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
@@ -82,17 +82,17 @@ function check(what: string, x: Shape, w: Shape, groups: number): void {
 }
 
 function sameFloat(what: string, ...tensors: (Tensor | undefined)[]): void {
-  const dtypes = new Set(
-    tensors.flatMap((x) => x === undefined ? [] : [x.dtype]),
+  const first = tensors[0]!.dtype;
+  if (
+    isFloat(first) &&
+    tensors.every((x) => x === undefined || x.dtype === first)
+  ) return;
+  const dtypes = new Set(tensors.flatMap((x) => x?.dtype ?? []));
+  throw new DTypeError(
+    `Cannot ${what} tensors of dtypes ${
+      [...dtypes].join(", ")
+    }: they must be one floating-point type`,
   );
-  const [dtype] = dtypes;
-  if (dtypes.size !== 1 || !["f32", "f64", "f16", "bf16"].includes(dtype)) {
-    throw new DTypeError(
-      `Cannot ${what} tensors of dtypes ${
-        [...dtypes].join(", ")
-      }: they must be one floating-point type`,
-    );
-  }
 }
 
 /** Whether a dtype has 16 bits: where a device has no kernels for it, f32 computes, and the result is rounded once. */
