@@ -39,16 +39,36 @@ function divisor(
   return k.cast(counts.reduce((a, b) => k.mul(a, b)), type);
 }
 
-/** Mean of each window, by a kernel of Decaf's own. */
-export function means(x: Tensor, g: Geometry, includePad: boolean): Tensor {
+/** What a kernel of averages sums: an element per tap, and what becomes of the sum. */
+interface Summing {
+  /** Name of the kernel. */
+  readonly name: string;
+  /** Spatial extents of the result. */
+  readonly extents: readonly number[];
+  /** Writes both; `read` loads from the images, whose spatial extents are given. */
+  build(
+    w: ReturnType<typeof windowExprs>,
+    position: readonly Expr[],
+    taps: readonly Expr[],
+    after: readonly Expr[],
+    read: (spatial: readonly Expr[], extents: readonly Expr[]) => Expr,
+  ): { readonly value: Expr; result(sum: Expr): Expr };
+}
+
+/** Sums over the taps of every position of the result. */
+function sums(
+  images: Tensor,
+  g: Geometry,
+  { name, extents, build }: Summing,
+): Tensor {
   const rank = g.input.length;
-  const [n, c] = x.shape;
-  const order = ImageOrder.of(x.materialize());
+  const [n, c] = images.shape;
+  const order = ImageOrder.of(images.materialize());
   const { scalars, types } = windowScalars(g);
-  const table = order.table(x.value);
-  const [y] = runRows(x.device, {
-    name: `avgPool${includePad}${order.name}`,
-    space: [...order.extents([n, c, ...g.output]), ...g.kernel],
+  const table = order.table(images.value);
+  const [y] = runRows(images.device, {
+    name: `${name}${order.name}`,
+    space: [...order.extents([n, c, ...extents]), ...g.kernel],
     axes: g.kernel.map((_, d) => 2 + rank + d),
     streams: [],
     tables: [table],
@@ -58,32 +78,22 @@ export function means(x: Tensor, g: Geometry, includePad: boolean): Tensor {
     build: ({ scalars: s, coord, load }) => {
       const w = windowExprs(s, rank);
       const position = order.position(coord);
-      const { at, inside } = tap(
+      const { value, result } = build(
         w,
         position.spatial,
         w.input.map((_, d) => coord(2 + rank + d)),
-      );
-      const element = load(
-        0,
-        order.offset({ ...position, spatial: at }, w.input, s[6 * rank]),
-      );
-      const count = divisor(
-        w,
-        position.spatial,
         s.slice(6 * rank + 1),
-        includePad,
-        element.type,
+        (spatial, extents) =>
+          load(
+            0,
+            order.offset({ ...position, spatial }, extents, s[6 * rank]),
+          ),
       );
+      const { dtype } = images;
+      const sum = result(k.stage(0, value.type));
       return {
-        stages: [{
-          op: "sum",
-          value: k.select(inside, element, k.constant(0, element.type)),
-        }],
-        outputs: [{
-          dtype: x.dtype,
-          per: "row",
-          value: k.roundTo(k.div(k.stage(0, element.type), count), x.dtype),
-        }],
+        stages: [{ op: "sum", value }],
+        outputs: [{ dtype, per: "row", value: k.roundTo(sum, dtype) }],
       };
     },
   });
@@ -91,64 +101,44 @@ export function means(x: Tensor, g: Geometry, includePad: boolean): Tensor {
   return order.images(y);
 }
 
-/** Each window's gradient, divided, to all its cells, by a kernel of Decaf's own. */
-export function meansGradient(
-  g: Tensor,
-  geo: Geometry,
-  includePad: boolean,
-): Tensor {
-  const [n, c] = g.shape;
-  const rank = geo.input.length;
-  const order = ImageOrder.of(g.materialize());
-  const { scalars, types } = windowScalars(geo);
-  const table = order.table(g.value);
-  const [x] = runRows(g.device, {
-    name: `avgPoolGrad${includePad}${order.name}`,
-    space: [...order.extents([n, c, ...geo.input]), ...geo.kernel],
-    axes: geo.kernel.map((_, d) => 2 + rank + d),
-    streams: [],
-    tables: [table],
-    scalars: [...scalars, c, ...geo.after],
-    scalarTypes: [...types, "i32", ...geo.after.map(() => "i32" as const)],
-    passes: 1,
-    build: ({ scalars: s, coord, load }) => {
-      const w = windowExprs(s, rank);
-      const position = order.position(coord);
-      const { window, hit } = windowOver(
-        w,
-        position.spatial,
-        w.input.map((_, d) => coord(2 + rank + d)),
-      );
-      const element = load(
-        0,
-        order.offset({ ...position, spatial: window }, w.output, s[6 * rank]),
-      );
-      const count = divisor(
-        w,
-        window,
-        s.slice(6 * rank + 1),
-        includePad,
-        element.type,
-      );
+/** Mean of each window, by a kernel of Decaf's own. */
+export function means(x: Tensor, g: Geometry, includePad: boolean): Tensor {
+  return sums(x, g, {
+    name: `avgPool${includePad}`,
+    extents: g.output,
+    build(w, position, taps, after, read) {
+      const { at, inside } = tap(w, position, taps);
+      const element = read(at, w.input);
+      const { type } = element;
+      const count = divisor(w, position, after, includePad, type);
       return {
-        stages: [{
-          op: "sum",
-          value: k.select(
-            hit,
-            k.div(element, count),
-            k.constant(0, element.type),
-          ),
-        }],
-        outputs: [{
-          dtype: g.dtype,
-          per: "row",
-          value: k.roundTo(k.stage(0, element.type), g.dtype),
-        }],
+        value: k.select(inside, element, k.constant(0, type)),
+        result: (sum) => k.div(sum, count),
       };
     },
   });
-  table.release();
-  return order.images(x);
+}
+
+/** Each window's gradient, divided, to all its cells, by a kernel of Decaf's own. */
+export function meansGradient(
+  gradient: Tensor,
+  g: Geometry,
+  includePad: boolean,
+): Tensor {
+  return sums(gradient, g, {
+    name: `avgPoolGrad${includePad}`,
+    extents: g.input,
+    build(w, position, taps, after, read) {
+      const { window, hit } = windowOver(w, position, taps);
+      const element = read(window, w.output);
+      const { type } = element;
+      const count = divisor(w, window, after, includePad, type);
+      return {
+        value: k.select(hit, k.div(element, count), k.constant(0, type)),
+        result: (sum) => sum,
+      };
+    },
+  });
 }
 
 /** What the sums are divided by. */

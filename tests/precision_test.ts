@@ -73,7 +73,7 @@ Deno.test("a skipped step changes neither parameters nor optimizer state", () =>
   for (const t of Object.values(model.stateDict())) t.dispose();
 });
 
-export function net() {
+function net() {
   const model = nn.sequential(nn.linear(4, 8), nn.relu(), nn.linear(8, 2));
   Object.values(model.stateDict()).forEach((t, i) => {
     t.setValue(numbers([...t.shape], i).value);

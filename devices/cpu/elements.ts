@@ -34,45 +34,31 @@ export interface Elements {
   storeOne(f: FunctionBuilder, address: Emit, value: Emit): void;
 }
 
-const f32: Elements = {
-  dtype: "f32",
-  bytes: 4,
-  lane: "f32",
-  lanes: 4,
-  load: (f, offset) => void f.load("v128.load", offset),
-  loadOne: (f, offset) => void f.load("v128.load32_zero", offset),
-  loadTwo: (f, offset) => void f.load("v128.load64_zero", offset),
-  store(f, address, value) {
-    address();
-    value();
-    f.store("v128.store");
-  },
-  storeOne(f, address, value) {
-    address();
-    value();
-    f.storeLane("v128.store32_lane", 0);
-  },
-};
-
-const f64: Elements = {
-  dtype: "f64",
-  bytes: 8,
-  lane: "f64",
-  lanes: 2,
-  load: (f, offset) => void f.load("v128.load", offset),
-  loadOne: (f, offset) => void f.load("v128.load64_zero", offset),
-  loadTwo: (f, offset) => void f.load("v128.load", offset),
-  store(f, address, value) {
-    address();
-    value();
-    f.store("v128.store");
-  },
-  storeOne(f, address, value) {
-    address();
-    value();
-    f.storeLane("v128.store64_lane", 0);
-  },
-};
+/** The elements of a dtype that fills its lanes. */
+function whole(dtype: "f32" | "f64"): Elements {
+  const wide = dtype === "f64";
+  const one = wide ? "v128.load64_zero" : "v128.load32_zero";
+  const two = wide ? "v128.load" : "v128.load64_zero";
+  return {
+    dtype,
+    bytes: wide ? 8 : 4,
+    lane: dtype,
+    lanes: wide ? 2 : 4,
+    load: (f, offset) => void f.load("v128.load", offset),
+    loadOne: (f, offset) => void f.load(one, offset),
+    loadTwo: (f, offset) => void f.load(two, offset),
+    store(f, address, value) {
+      address();
+      value();
+      f.store("v128.store");
+    },
+    storeOne(f, address, value) {
+      address();
+      value();
+      f.storeLane(wide ? "v128.store64_lane" : "v128.store32_lane", 0);
+    },
+  };
+}
 
 /** The elements of a 16-bit dtype, from its two conversions. */
 function half(
@@ -167,8 +153,8 @@ function narrowBf16(f: FunctionBuilder): void {
 
 /** The elements of each floating-point dtype. */
 export const elements: Readonly<Record<FloatDType, Elements>> = {
-  f32,
-  f64,
+  f32: whole("f32"),
+  f64: whole("f64"),
   f16: half("f16", widenF16, narrowF16),
   bf16: half("bf16", (f) => void f.i32(16).op("i32x4.shl"), narrowBf16),
 };
