@@ -252,3 +252,15 @@ export function setElement(
       dtype satisfies never;
   }
 }
+
+/** The error for operands whose dtypes are not one floating-point type. */
+export function notOneFloat(
+  doing: string,
+  dtypes: Iterable<DType>,
+): DTypeError {
+  return new DTypeError(
+    `Cannot ${doing} tensors of dtypes ${
+      [...new Set(dtypes)].join(", ")
+    }: they must be one floating-point type; tensor(data, { dtype: "f32" }) and cast(x, "f32") make one of whole numbers`,
+  );
+}

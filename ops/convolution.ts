@@ -12,9 +12,9 @@ import {
   either,
   oneOf,
 } from "../core/attributes.ts";
-import { type DType, isFloat } from "../core/dtype.ts";
+import { type DType, isFloat, notOneFloat } from "../core/dtype.ts";
 import type { WindowSpec } from "../core/device.ts";
-import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
+import { ShapeError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
 import { type Shape, sizeOf } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
@@ -87,12 +87,7 @@ function sameFloat(what: string, ...tensors: (Tensor | undefined)[]): void {
     isFloat(first) &&
     tensors.every((x) => x === undefined || x.dtype === first)
   ) return;
-  const dtypes = new Set(tensors.flatMap((x) => x?.dtype ?? []));
-  throw new DTypeError(
-    `Cannot ${what} tensors of dtypes ${
-      [...dtypes].join(", ")
-    }: they must be one floating-point type`,
-  );
+  throw notOneFloat(what, tensors.flatMap((x) => x?.dtype ?? []));
 }
 
 /** Whether a dtype has 16 bits: where a device has no kernels for it, f32 computes, and the result is rounded once. */

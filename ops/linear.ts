@@ -6,8 +6,8 @@
 
 import { gradEnabled } from "../core/autograd.ts";
 import type { DeviceKernels } from "../core/device.ts";
-import { isFloat } from "../core/dtype.ts";
-import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
+import { isFloat, notOneFloat } from "../core/dtype.ts";
+import { ShapeError, shapeText } from "../core/errors.ts";
 import { materialize } from "../core/fuse.ts";
 import { operator } from "../core/op.ts";
 import { sameShape } from "../core/shape.ts";
@@ -54,11 +54,8 @@ export function checkLinear(
     !isFloat(x.dtype) || x.dtype !== w.dtype ||
     (b !== undefined && b.dtype !== x.dtype)
   ) {
-    throw new TypeError(
-      `Cannot apply a linear map to dtypes ${x.dtype}, ${w.dtype}${
-        b === undefined ? "" : ` and ${b.dtype}`
-      }: they must be one floating-point type`,
-    );
+    const all = b === undefined ? [x, w] : [x, w, b];
+    throw notOneFloat("apply a linear map to", all.map((y) => y.dtype));
   }
 }
 
@@ -214,15 +211,10 @@ export const bilinear: (
         }: weights are [out, in1, in2], and the tensors [..., in1] and [..., in2] with equal leading axes`,
       );
     }
-    const dtypes = new Set(
-      [a, b, w, ...(bias === undefined ? [] : [bias])].map((x) => x.dtype),
-    );
-    if (dtypes.size > 1 || !isFloat(a.dtype)) {
-      throw new DTypeError(
-        `Cannot apply a bilinear map to tensors of dtypes ${
-          [...dtypes].join(", ")
-        }: they must be one floating-point type`,
-      );
+    const all = bias === undefined ? [a, b, w] : [a, b, w, bias];
+    const dtypes = all.map((x) => x.dtype);
+    if (!isFloat(a.dtype) || dtypes.some((dtype) => dtype !== a.dtype)) {
+      throw notOneFloat("apply a bilinear map to", dtypes);
     }
     const [out, in1, in2] = w.shape;
     if (bias !== undefined && !sameShape(bias.shape, [out])) {

@@ -5,6 +5,7 @@ import {
   batchMatmul,
   bilinear,
   cast,
+  conv,
   DTypeError,
   einsum,
   linear,
@@ -45,6 +46,20 @@ Deno.test("matmul names the shapes that it was given", () => {
         right.join(", ")
       }]: the inner dimensions must match, and are ${depth} and ${rows}`,
     );
+  }
+});
+
+Deno.test("layers refuse whole numbers, and say how to make floats of them", () => {
+  const whole = tensor([[1, 2]]), weights = ones([3, 2]);
+  for (
+    const layer of [
+      () => linear(whole, weights),
+      () => linear(ones([1, 2]), weights, tensor([1, 2, 3])),
+      () => bilinear(whole, ones([1, 2]), ones([3, 2, 2])),
+      () => conv(tensor([[[1, 2]]]), ones([1, 1, 1])),
+    ]
+  ) {
+    assertThrows(layer, DTypeError, 'tensor(data, { dtype: "f32" }) and cast');
   }
 });
 
