@@ -54,6 +54,21 @@ export const dtypes: Readonly<Record<DType, DTypeInfo>> = {
   bool: { bytes: 1, kind: "bool", torch: "bool" },
 };
 
+/** The dtype in which devices scan and scatter: at least 32 bits wide. */
+export function accumulated(dtype: DType): DType {
+  switch (dtype) {
+    case "f16":
+    case "bf16":
+      return "f32";
+    case "u8":
+    case "i8":
+    case "bool":
+      return "i32";
+    default:
+      return dtype;
+  }
+}
+
 /** Element types as numbers, in keys of what is kept by type. */
 export const dtypeCodes: Readonly<Record<DType, number>> = {
   f32: 0,

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { DType } from "../core/dtype.ts";
+import { accumulated, type DType } from "../core/dtype.ts";
 import type { DeviceFlag, ScatterMode } from "../core/device.ts";
 import {
   DTypeError,
@@ -235,22 +235,6 @@ export function lookUp(
   return new Tensor(value);
 }
 
-/** The dtype in which a device combines scattered values. */
-function combining(dtype: DType, mode: ScatterMode): DType {
-  if (mode === "set") return dtype;
-  switch (dtype) {
-    case "f16":
-    case "bf16":
-      return "f32";
-    case "u8":
-    case "i8":
-    case "bool":
-      return "i32";
-    default:
-      return dtype;
-  }
-}
-
 /** A fresh contiguous tensor with the elements of `x`, which may be pending or strided. */
 function freshCopy(x: Tensor, dtype: DType): Tensor {
   const value = Value.empty(x.device, dtype, x.shape);
@@ -270,7 +254,7 @@ export function scattered(
   mode: ScatterMode,
   perElement: boolean,
 ): Tensor {
-  const dtype = combining(x.dtype, mode);
+  const dtype = mode === "set" ? x.dtype : accumulated(x.dtype);
   const target = freshCopy(x, dtype);
   const { outer, inner } = around(source.shape, axis);
   const values = source.dtype === dtype

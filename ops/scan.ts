@@ -5,7 +5,7 @@
  */
 
 import { count } from "../core/attributes.ts";
-import { type DType, isFloat } from "../core/dtype.ts";
+import { accumulated, type DType, isFloat } from "../core/dtype.ts";
 import type { ScanSpec } from "../core/device.ts";
 import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
 import { contiguous } from "../core/row_kernels.ts";
@@ -25,21 +25,6 @@ import { t } from "./samples.ts";
 import { narrow } from "./slicing.ts";
 import { axisOf, exchanged } from "./views.ts";
 
-/** The dtype in which a device scans. */
-function scanned(dtype: DType): DType {
-  switch (dtype) {
-    case "f16":
-    case "bf16":
-      return "f32";
-    case "u8":
-    case "i8":
-    case "bool":
-      return "i32";
-    default:
-      return dtype;
-  }
-}
-
 /** Scans along an axis in `dtype`; with positions for extrema. */
 function scanAlong(
   x: Tensor,
@@ -51,7 +36,7 @@ function scanAlong(
   const { device } = x;
   const at = normalizeAxis(axis, x.rank, "scan");
   const last = Math.max(0, x.rank - 1);
-  const wide = scanned(dtype);
+  const wide = accumulated(dtype);
   const rows = exchanged(x, at, last);
   const same = rows.dtype === wide ? rows : cast(rows, wide);
   const input = new Tensor(contiguous(same.value));

@@ -2,7 +2,13 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { fromHost, gradients, scope, type Tensor } from "../mod.ts";
-import { type DType, hostArray, isFloat, setElement } from "../core/dtype.ts";
+import {
+  type DType,
+  dtypes,
+  hostArray,
+  isFloat,
+  setElement,
+} from "../core/dtype.ts";
 import { IndexError } from "../core/errors.ts";
 import { setThreads, threads } from "../devices/cpu/pool.ts";
 import { mul } from "../ops/arithmetic.ts";
@@ -17,17 +23,7 @@ import {
   uniqueConsecutive,
 } from "../ops/sorting.ts";
 
-const dtypes: readonly DType[] = [
-  "f32",
-  "f64",
-  "f16",
-  "bf16",
-  "i64",
-  "i32",
-  "i8",
-  "u8",
-  "bool",
-];
+const all = Object.keys(dtypes) as DType[];
 
 /** Numbers from 0 (inclusive) to 1, the same in every run. */
 function random(seed: number): () => number {
@@ -71,7 +67,7 @@ Deno.test("rows of every dtype and length, against Array.prototype.sort", () => 
   try {
     for (const count of [1, 2]) {
       setThreads(count);
-      for (const dtype of dtypes) {
+      for (const dtype of all) {
         for (
           const [rows, length] of [[3, 7], [5, 40], [4, 41], [1, 3000], [
             300,
