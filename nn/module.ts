@@ -6,7 +6,7 @@
 
 import { gradEnabled } from "../core/autograd.ts";
 import type { DType } from "../core/dtype.ts";
-import { Scope } from "../core/scope.ts";
+import { scope } from "../core/scope.ts";
 import { Tensor } from "../core/tensor.ts";
 import { convert, type Destination } from "./convert.ts";
 import { roleOf } from "./roles.ts";
@@ -291,9 +291,11 @@ function join(prefix: string, name: string): string {
 
 /** Runs a forward pass in a scope of its own; inputs that it returns stay with their owner. */
 function freeing<T>(inputs: readonly unknown[], body: () => T): T {
-  using own = new Scope();
-  const result = body();
-  own.keep(made(result, inputs));
+  let result!: T;
+  scope(() => {
+    result = body();
+    return made(result, inputs);
+  });
   return result;
 }
 

@@ -316,16 +316,17 @@ export function normalizeRows(
     },
     gradient: (context) => {
       const [x, ...affine] = context.inputs;
+      const shape = context.differentiable ? reshape : reshaped;
       const shaped: FusedContext = along === undefined ? context : {
         ...context,
-        inputs: [x, ...affine.map((p) => p && reshape(p, along))],
+        inputs: [x, ...affine.map((p) => p && shape(p, along))],
       };
       const grads = context.differentiable
         ? composedGradient(n, shaped)
         : (fast && fastGradient(fast, shaped)) ?? fusedGradient(n, shaped);
       if (along === undefined) return grads;
       return grads.map((g, i) =>
-        g && i > 0 ? reshape(g, affine[i - 1].shape) : g
+        g && i > 0 ? shape(g, affine[i - 1].shape) : g
       );
     },
   })[0];
