@@ -34,7 +34,7 @@ export const infinities: readonly Rule[] = [
     decaf: "the number, as PyTorch in f64 or without vectors",
     pytorch: "∞",
     why: "PyTorch multiplies x by itself or by 6 before it divides",
-    when: "huge",
+    when: ["huge"],
     cases: [
       ["result", "double", "∞", "hardSwish", "f32"],
       ["result", "plain", "∞", "gelu", "f32"],
@@ -45,7 +45,7 @@ export const infinities: readonly Rule[] = [
     decaf: "a number below 1",
     pytorch: "∞",
     why: "|−2³¹| and |−128| wrap in PyTorch, and 1 + |x| is then 0 or negative",
-    when: "least",
+    when: ["least"],
     cases: [
       ["result", "finite", "∞", "softsign", "f32"],
     ],

@@ -9,7 +9,7 @@ export const integers: readonly Rule[] = [
     decaf: "as i32",
     pytorch: "as i16",
     why: "i8 with u8 is i16 in PyTorch, for which Decaf takes i32",
-    when: "bytes",
+    when: ["bytes"],
     cases: [
       ["result", "finite", "finite", "pow", "i32"],
     ],

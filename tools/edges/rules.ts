@@ -101,6 +101,11 @@ const conditions = {
   /** An operand has a number beyond 2³⁰. */
   huge: (sample: Sample) =>
     some(sample, (x) => Math.abs(x) > 2 ** 30 && Math.abs(x) < Infinity),
+  /** A mask comes with the operands. */
+  masked: (sample: Sample) =>
+    sample.some((x) => typeof x === "object" && x !== null && "mask" in x),
+  /** The first operand has four axes. */
+  fourAxes: (sample: Sample) => operands(sample)[0].shape.length === 4,
   /** The second operand, a grid, has a place outside [−2, 2]. */
   far: (sample: Sample) =>
     operands(sample)[1].data.some((x) => !(Math.abs(x) <= 2)),
@@ -136,7 +141,8 @@ export interface Rule {
   /** What PyTorch gives. */
   readonly pytorch: string;
   readonly why: string;
-  readonly when?: keyof typeof conditions;
+  /** What must hold of the call and the element besides, all of it. */
+  readonly when?: readonly (keyof typeof conditions)[];
   readonly cases: readonly Case[];
 }
 
@@ -181,8 +187,10 @@ function caseOf(
     names(list, e.dtype) && holds[ours](e, e.ours) &&
     holds[theirs](e, e.theirs)
   );
-  if (found === undefined || rule.when === undefined) return found;
-  return conditions[rule.when](sample, e) ? found : undefined;
+  return found !== undefined &&
+      (rule.when ?? []).every((name) => conditions[name](sample, e))
+    ? found
+    : undefined;
 }
 
 function keyOf(rule: string, where: string, operator: string): string {

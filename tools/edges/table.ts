@@ -193,7 +193,7 @@ export const rules: readonly Rule[] = [
     pytorch: "−2³¹",
     why:
       "NaN and what is out of range has no integer; as CUDA does, not as x86",
-    when: "noInteger",
+    when: ["noInteger"],
     cases: [
       ["result", "0", "finite", "cast", "i32"],
       ["result", "finite", "finite", "cast", "i32"],
@@ -204,7 +204,7 @@ export const rules: readonly Rule[] = [
     decaf: "the first of them",
     pytorch: "any of them",
     why: "Which of equal elements is meant is not stated",
-    when: "ties",
+    when: ["ties"],
     cases: [
       ["gradient", "0", "finite", "kthValue", "f32 f64 f16 bf16"],
       ["gradient", "0", "finite", "topK", "f16"],
@@ -222,7 +222,7 @@ export const rules: readonly Rule[] = [
     pytorch: "0",
     why:
       "PyTorch's CPU gives 0 in whole vectors and passes the gradient on in the elements after them; Decaf passes it on everywhere",
-    when: "nanHere",
+    when: ["nanHere"],
     cases: [
       [
         "gradient",
@@ -239,7 +239,7 @@ export const rules: readonly Rule[] = [
     pytorch: "NaN",
     why:
       "Results of a scan before a NaN do not depend on it; PyTorch's gradient sums over all of them",
-    when: "undefinedSums",
+    when: ["undefinedSums"],
     cases: [
       ["gradient", "0", "NaN", "logCumSumExp", "f32 f64 f16 bf16"],
       ["gradient", "finite", "NaN", "logCumSumExp", "f32 f64 f16 bf16"],
@@ -261,7 +261,7 @@ export const rules: readonly Rule[] = [
     pytorch: "±∞",
     why:
       "A product of numbers near 1e-45 is rounded to 0 before it meets ∞, in PyTorch after",
-    when: "infinite",
+    when: ["infinite"],
     cases: [
       ["gradient", "NaN", "∞", "bilinear", "f32"],
     ],
@@ -272,7 +272,7 @@ export const rules: readonly Rule[] = [
     pytorch: "a sum",
     why:
       "Sums and products of huge numbers that cancel, by the order of the steps",
-    when: "huge",
+    when: ["huge"],
     cases: [
       ["gradient", "∞", "finite", "swiglu", "f32"],
       ["gradient", "∞", "finite", "xlogy", "f32"],
@@ -284,18 +284,19 @@ export const rules: readonly Rule[] = [
     decaf: "0",
     pytorch: "NaN",
     why: "The square of more than 255 is ∞ in f16, and the slope ∞ / ∞",
-    when: "beyond255",
+    when: ["beyond255"],
     cases: [
       ["gradient", "0", "NaN", "lpPool", "f16"],
     ],
   },
   {
     name: "products",
-    decaf: "the product of the others",
-    pytorch: "0, NaN or the quotient",
+    decaf:
+      "the product of the row divided by the element; 0 beside zeros of the row",
+    pytorch: "that, or the product of the other elements, NaN among them",
     why:
-      "PyTorch divides the product by the element, or looks for zeros; Decaf multiplies the others from both sides, where ∞ · 0 and NaN enter elsewhere",
-    when: "infinite",
+      "PyTorch multiplies the others instead of dividing as soon as some row of the tensor has a zero, and cumprod's gradient sums over results after NaN; Decaf's rows do not depend on each other",
+    when: ["infinite"],
     cases: [
       ["gradient", "0", "NaN", "prod", "f32 f64 f16 bf16"],
       ["gradient", "NaN", "0", "cumProd prod", "f32 f64 f16 bf16"],
@@ -308,11 +309,11 @@ export const rules: readonly Rule[] = [
   },
   {
     name: "normalising",
-    decaf: "∞",
-    pytorch: "NaN",
+    decaf: "∞, or NaN where its steps have ∞ − ∞",
+    pytorch: "NaN, or ∞",
     why:
-      "PyTorch multiplies scale and shift first, or takes moments by Welford's steps, where ∞ − ∞ arises",
-    when: "infinite",
+      "With infinite weights or elements: PyTorch multiplies weight and mean first, and takes moments by Welford's steps; Decaf subtracts the mean, then multiplies",
+    when: ["infinite"],
     cases: [
       ["gradient", "NaN", "∞", "instanceNorm", "f32 f64 f16 bf16"],
       ["gradient", "NaN", "∞", "rmsNorm", "f32"],
@@ -327,17 +328,14 @@ export const rules: readonly Rule[] = [
     ],
   },
   {
-    name: "attention",
-    decaf:
-      "NaN from 0 · ∞ and NaN scores; 0 and the number where the mask excludes them",
-    pytorch: "what its blocks leave",
+    name: "hidden scores",
+    decaf: "as if what the mask hides were not there",
+    pytorch: "NaN",
     why:
-      "Masked or infinite scores: Decaf computes softmax and product as composed, PyTorch block by block",
-    when: "infinite",
+      "PyTorch adds −∞ to scores that a mask hides, so that those that are NaN or ∞ make the row NaN; Decaf leaves them out",
+    when: ["masked", "infinite"],
     cases: [
       ["gradient", "0", "NaN", "scaledDotProductAttention", "f32 f64 f16 bf16"],
-      ["gradient", "NaN", "0", "scaledDotProductAttention", "f32 f64 f16 bf16"],
-      ["gradient", "NaN", "finite", "scaledDotProductAttention", "f64"],
       [
         "gradient",
         "finite",
@@ -346,9 +344,6 @@ export const rules: readonly Rule[] = [
         "f32 f64 bf16",
       ],
       ["result", "0", "NaN", "scaledDotProductAttention", "f32 f64 f16 bf16"],
-      ["result", "NaN", "0", "scaledDotProductAttention", "f32 f64 f16 bf16"],
-      ["result", "NaN", "finite", "scaledDotProductAttention", "f16"],
-      ["result", "NaN", "∞", "scaledDotProductAttention", "f16"],
       [
         "result",
         "finite",
@@ -356,6 +351,22 @@ export const rules: readonly Rule[] = [
         "scaledDotProductAttention",
         "f32 f64 f16 bf16",
       ],
+      ["result", "NaN", "finite", "scaledDotProductAttention", "f16"],
+    ],
+  },
+  {
+    name: "attention in blocks",
+    decaf: "NaN where a score of the row is NaN, or 0 meets ∞ in the product",
+    pytorch: "0, or what its blocks leave",
+    why:
+      "With four axes PyTorch's CPU walks the scores block by block, and writes 0 for a row whose scores are NaN",
+    when: ["fourAxes", "infinite"],
+    cases: [
+      ["gradient", "NaN", "0", "scaledDotProductAttention", "f32 f64 f16 bf16"],
+      ["gradient", "NaN", "finite", "scaledDotProductAttention", "f64"],
+      ["result", "NaN", "0", "scaledDotProductAttention", "f32 f64 f16 bf16"],
+      ["result", "NaN", "finite", "scaledDotProductAttention", "f16"],
+      ["result", "NaN", "∞", "scaledDotProductAttention", "f16"],
     ],
   },
   {
@@ -363,8 +374,8 @@ export const rules: readonly Rule[] = [
     decaf: "NaN",
     pytorch: "0",
     why:
-      "Steps of a sequence that padding leaves out, and states that are NaN: Decaf multiplies by masks",
-    when: "infinite",
+      "The gradient of a step beyond a sequence's length is 0 times the weights, of which some are NaN or infinite; PyTorch leaves the step out",
+    when: ["infinite"],
     cases: [
       ["gradient", "NaN", "0", "gru lstm rnn", "f32 f64 f16 bf16"],
     ],
@@ -375,7 +386,7 @@ export const rules: readonly Rule[] = [
     pytorch: "the place in halves, rounded at each step; any memory for NaN",
     why:
       "Places far outside the image and NaN: halves lose them, and PyTorch's CPU reads and writes beside the image, until its process dies",
-    when: "far",
+    when: ["far"],
     cases: [
       ["gradient", "0", "NaN", "gridSample", "f32 f64 f16 bf16"],
       ["gradient", "0", "finite", "gridSample", "f16 bf16"],
