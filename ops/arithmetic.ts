@@ -208,6 +208,11 @@ export const copySign: Binary = elementwise<Binary>({
   formula: "b < 0 or b = −0 ? −|a| : |a|",
   torch: "torch.copysign(a, b)",
   samples: [
+    // The NaN keeps finite differences away.
+    [
+      t([4], { data: [NaN, Infinity, -Infinity, 0] }),
+      t([4], { data: [-1, -1, 1, -1] }),
+    ],
     ...pairSamples({ low: 0.5 }, { low: -2, high: -0.5 }),
     [t([2], { data: [1, -3] }), t([2], { data: [-0, 2], grad: false })],
     [
@@ -354,6 +359,11 @@ export const hypot: Binary = elementwise<Binary>({
   formula: "√(a² + b²)",
   torch: "torch.hypot(a, b)",
   samples: [
+    // The NaN keeps finite differences away.
+    [
+      t([4], { data: [NaN, Infinity, 0, 3] }),
+      t([4], { data: [Infinity, 1, 0, -Infinity] }),
+    ],
     ...pairSamples({ low: 0.5 }, { low: 0.5 }),
     [
       t([4], { data: [Infinity, -3, 0, NaN], grad: false }),

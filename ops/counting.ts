@@ -167,6 +167,11 @@ export const searchSorted: (
     return new Tensor(value);
   },
   samples: [
+    // Beyond a NaN, as PyTorch's search goes.
+    [
+      t([5], { data: [-1, 0, 2, 3, NaN], grad: false }),
+      t([4], { data: [0.5, 2, 3, NaN], grad: false }),
+    ],
     [
       t([5], { data: [-1, 0, 0, 2, 3] }),
       t([2, 4], { data: [-2, -1, 0, 1, 2, 3, 4, NaN] }),

@@ -125,6 +125,8 @@ export const remainder: Binary = elementwise<Binary>({
   onnx: "Mod",
   caffe2: "Mod",
   samples: [
+    // The NaN keeps finite differences away.
+    [t([4], { data: [NaN, Infinity, 5, -5] }), t([4], { data: [1, 2, 3, 3] })],
     ...pairSamples({ low: -5, high: 5 }, { low: 0.75 }),
     ...integerPairSamples(),
     ...integerPairSamples({ low: -3, high: 0 }),

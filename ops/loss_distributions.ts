@@ -93,6 +93,10 @@ export const klDiv: (
     return div(sum(loss), x.rank === 0 ? 1 : x.shape[0]);
   },
   samples: [
+    // The NaN keeps finite differences away.
+    [t([4], { data: [NaN, 1, 1, -1] }), t([4], { data: [0.5, 0, -1, 1] }), {
+      reduction: "none",
+    }],
     [t([2, 3]), t([2, 3], probabilities)],
     [t([2, 3]), t([2, 3], probabilities), { reduction: "batchmean" }],
     [t([2, 3]), t([2, 3], { low: -3, high: 0 }), { logTarget: true }],

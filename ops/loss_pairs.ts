@@ -250,6 +250,13 @@ export const marginRankingLoss: ComparedLoss = operator<
     return reduceLoss(ranking.apply([a, b, target, margin]), reduction);
   },
   samples: [
+    // The NaN keeps finite differences away.
+    [
+      t([3], { data: [NaN, Infinity, 1] }),
+      t([3], { data: [0, 1, 1] }),
+      t([3], { data: [1, 1, -1] }),
+      { reduction: "none" },
+    ],
     [t([4]), t([4], { low: -1 }), signs([1, -1, 1, -1])],
     [t([4]), t([4], { low: -1 }), signs([1, -1, 1, -1]), {
       margin: 0.7,

@@ -167,6 +167,10 @@ function logaddSamples(): Sample[] {
       }),
     ],
     [
+      t([3], { data: [NaN, Infinity, -Infinity] }),
+      t([3], { data: [0, Infinity, -Infinity] }),
+    ],
+    [
       t([3], { data: [-Infinity, Infinity, 1], grad: false }),
       t([3], {
         data: [-Infinity, Infinity, -Infinity],
@@ -190,6 +194,11 @@ export const xlogy: Binary = elementwise<Binary>({
   formula: "x = 0 ? 0 : x · ln y",
   torch: "torch.xlogy(x, y)",
   samples: [
+    // The NaN keeps finite differences away.
+    [
+      t([6], { data: [NaN, 0, -0, 0, 2, 0] }),
+      t([6], { data: [1, 0, 0.5, -1, 0, Infinity] }),
+    ],
     ...pairSamples({}, { low: 0.25 }),
     [
       t([6], { data: [0, 0, 0, 0, 2, 0], grad: false }),
@@ -304,6 +313,8 @@ export const logit: (x: Tensor, options?: LogitOptions) => Tensor = elementwise<
   torch: "torch.logit(x, None if eps < 0 else eps)",
   caffe2: "Logit",
   samples: [
+    // The NaN keeps finite differences away.
+    [t([4], { data: [NaN, -0, 0, 1] })],
     ...floatSamples({ low: 0.05, high: 0.95 }),
     [t([5], { data: [0, 1, NaN, 2, -1], grad: false })],
     [t([3], { data: [0.5, 2, -1] })],
