@@ -14,19 +14,9 @@ import {
   train,
 } from "../mod.ts";
 import { cudaForTests, cudaTest, onCuda } from "./cuda_host/device.ts";
+import { net } from "./cuda_fit_net.ts";
 
 const device = await cudaForTests();
-
-function net(): nn.Sequential {
-  manualSeed(3);
-  return nn.sequential(
-    nn.linear(6, 8),
-    nn.batchNorm1d(8),
-    nn.relu(),
-    nn.dropout(0.25),
-    nn.linear(8, 3),
-  );
-}
 
 function examples() {
   const inputs = Float32Array.from({ length: 35 * 6 }, (_, i) => Math.sin(i));
