@@ -116,7 +116,12 @@ export function fastForward(
       mean: mean?.value,
       inverse: inverse.value,
     });
-    if (done) return { y, inverse, mean: mean ?? fill(kept, 0, "f32", device) };
+    if (done) {
+      for (const overwritten of [running?.mean, running?.variance]) {
+        if (overwritten !== undefined) overwritten.writes++;
+      }
+      return { y, inverse, mean: mean ?? fill(kept, 0, "f32", device) };
+    }
     for (const unused of [y, inverse, mean]) unused?.dispose();
     return undefined;
   } finally {

@@ -12,7 +12,8 @@ import { earlyStopping } from "../train/early_stopping.ts";
 import { evaluate } from "../train/evaluate.ts";
 import { fit } from "../train/fit.ts";
 import { BadLossError } from "../train/nan_guard.ts";
-import { fromHost } from "../mod.ts";
+import { LastGood } from "../train/last_good.ts";
+import { assign, fromHost, ones, scope, zeros } from "../mod.ts";
 import { inFolder } from "./cli_helpers.ts";
 import { data, network, setUp, weightsOf } from "./train_points.ts";
 
@@ -142,6 +143,39 @@ Deno.test("fit stopped by a bad step leaves running statistics as after the last
   const label = await run("label");
   assertEquals(label.weights, good.weights);
   assert(label.error.includes("label 9 among 2"), label.error);
+});
+
+Deno.test("fit notes only those buffers at each step that steps write", () => {
+  class Masked extends nn.Module {
+    map = nn.linear(2, 4);
+    norm = nn.batchNorm1d(4);
+    mask = nn.buffer(ones([4]));
+    forward(x: Tensor): Tensor {
+      return this.norm.forward(this.map.forward(x)).mul(this.mask);
+    }
+  }
+  using model = new Masked();
+  using good = new LastGood(model);
+  good.prepare();
+  assertEquals(good.tensors.length, 8);
+  const { runningMean, runningVar, numBatchesTracked } = model.norm;
+  const buffers = [runningMean!, runningVar!, numBatchesTracked!, model.mask];
+  const values = () => buffers.map((buffer) => buffer.toArray());
+  const step = () =>
+    scope(() => void model.forward(ones([3, 2])).materialize());
+  step();
+  const first = values();
+  good.note();
+  assertEquals(good.tensors.length, 6);
+  assert(!good.tensors.includes(model.mask));
+  step();
+  good.prepare();
+  good.restore();
+  assertEquals(values(), first);
+  // What is written after all is noted from then on.
+  assign(model.mask, zeros([4]));
+  good.prepare();
+  assertEquals(good.tensors.length, 8);
 });
 
 Deno.test("fit never overwrites a good checkpoint with parameters that went bad", async () => {

@@ -12,13 +12,34 @@ import { copy } from "../core/row_kernels.ts";
 import { sameShape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import { type Update, updateAll } from "../core/update.ts";
+import type { Value } from "../core/value.ts";
 import * as k from "../kernel/expr.ts";
 import type { Model } from "./model.ts";
 
-/** A buffer, and what it held after the last good step. */
-interface Pair {
+/** A buffer, and whether it was written since. */
+interface Seen {
   readonly buffer: Tensor;
+  readonly value: Value;
+  readonly writes: number;
+}
+
+/** A buffer, and what it held after the last good step. */
+interface Pair extends Seen {
   readonly good: Tensor;
+}
+
+function see(buffer: Tensor): Seen {
+  const { value } = buffer.materialize();
+  return { buffer, value, writes: value.writes };
+}
+
+function written({ buffer, value, writes }: Seen): boolean {
+  return buffer.value !== value || value.writes !== writes;
+}
+
+function pairOf(buffer: Tensor): Pair {
+  const seen = see(buffer);
+  return { ...seen, good: keep(new Tensor(copy(seen.value))) };
 }
 
 /** The buffers of a model; none where it does not tell them, as `nn` modules do. */
@@ -35,7 +56,11 @@ function fits({ buffer, good }: Pair): boolean {
 /** What the buffers of a model held after the last good step. */
 export class LastGood implements Disposable {
   readonly #model: Model;
+  /** Buffers that steps write; all of them before the first. */
   #pairs: readonly Pair[] | undefined;
+  /** Buffers that the first step has left alone, such as masks. */
+  #constant: readonly Seen[] = [];
+  #first = true;
 
   /**
    * Nothing is noted yet.
@@ -48,12 +73,23 @@ export class LastGood implements Disposable {
 
   /** Notes what the buffers hold before the first step, and again when they have become others. */
   prepare(): void {
-    if (this.#pairs?.every(fits)) return;
+    const known = this.#pairs?.every(fits) &&
+      !this.#constant.some((seen) => seen.buffer.disposed || written(seen));
+    if (known) return;
     this[Symbol.dispose]();
-    this.#pairs = buffersOf(this.#model).map((buffer) => ({
-      buffer,
-      good: keep(new Tensor(copy(buffer.materialize().value))),
-    }));
+    this.#pairs = buffersOf(this.#model).map(pairOf);
+    this.#constant = [];
+    this.#first = true;
+  }
+
+  /** After the first forward pass: what it has not written need not be noted each time. */
+  #sort(): void {
+    if (!this.#first || this.#pairs === undefined) return;
+    this.#first = false;
+    const constant = this.#pairs.filter((pair) => !written(pair));
+    for (const { good } of constant) good.dispose();
+    this.#constant = constant;
+    this.#pairs = this.#pairs.filter((pair) => !constant.includes(pair));
   }
 
   /** The noted tensors and the buffers. */
@@ -63,6 +99,7 @@ export class LastGood implements Disposable {
 
   /** Where a single element is not 0, notes what the buffers hold; takes it back elsewhere. */
   settle(open: Tensor): void {
+    this.#sort();
     this.#update(({ buffer, good }) => ({
       name: "buffers of a step",
       targets: [buffer, good],
@@ -77,6 +114,7 @@ export class LastGood implements Disposable {
 
   /** Notes what the buffers hold after a good step. */
   note(): void {
+    this.#sort();
     this.#update(({ buffer, good }) => copying(good, buffer));
   }
 
