@@ -7,6 +7,7 @@
 import { evaluate } from "../train/evaluate.ts";
 import type { Numbers } from "../train/fit_options.ts";
 import { Progress } from "../train/progress.ts";
+import { plainJson } from "../train/run_log.ts";
 import {
   type Settings,
   settle,
@@ -80,7 +81,7 @@ ${settingsHelp({ Flags: settings })}`);
     const examples = test.length * perExample;
     console.log(
       json
-        ? JSON.stringify({ weights, examples, unit, ...numbers })
+        ? plainJson({ weights, examples, unit, ...numbers })
         : `${bold(measure.words(numbers))} on ${
           examples.toLocaleString("en-US")
         } ${unit} (${weights})`,

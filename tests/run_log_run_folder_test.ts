@@ -6,6 +6,7 @@ import {
 } from "@std/assert";
 import {
   newRunFolder,
+  plainJson,
   readConfig,
   readMetrics,
   RunLog,
@@ -177,4 +178,11 @@ Deno.test("run log: folders are named by time and model", () => {
   const folder = newRunFolder("runs", "lenet", new Date(2026, 0, 31, 14, 5, 9));
   assertEquals(folder, "runs/2026-01-31_14-05-09_lenet");
   assert(newRunFolder("runs", "a") !== newRunFolder("runs", "b"));
+});
+
+Deno.test("json: numbers that it lacks are texts, in lists too", () => {
+  assertEquals(
+    plainJson({ loss: NaN, best: [Infinity, -Infinity, 1] }),
+    '{"loss":"NaN","best":["Infinity","-Infinity",1]}',
+  );
 });

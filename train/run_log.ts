@@ -132,7 +132,8 @@ export class RunLog implements Disposable {
     await removeLeftovers(configPath(folder));
     await removeLeftovers(metricsPath(folder));
     const lines = await readMetrics(folder);
-    const kept = lines.filter((line) => line.step <= step).map(toJson);
+    const kept = lines.filter((line) => line.step <= step)
+      .map((line) => `${plainJson(line)}\n`);
     await writeFileAtomic(metricsPath(folder), kept.join(""));
     return await RunLog.#open(folder, config, options, step + 1);
   }
@@ -140,7 +141,7 @@ export class RunLog implements Disposable {
   /** Adds a line of numbers for a step, to the metrics and the event file. */
   write(step: number, values: Readonly<Record<string, number>>): void {
     const line: MetricsLine = { step, time: this.#now() / 1000, ...values };
-    const bytes = new TextEncoder().encode(toJson(line));
+    const bytes = new TextEncoder().encode(`${plainJson(line)}\n`);
     try {
       let written = 0;
       while (written < bytes.length) {
@@ -287,15 +288,12 @@ async function exists(path: string): Promise<boolean> {
   }
 }
 
-/** JSON has no NaN and no infinities: they are written as texts. */
-function toJson(line: MetricsLine): string {
+/** A value as JSON, which has no NaN and no infinities: they are written as texts. */
+export function plainJson(value: unknown): string {
   return JSON.stringify(
-    line,
-    (_, value) =>
-      typeof value === "number" && !Number.isFinite(value)
-        ? String(value)
-        : value,
-  ) + "\n";
+    value,
+    (_, x) => typeof x === "number" && !Number.isFinite(x) ? String(x) : x,
+  );
 }
 
 function parseLine(text: string): MetricsLine | undefined {
