@@ -49,9 +49,18 @@ export const refusals: readonly RefusalRule[] = [
   {
     name: "empty images",
     refuses: "Decaf",
-    says: /spatial extents must be at least|with a state of shape/,
-    why: "No elements along an axis that must have one",
-    operators: "adaptiveAvgPool lstm",
+    says: /spatial extents must be at least/,
+    why:
+      "There is no mean of no positions; PyTorch refuses too, but for size 1, which it makes a mean: NaN",
+    operators: "adaptiveAvgPool",
+  },
+  {
+    name: "states of another size",
+    refuses: "Decaf",
+    says: /with a state of shape/,
+    why:
+      "PyTorch's functional form does not compare the weights with states of size 1",
+    operators: "lstm",
   },
   {
     name: "no kernel",
