@@ -31,7 +31,7 @@ const f32 = [
   ...["acos", "asin", "cosh", "sinh", "tan", "erfinv", "exp", "expm1"],
   ...["log", "log10", "log1p", "log2", "pow", "reciprocal", "rsqrt"],
   ...["cumProd", "cumSum", "logSumExp", "norm", "prod", "sum"],
-  ...["softmax", "softmin", "logSoftmax", "softplus"],
+  ...["softmax", "softmin", "logSoftmax", "softplus", "interpolate"],
   ...["layerNorm", "rmsNorm", "groupNorm"],
   ...["mseLoss", "l1Loss", "smoothL1Loss", "huberLoss", "squaredL2Distance"],
   ...["binaryCrossEntropy", "binaryCrossEntropyWithLogits", "softMarginLoss"],

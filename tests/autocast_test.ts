@@ -105,6 +105,54 @@ for (const name of ["mlp", "convnet"] as const) {
   });
 }
 
+/** What PyTorch's names are called here where they are not the same words; those of "" are no operators. */
+const called: Record<string, string> = {
+  "conv1d conv2d conv3d convolution _convolution": "conv",
+  "conv_transpose1d conv_transpose2d conv_transpose3d": "convTranspose",
+  "mm mv": "matmul",
+  "bmm": "batchMatmul",
+  "lstm_cell _thnn_fused_lstm_cell": "lstm",
+  "gru_cell _thnn_fused_gru_cell": "gru",
+  "rnn_tanh_cell rnn_relu_cell": "rnn",
+  "_scaled_dot_product_flash_attention": "flashAttention",
+  "cumprod": "cumProd",
+  "cumsum": "cumSum",
+  "logsumexp": "logSumExp",
+  "nll_loss2d": "nllLoss",
+  "native_layer_norm": "layerNorm",
+  "frobenius_norm linalg_vector_norm": "norm",
+  "grid_sampler": "gridSample",
+  "conv_tbc addmm addmv addr addbmm baddbmm chain_matmul": "",
+  "linalg_vecdot linalg_multi_dot linalg_matrix_norm nuclear_norm": "",
+  "multilabel_margin_loss dist pdist cdist renorm": "",
+  "cross vdot index_put tensordot": "",
+};
+
+Deno.test("PyTorch's lists of operators for autocast on CUDA are kept", async () => {
+  const names = new Map(
+    Object.entries(called).flatMap(([theirs, ours]) =>
+      theirs.split(" ").map((name) => [name, ours])
+    ),
+  );
+  const file = new URL("./golden/names/autocast.txt", import.meta.url);
+  const [, ...lists] = (await Deno.readTextFile(file)).trim().split("\n");
+  let compared = 0;
+  for (const list of lists) {
+    const [rule, ...theirs] = list.split(" ");
+    for (const name of theirs) {
+      const ours = name.includes("upsample")
+        ? "interpolate"
+        : names.get(name) ??
+          name.replace(/_(.)/g, (_, letter) => letter.toUpperCase());
+      if (ours === "") continue;
+      assert(operators().has(ours), `${name}: there is no ${ours}`);
+      assertEquals(autocastRules.get(ours), rule, `${name}, here ${ours}`);
+      compared++;
+    }
+  }
+  assert(compared > 75, `${compared}`);
+});
+
 Deno.test("every operator runs under autocast, its rule decides its type, and gradients have their operand's dtype", () => {
   for (const name of autocastRules.keys()) {
     assert(operators().has(name), `there is a rule for ${name}, which is none`);
