@@ -11,7 +11,7 @@ import {
   perplexity,
   topK,
 } from "../train/metrics.ts";
-import { fromHost } from "../mod.ts";
+import { crossEntropy, fromHost } from "../mod.ts";
 import { data, network, setUp } from "./train_points.ts";
 
 Deno.test("evaluate puts modes and metrics back, also when it fails", async () => {
@@ -35,6 +35,17 @@ Deno.test("evaluate puts modes and metrics back, also when it fails", async () =
   const halted = evaluate(model, data.test, { metrics: [metric], progress });
   await assertRejects(() => halted, Error, "halt");
   assertEquals([modes(), metric.value()], [[true, false, true], 1]);
+});
+
+Deno.test("evaluate records nothing", async () => {
+  const seen: boolean[] = [];
+  await evaluate(network(), data.test, {
+    loss: (output, targets) => {
+      seen.push(output.requiresGrad);
+      return crossEntropy(output, targets);
+    },
+  });
+  assertEquals(seen, [false]);
 });
 
 Deno.test("evaluate and fit refuse two metrics of one name", async () => {
