@@ -33,6 +33,8 @@ const further = `## Not compared by the task
 | second derivatives of \`ctcLoss\` | refused: \`_ctc_loss_backward\` has no derivative | refused, with a sentence that says so |
 | searching unsorted values | not stated | not stated |
 | \`true\` or \`false\` of JavaScript as an operand | a truth value without a dtype of its own | refused with a sentence; \`tensor(true)\` is one |
+| the dtype of whole numbers in \`tensor(data)\` | f32 where one is written as 1.0 | i64, as JavaScript's 1.0 is 1; \`{ dtype: "f32" }\` says otherwise |
+| the text of a tensor | \`True\`, \`size=(0, 3)\`, \`dtype=torch.float64\`, \`requires_grad=True\`, \`grad_fn=<MulBackward0>\` | the same numbers and layout; \`true\`, \`shape=[0, 3]\`, \`dtype=f64\`, \`requiresGrad=true\`, \`gradOf="mul"\` |
 | JavaScript numbers as operands of \`maximum\`, \`lerp\` and others of tensors | refused | taken as in arithmetic |
 `;
 
