@@ -8,9 +8,8 @@ import type { Launch, Strided } from "../../core/device.ts";
 import type { Step } from "../../kernel/cuda/render.ts";
 import { mergeAxes, product, type Walk } from "../../kernel/walk.ts";
 import type { CudaContext } from "./context.ts";
-import { compileVariant, type Facts } from "./launch_facts.ts";
+import { compileVariant, type Facts, variantKernel } from "./launch_facts.ts";
 import {
-  addSteps,
   checkLoads,
   isAligned,
   placedOf,
@@ -124,17 +123,10 @@ export function launchElements(
   }
   const operands = placedOf(l);
   const variant = elementVariant(facts, walk, operands, p.inputs.length);
-  // Codes of several axes are below 0, so that they meet none of a single one.
-  let code: number | string = walk.sizes.length * 2 + (variant.wide ? 1 : 0);
-  code = (code * 2 + (variant.ragged ? 1 : 0)) * 2 +
+  let shape = walk.sizes.length * 2 + (variant.wide ? 1 : 0);
+  shape = (shape * 2 + (variant.ragged ? 1 : 0)) * 2 +
     (variant.lanes > 1 ? 1 : 0);
-  code = -addSteps(code, variant.steps);
-  if (code < -Number.MAX_SAFE_INTEGER) code = JSON.stringify(variant);
-  let kernel = facts.kernels.get(code);
-  if (kernel === undefined) {
-    kernel = compileVariant(context, p, variant);
-    facts.kernels.set(code, kernel);
-  }
+  const kernel = variantKernel(context, facts, p, shape, variant);
   const params = fillOperands(kernel.params, l);
   fillWalk(kernel.params, walk);
   const size = product(walk.sizes, 0, walk.sizes.length);

@@ -11,6 +11,7 @@ import { loadsOf } from "../../kernel/cuda/loads.ts";
 import {
   type ParamLayout,
   render,
+  type Step,
   type Variant,
 } from "../../kernel/cuda/render.ts";
 import { keptWords, repeatedOperands } from "../../kernel/cuda/walks.ts";
@@ -47,8 +48,10 @@ export interface Facts {
   readonly kept: number;
   /** Whether an output per row uses the row's linear index. */
   readonly rowLinear: boolean;
-  /** Kernels by their variant. */
-  readonly kernels: Map<number | string, Kernel>;
+  /** Kernels of the most common shapes, by a number. */
+  readonly kernels: Map<number, Kernel>;
+  /** Other kernels by the numbers of their shape and of their operands' steps: both small, for which maps are fast. */
+  readonly variants: Map<number, Map<number | string, Kernel>>;
   /** The programs of a reduction in pieces, once it was cut. */
   split: SplitPrograms | undefined;
 }
@@ -99,6 +102,7 @@ function study(p: Program): Facts {
       "linear",
     ),
     kernels: new Map(),
+    variants: new Map(),
     split: undefined,
   };
 }
@@ -117,4 +121,42 @@ export function compileVariant(
   const { source, entry, threads, params } = render(p, variant);
   kernelObserver.rendered?.(source, entry);
   return { fn: context.compile(source, entry), threads, params };
+}
+
+const stepCodes: Readonly<Record<Step, number>> = {
+  fixed: 0,
+  row: 1,
+  unit: 2,
+  any: 3,
+};
+
+/** Names the steps of operands. */
+function stepsCode(steps: readonly Step[]): number | string {
+  // More of them make a number that is not exact.
+  if (steps.length > 26) return steps.join();
+  let code = 0;
+  for (let i = 0; i < steps.length; i++) code = 4 * code + stepCodes[steps[i]];
+  return code;
+}
+
+/**
+ * The kernel of a variant of a program, compiled when it is the first time.
+ *
+ * @param shape A number that is the same for variants which differ in nothing but the steps of their operands.
+ */
+export function variantKernel(
+  context: CudaContext,
+  facts: Facts,
+  p: Program,
+  shape: number,
+  variant: Variant,
+): Kernel {
+  let kernels = facts.variants.get(shape);
+  if (kernels === undefined) facts.variants.set(shape, kernels = new Map());
+  const code = stepsCode(variant.steps);
+  let kernel = kernels.get(code);
+  if (kernel === undefined) {
+    kernels.set(code, kernel = compileVariant(context, p, variant));
+  }
+  return kernel;
 }

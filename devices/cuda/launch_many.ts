@@ -84,8 +84,8 @@ function kernelFor(
   code: number,
   l: Launch,
 ): Kernel {
-  const name = `many ${code}`;
-  let kernel = facts.kernels.get(name);
+  // Numbers of kernels for one launch are not below 0.
+  let kernel = facts.kernels.get(-code);
   if (kernel === undefined) {
     const steps = [...l.inputs, ...l.outputs].map(({ strides }): Step =>
       strides[0] === 0 ? "fixed" : "unit"
@@ -99,7 +99,7 @@ function kernelFor(
       wide: false,
       many: true,
     });
-    facts.kernels.set(name, kernel);
+    facts.kernels.set(-code, kernel);
   }
   return kernel;
 }

@@ -6,7 +6,6 @@
 
 import { bytesOf } from "../../core/dtype.ts";
 import type { Launch, Strided } from "../../core/device.ts";
-import type { Step } from "../../kernel/cuda/render.ts";
 import type { Facts } from "./launch_facts.ts";
 import type { Placed } from "./launch_shape.ts";
 
@@ -34,19 +33,6 @@ export function checkLoads(facts: Facts, { limits }: Launch): void {
       );
     }
   }
-}
-
-const stepCodes: Readonly<Record<Step, number>> = {
-  fixed: 0,
-  row: 1,
-  unit: 2,
-  any: 3,
-};
-
-/** A number that names the steps, after what `code` names. */
-export function addSteps(code: number, steps: readonly Step[]): number {
-  for (let i = 0; i < steps.length; i++) code = 4 * code + stepCodes[steps[i]];
-  return code;
 }
 
 /** Addresses and types of all operands. */

@@ -8,8 +8,8 @@ import type { Launch } from "../../core/device.ts";
 import type { RowVariant } from "../../kernel/cuda/render.ts";
 import { product, type Walk } from "../../kernel/walk.ts";
 import type { CudaContext } from "./context.ts";
-import { compileVariant, type Facts } from "./launch_facts.ts";
-import { addSteps, placedOf } from "./launch_operands.ts";
+import { compileVariant, type Facts, variantKernel } from "./launch_facts.ts";
+import { placedOf } from "./launch_operands.ts";
 import { fillCount, fillOperands, fillWalk } from "./launch_params.ts";
 import {
   hasSmallRows,
@@ -48,12 +48,8 @@ export function runRows(
     pieces,
     context.sharedMemoryPerBlock - ownShared,
   );
-  const code = codeOf(variant);
-  let kernel = facts.kernels.get(code);
-  if (kernel === undefined) {
-    kernel = compileVariant(context, l.program, variant);
-    facts.kernels.set(code, kernel);
-  }
+  const shape = shapeOf(variant);
+  const kernel = variantKernel(context, facts, l.program, shape, variant);
   const { params: layout } = kernel;
   const params = fillOperands(layout, l);
   fillWalk(layout, walk);
@@ -82,8 +78,7 @@ function runSmall(
 ): void {
   const { sizes, outerRank } = walk;
   const innerRank = sizes.length - outerRank;
-  // Codes of other kernels are not below 0.
-  const code = -(outerRank * 64 + innerRank);
+  const code = outerRank * 64 + innerRank;
   let kernel = facts.kernels.get(code);
   if (kernel === undefined) {
     const variant = smallRows(facts, outerRank, innerRank);
@@ -100,15 +95,13 @@ function runSmall(
   context.launch(kernel.fn, blocks, 1, 1, kernel.threads, 0, params);
 }
 
-/** A number, or where it would not fit a text, that names a variant of a program. */
-function codeOf(v: RowVariant): number | string {
+/** A number that names all of a variant but the steps of its operands. */
+function shapeOf(v: RowVariant): number {
   let code = v.outerRank * 16 + v.innerRank;
   code = code * 8 + (v.order === "row" ? 0 : 4) + (v.ragged ? 2 : 0) +
     (v.wide ? 1 : 0);
   code = code * 32 + v.lanes;
   code = code * 32 + v.chunks;
   code = (code * 16 + Math.log2(v.team)) * 16 + Math.log2(v.block);
-  code = code * 4 + (v.pieces ? 1 : 0) + (v.shared ? 2 : 0);
-  code = addSteps(code, v.steps);
-  return code > Number.MAX_SAFE_INTEGER ? JSON.stringify(v) : code;
+  return code * 4 + (v.pieces ? 1 : 0) + (v.shared ? 2 : 0);
 }

@@ -150,6 +150,22 @@ function registers(block: number): number {
 /** Rows of a block of a kernel over few elements. */
 export const smallSlots = 4;
 
+/** How an operand moves along rows. */
+function rowStepOf(
+  strides: readonly number[],
+  outerRank: number,
+  order: RowVariant["order"],
+): Step {
+  const last = strides.length - 1;
+  for (let d = outerRank; d <= last; d++) {
+    if (strides[d] !== 0) {
+      return strides[last] === 1 && order === "row" ? "unit" : "any";
+    }
+  }
+  for (let d = 0; d < outerRank; d++) if (strides[d] !== 0) return "row";
+  return "fixed";
+}
+
 /** Whether a walk takes the kernel of {@linkcode smallRows}. */
 export function hasSmallRows(walk: Walk): boolean {
   return isSmall(walk) && !needsWide(walk);
@@ -196,19 +212,12 @@ export function rowVariant(
       columnsAreBetter(facts, walk)
     ? "column"
     : "row";
-  const steps = strides.map((own): Step => {
-    if (own.every((s) => s === 0)) return "fixed";
-    for (let d = outerRank; d < last; d++) {
-      if (own[d] !== 0) {
-        return own[last] === 1 && order === "row" ? "unit" : "any";
-      }
-    }
-    if (own[last] === 0) return "row";
-    return own[last] === 1 && order === "row" ? "unit" : "any";
-  });
-  // Inputs that are not read at their own position do not count.
-  for (let i = 0; i < inputs; i++) {
-    if (!facts.streams.includes(i)) (steps as Step[])[i] = "fixed";
+  const steps = new Array<Step>(strides.length);
+  for (let i = 0; i < steps.length; i++) {
+    // Inputs that are not read at their own position do not count.
+    steps[i] = i < inputs && !facts.streams.includes(i)
+      ? "fixed"
+      : rowStepOf(strides[i], outerRank, order);
   }
   let lanes = order === "row" ? facts.lanes : 1;
   const single = sizes.length - outerRank === 1;
