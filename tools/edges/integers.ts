@@ -20,6 +20,7 @@ export const integers: readonly Rule[] = [
     pytorch: "of a wrapped exponent",
     why:
       "Integer exponents are floats in the gradient; PyTorch subtracts 1 from the integer, which wraps",
+    when: ["largeExponent"],
     cases: [
       ["gradient", "NaN", "∞", "pow", "f16"],
     ],

@@ -101,6 +101,9 @@ const conditions = {
   /** An operand has a number beyond 2³⁰. */
   huge: (sample: Sample) =>
     some(sample, (x) => Math.abs(x) > 2 ** 30 && Math.abs(x) < Infinity),
+  /** The second operand, an exponent, is beyond ±127. */
+  largeExponent: (sample: Sample) =>
+    operands(sample)[1].data.some((x) => Math.abs(x) > 127),
   /** A mask comes with the operands. */
   masked: (sample: Sample) =>
     sample.some((x) => typeof x === "object" && x !== null && "mask" in x),
