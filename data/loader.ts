@@ -124,7 +124,8 @@ export class DataLoader<T = Batch> {
 
   /**
    * The next batch, or `undefined` once at the end of each epoch, after which
-   * the next epoch begins.
+   * the next epoch begins. A batch that could not be made is not handed out: it
+   * is the next one again.
    */
   async next(): Promise<T | undefined> {
     if (this.#position === this.batchesPerEpoch) {
@@ -135,8 +136,18 @@ export class DataLoader<T = Batch> {
     }
     const batch = this.#ahead.shift() ?? this.#make(this.#position);
     this.#position++;
-    if (batch instanceof Promise) this.#lookAhead();
-    return await batch;
+    if (!(batch instanceof Promise)) return batch;
+    this.#lookAhead();
+    const { epoch, position } = this;
+    try {
+      return await batch;
+    } catch (error) {
+      if (this.#epoch === epoch && this.#position === position) {
+        this.#position--;
+        this.#ahead = [];
+      }
+      throw error;
+    }
   }
 
   /** The rest of the current epoch. */

@@ -141,7 +141,10 @@ Deno.test("loader: an error comes with the batch that it belongs to", async () =
   const loader = new DataLoader(broken, { batchSize: 1 });
   assertEquals(await loader.next(), 0);
   await new Promise((resolve) => setTimeout(resolve, 5));
-  await assertRejects(() => loader.next(), RangeError, "example 1 is broken");
+  const message = "example 1 is broken";
+  await assertRejects(() => loader.next(), RangeError, message);
+  assertEquals(loader.position, 1);
+  await assertRejects(() => loader.next(), RangeError, message);
 });
 
 Deno.test("loader: what cannot work says why", () => {
