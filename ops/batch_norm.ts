@@ -7,7 +7,7 @@
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
 import type { Tensor } from "../core/tensor.ts";
-import { type Update, updateAll } from "../core/update.ts";
+import { update } from "../core/update.ts";
 import * as k from "../kernel/expr.ts";
 import { Elementwise } from "./engine.ts";
 import {
@@ -48,23 +48,30 @@ const withStatistics = new Elementwise(
   1,
 );
 
-/** Moves running statistics towards those of the batch: r ← (1 − momentum)·r + momentum·factor·batch. */
-function runningUpdate(
-  running: Tensor | undefined,
-  batch: Tensor,
-  momentum: number,
-  factor: number,
-): Update[] {
-  if (running === undefined) return [];
-  return [{
-    name: "running statistics",
-    targets: [running],
-    operands: [batch],
-    scalars: [1 - momentum, momentum * factor],
-    define: ([running], [batch], [stay, move]) => [
-      k.add(k.mul(running, stay), k.mul(batch, move)),
-    ],
-  }];
+/** A running statistic, and where it moves. */
+interface Moving {
+  readonly running: Tensor | undefined;
+  readonly batch: Tensor;
+  /** Share of the batch. */
+  readonly share: number;
+}
+
+/** Moves running statistics towards those of the batch, together: r ← (1 − momentum)·r + share·batch. */
+function moveRunning(momentum: number, statistics: readonly Moving[]): void {
+  const moving = statistics.filter(({ running }) => running !== undefined);
+  const targets = moving.map(({ running }) => running!);
+  if (targets.some(({ dtype }) => dtype !== targets[0].dtype)) {
+    for (const each of moving) moveRunning(momentum, [each]);
+    return;
+  }
+  update({
+    name: `running statistics ${targets.length}`,
+    targets,
+    operands: moving.map(({ batch }) => batch),
+    scalars: [1 - momentum, ...moving.map(({ share }) => share)],
+    define: (running, batch, [stay, ...shares]) =>
+      running.map((r, i) => k.add(k.mul(r, stay), k.mul(batch[i], shares[i]))),
+  });
 }
 
 /** A normalisation over a batch. */
@@ -145,9 +152,13 @@ export const batchNorm: BatchNormalization = operator<
       );
     }
     const see = ({ mean, variance }: Statistics) => {
-      updateAll([
-        ...runningUpdate(runningMean, mean, momentum, 1),
-        ...runningUpdate(runningVar, variance, momentum, n / (n - 1)),
+      moveRunning(momentum, [
+        { running: runningMean, batch: mean, share: momentum },
+        {
+          running: runningVar,
+          batch: variance,
+          share: momentum * (n / (n - 1)),
+        },
       ]);
     };
     const setting = {
