@@ -14,7 +14,7 @@ import type { Expr } from "../kernel/expr.ts";
 import { t } from "./samples.ts";
 import { alongAxis, Taps } from "./taps.ts";
 import { allOf, offsetOf, type PerAxis, perAxis, positive } from "./windows.ts";
-import { lowest, spatialOf } from "./pool_windows.ts";
+import { lowest, requireNumbers, spatialOf } from "./pool_windows.ts";
 import { pickAt } from "./plane_positions.ts";
 import { avgPool } from "./average_pooling.ts";
 
@@ -67,6 +67,7 @@ export const adaptiveAvgPool: (x: Tensor, size: PerAxis) => Tensor = operator<
     "[F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d][x.dim() - 3](x, size)",
   onnx: "GlobalAveragePool",
   run: ([x], { size }) => {
+    requireNumbers(x);
     const target = targetOf(x, size);
     const spatial = x.shape.slice(2);
     if (spatial.every((n, d) => n % target[d] === 0)) {

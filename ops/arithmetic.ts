@@ -18,6 +18,7 @@ import {
   type Binary,
   elementwise,
   type Operand,
+  refuseTruths,
   requireKinds,
   type Unary,
 } from "./engine.ts";
@@ -262,6 +263,7 @@ export const addcmul: Fused = elementwise<Fused>({
   family: "arithmetic",
   inputs: ["x", "a", "b"],
   attrs: { value: 1 },
+  check: (operands) => refuseTruths("add up products of", operands),
   define: ([x, a, b], { value }) =>
     k.add(x, k.mul(k.mul(k.cast(value, x.type), a), b)),
   formula: "x + value · a · b",

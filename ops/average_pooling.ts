@@ -18,7 +18,7 @@ import {
   meansGradient,
 } from "./average_windows.ts";
 import { expand } from "./foundation.ts";
-import { poolGeometry } from "./pool_windows.ts";
+import { poolGeometry, requireNumbers } from "./pool_windows.ts";
 import { mean } from "./reduction.ts";
 import { type PerAxis, perAxis } from "./windows.ts";
 
@@ -82,6 +82,7 @@ export const avgPool: AveragePool = operator<AveragePool, AverageAttrs>({
   caffe2: "AveragePool",
   saves: [],
   run: ([x], attrs) => {
+    requireNumbers(x);
     const g = poolGeometry(x.shape, attrs);
     if (isGlobal(g)) {
       return mean(x, g.input.map((_, d) => 2 + d), { keepDim: true });
@@ -128,6 +129,7 @@ export const avgPoolGrad: AveragePoolGrad = operator<
     "avg_pool_grad(g, spatial, kernel, stride, padding, ceilMode, countIncludePad)",
   saves: [],
   run: ([g], { spatial, ...attrs }) => {
+    requireNumbers(g);
     const [n, c] = g.shape;
     const geo = poolGeometry([n, c, ...spatial], attrs);
     if (isGlobal(geo)) {

@@ -476,6 +476,6 @@ export function refuseTruths(
   );
   if (number !== undefined) return;
   throw new DTypeError(
-    `Cannot ${what} truth values by truth values: one must be of numbers; convert it with cast(x, "i64")`,
+    `Cannot ${what} truth values alone: one operand must be of numbers; convert it with cast(x, "i64")`,
   );
 }

@@ -9,7 +9,12 @@ import { operator } from "../core/op.ts";
 import type { Tensor } from "../core/tensor.ts";
 import { libraryMaxima, maximum } from "./max_windows.ts";
 import { placeAt } from "./plane_positions.ts";
-import { type PoolAttrs, poolDefaults, poolGeometry } from "./pool_windows.ts";
+import {
+  type PoolAttrs,
+  poolDefaults,
+  poolGeometry,
+  requireNumbers,
+} from "./pool_windows.ts";
 import { t } from "./samples.ts";
 import type { PerAxis } from "./windows.ts";
 
@@ -61,7 +66,10 @@ export const maxPoolWithIndices: PoolWithIndices = operator<
   caffe2: "MaxPoolWithIndex",
   saves: [],
   savesOutputs: true,
-  run: ([x], attrs) => maximum(x, poolGeometry(x.shape, attrs)),
+  run: ([x], attrs) => {
+    requireNumbers(x);
+    return maximum(x, poolGeometry(x.shape, attrs));
+  },
   // ∂max: the gradient goes to the winner
   gradient: (
     { outputs: [, indices], shapes: [shape], grads: [grad], attrs },

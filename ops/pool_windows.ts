@@ -4,8 +4,9 @@
  * @module
  */
 
-import { ShapeError, shapeText } from "../core/errors.ts";
+import { DTypeError, ShapeError, shapeText } from "../core/errors.ts";
 import type { Shape } from "../core/shape.ts";
+import type { Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";
 import type { Expr } from "../kernel/expr.ts";
 import {
@@ -55,6 +56,14 @@ export function spatialOf(x: Shape): Shape {
     );
   }
   return spatial;
+}
+
+/** Refuses truth values. */
+export function requireNumbers({ dtype }: Tensor): void {
+  if (dtype !== "bool") return;
+  throw new DTypeError(
+    `Cannot pool a tensor of dtype bool: it takes numbers; convert it with cast(x, "f32")`,
+  );
 }
 
 /** The windows of a pooling. */

@@ -5,6 +5,7 @@ import {
   adaptiveAvgPool,
   adaptiveMaxPool,
   add,
+  avgPool,
   backward,
   cast,
   diagEmbed,
@@ -17,6 +18,8 @@ import {
   gradients,
   IndexError,
   matmul,
+  maxPool,
+  maxPoolWithIndices,
   ones,
   ShapeError,
   softmax,
@@ -99,4 +102,18 @@ Deno.test("what is no tensor, and no list of them, is refused by gradients and m
     ],
   ];
   for (const [call, text] of cases) assertThrows(call, TypeError, text);
+});
+
+Deno.test("truth values are not pooled, nor are their matrices multiplied", () => {
+  const x = ones([1, 1, 4, 4]).cast("bool");
+  const cases: (() => unknown)[] = [
+    () => maxPool(x, 2),
+    () => maxPoolWithIndices(x, 2),
+    () => avgPool(x, 2),
+    () => adaptiveAvgPool(x, 3),
+    () => matmul(x, x),
+  ];
+  for (const call of cases) {
+    assertThrows(call, DTypeError, "of dtype bool: ");
+  }
 });
