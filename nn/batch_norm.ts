@@ -15,7 +15,7 @@ import { batchNorm, instanceNorm } from "../ops/normalization.ts";
 import { mean as meanOver } from "../ops/reduction.ts";
 import { moments } from "../ops/statistics.ts";
 import { filled } from "./allocate.ts";
-import { checkExtents, checkNames, show } from "./extents.ts";
+import { checkExtents, checkNames, show, withArticle } from "./extents.ts";
 import { Module } from "./module.ts";
 import { checkEps, normNames, type NormOptions } from "./norm.ts";
 import { buffer, parameter } from "./roles.ts";
@@ -66,7 +66,7 @@ export abstract class RunningNorm extends Module {
   ) {
     super();
     const { eps = 1e-5, affine, trackRunningStats, momentum = 0.1 } = options;
-    const who = `a ${new.target.name}`;
+    const who = withArticle(new.target.name);
     checkExtents(who, { channels });
     if (momentum !== "average" && !(momentum >= 0 && momentum <= 1)) {
       throw new RangeError(
@@ -124,7 +124,7 @@ export abstract class BatchNorm extends RunningNorm {
     ranks: readonly number[],
     options: BatchNormOptions,
   ) {
-    checkNames(`a ${new.target.name}`, options, runningNames);
+    checkNames(withArticle(new.target.name), options, runningNames);
     super(channels, ranks, {
       ...options,
       affine: options.affine ?? true,
@@ -216,7 +216,7 @@ export abstract class InstanceNorm extends RunningNorm {
     rank: number,
     options: InstanceNormOptions,
   ) {
-    checkNames(`a ${new.target.name}`, options, runningNames);
+    checkNames(withArticle(new.target.name), options, runningNames);
     super(channels, [rank], { ...options, affine: options.affine ?? false });
   }
 

@@ -11,7 +11,13 @@ import { conv } from "../ops/convolution.ts";
 import { convTranspose } from "../ops/transposed_convolution.ts";
 import { pad, type PadMode } from "../ops/pad.ts";
 import type { Padding, PerAxis } from "../ops/windows.ts";
-import { checkExtents, checkNames, moduleNames, show } from "./extents.ts";
+import {
+  checkExtents,
+  checkNames,
+  moduleNames,
+  show,
+  withArticle,
+} from "./extents.ts";
 import { empty } from "./allocate.ts";
 import { resetAffine } from "./linear.ts";
 import { Module, type ModuleOptions } from "./module.ts";
@@ -92,7 +98,7 @@ export abstract class Conv extends Module {
     options: ConvOptions,
   ) {
     super();
-    const who = `a ${new.target.name}`;
+    const who = withArticle(new.target.name);
     checkNames(who, options, convNames);
     const { groups = 1, bias = true } = options;
     const channels = { inChannels, outChannels, groups };
@@ -276,7 +282,7 @@ export abstract class ConvTranspose extends Module {
     options: ConvTransposeOptions,
   ) {
     super();
-    const who = `a ${new.target.name}`;
+    const who = withArticle(new.target.name);
     checkNames(who, options, transposedNames);
     const { groups = 1, bias = true } = options;
     const channels = { inChannels, outChannels, groups };

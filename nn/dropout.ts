@@ -10,7 +10,7 @@ import type { Tensor } from "../core/tensor.ts";
 import { mul } from "../ops/arithmetic.ts";
 import { fill } from "../ops/foundation.ts";
 import { dropout as drop } from "../ops/random.ts";
-import { checkNames, checkProbability, show } from "./extents.ts";
+import { checkNames, checkProbability, show, withArticle } from "./extents.ts";
 import { Module } from "./module.ts";
 
 /** Options of the dropout modules. */
@@ -29,7 +29,7 @@ export class Dropout extends Module {
   /** Makes a dropout. @throws {RangeError} when p is no probability. */
   constructor(p = 0.5, options: DropoutOptions = {}) {
     super();
-    const who = `a ${new.target.name}`;
+    const who = withArticle(new.target.name);
     checkProbability(who, p);
     checkNames(who, options, { generator: true });
     this.p = p;

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { showValue } from "../core/attributes.ts";
 import { operatorOf, type OpInfo } from "../core/op.ts";
 import { checkOptions, type OptionNames } from "../core/options.ts";
 import type { ModuleOptions } from "./module.ts";
@@ -54,7 +55,7 @@ export function checkCall(name: string, call: OperatorCall): void {
 }
 
 /** "a GELU", "an ELU", "an MSELoss". */
-function withArticle(name: string): string {
+export function withArticle(name: string): string {
   const vowel = /^([AEIOU]|[FHLMNRSX][A-Z0-9])/.test(name);
   return `${vowel ? "an" : "a"} ${name}`;
 }
@@ -79,7 +80,9 @@ export function checkExtents(
   for (const [name, value] of Object.entries(extents)) {
     if (!Number.isSafeInteger(value) || value < 1) {
       throw new RangeError(
-        `Cannot make ${who} with ${name} ${value}: it must be a whole number of at least 1`,
+        `Cannot make ${who} with ${name} ${
+          showValue(value)
+        }: it must be a whole number of at least 1`,
       );
     }
   }
@@ -89,7 +92,9 @@ export function checkExtents(
 export function checkProbability(who: string, p: number): void {
   if (!(p >= 0 && p <= 1)) {
     throw new RangeError(
-      `Cannot make ${who} with probability ${p}: it must be a number from 0 to 1`,
+      `Cannot make ${who} with probability ${
+        showValue(p)
+      }: it must be a number from 0 to 1`,
     );
   }
 }

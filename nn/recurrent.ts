@@ -21,6 +21,7 @@ import {
   checkProbability,
   moduleNames,
   show,
+  withArticle,
 } from "./extents.ts";
 import { empty } from "./allocate.ts";
 import { uniform } from "./init.ts";
@@ -108,7 +109,7 @@ export abstract class Recurrent<States, Output> extends Module<
     names: OptionNames<RecurrentOptions> = recurrentNames,
   ) {
     super();
-    const who = `a ${new.target.name}`;
+    const who = withArticle(new.target.name);
     checkNames(who, options, names);
     const { layers = 1, bidirectional = false, bias = true, dropout = 0 } =
       options;
@@ -320,7 +321,7 @@ export abstract class Cell<States, Output> extends Module<
     names: OptionNames<CellOptions> = cellNames,
   ) {
     super();
-    const who = `a ${new.target.name}`;
+    const who = withArticle(new.target.name);
     checkNames(who, options, names);
     const { bias = true } = options;
     checkExtents(who, { inputSize, hiddenSize });

@@ -11,7 +11,7 @@ import type { LinearActivation } from "../ops/linear_activation.ts";
 import { type AttendOptions, MultiheadAttention } from "./attention.ts";
 import { Dropout } from "./dropout.ts";
 import { Linear } from "./linear.ts";
-import { checkNames, moduleNames } from "./extents.ts";
+import { checkNames, moduleNames, withArticle } from "./extents.ts";
 import { Module, type ModuleOptions } from "./module.ts";
 import { LayerNorm } from "./norm.ts";
 
@@ -297,7 +297,7 @@ export class TransformerEncoder extends Module<
   /** Stacks layers. */
   constructor(layers: readonly TransformerEncoderLayer[], norm?: LayerNorm) {
     super();
-    checkLayers(`a ${new.target.name}`, layers);
+    checkLayers(withArticle(new.target.name), layers);
     this.layers = layers;
     this.norm = norm;
   }
@@ -329,7 +329,7 @@ export class TransformerDecoder extends Module<
   /** Stacks layers. */
   constructor(layers: readonly TransformerDecoderLayer[], norm?: LayerNorm) {
     super();
-    checkLayers(`a ${new.target.name}`, layers);
+    checkLayers(withArticle(new.target.name), layers);
     this.layers = layers;
     this.norm = norm;
   }

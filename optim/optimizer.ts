@@ -89,6 +89,23 @@ export class Optimizer<H extends object = object> implements Disposable {
     );
   }
 
+  /** The method, and what each group has: `adam (step 0, 4 parameters: lr 0.001, …)`. */
+  toString(): string {
+    const groups = this.groups.map((group) => {
+      const { parameters, lr, weightDecay, options } = group;
+      const text = Object.entries({ lr, weightDecay, ...options })
+        .map(([name, value]) => `${name} ${value}`).join(", ");
+      const policy = group.policy === undefined ? "" : ", with a policy";
+      return `${parameters.length} parameters: ${text}${policy}`;
+    });
+    return `${this.method.name} (step ${this.iteration}, ${groups.join("; ")})`;
+  }
+
+  /** What consoles show. */
+  [Symbol.for("Deno.customInspect")](): string {
+    return this.toString();
+  }
+
   /** The learning rate that the next step takes, by group. */
   learningRate(group = 0): number {
     const { lr, policy } = this.groups[group];

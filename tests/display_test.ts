@@ -7,6 +7,7 @@ import {
   fromHost,
   nn,
   ones,
+  optim,
   rand,
   type Tensor,
   tensor,
@@ -102,6 +103,10 @@ Deno.test("display: consoles show the text, with what made the tensor", () => {
     "tensor([[1.0000],\n        [2.5000]])",
   );
   assertStringIncludes(Deno.inspect(nn.linear(2, 3)), "Linear");
+  assertEquals(
+    Deno.inspect(optim.momentumSgd(nn.linear(2, 3), { lr: 0.5 })),
+    "momentumSgd (step 0, 2 parameters: lr 0.5, weightDecay 0, momentum 0.9, nesterov false)",
+  );
 });
 
 /** What Deno's kernel asks of the last value of a cell. */

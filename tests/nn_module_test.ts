@@ -290,6 +290,12 @@ Deno.test("bad modules are refused", () => {
       RangeError,
       "Cannot make a Linear with inFeatures 0: it must be a whole number of at least 1",
     ],
+    [
+      () => nn.linear("2" as unknown as number, 3),
+      RangeError,
+      'inFeatures "2": it must be a whole number',
+    ],
+    [() => nn.lstm(3, 0), RangeError, "Cannot make an LSTM with hiddenSize 0"],
     [() => nn.conv2d(3, 4, 0), RangeError, "kernel 0"],
     [() => nn.conv2d(3, 4, [3, 3, 3]), RangeError, "kernel [3, 3, 3]"],
     [() => nn.conv2d(3, 4, 3, { groups: 2 }), RangeError, "2 groups"],
