@@ -180,6 +180,33 @@ cudaTest(
 
 cudaTest(
   device,
+  "fit: metrics that are told of a step are of no later one, also where another callback has asked for that",
+  () =>
+    onCuda(async () => {
+      const run = async (name: string) => {
+        setDefaultDevice(name);
+        using model = net();
+        using optimizer = optim.sgd(model, { lr: 0.1 });
+        const told: number[] = [];
+        await train.fit(model, batches(), {
+          ...{ optimizer, batchSize: 8, device: name },
+          callbacks: [{
+            step: (r) => void (r.step % 3 === 0 && r.batch),
+            measured: (r) => void told.push(r.metrics().loss),
+          }],
+        });
+        optimizer.zeroGrad();
+        return told;
+      };
+      const told = await run("cuda");
+      (await run("cpu")).forEach((x, i) =>
+        assert(Math.abs(x - told[i]) < 1e-4, `step ${i + 1}: ${told[i]}, ${x}`)
+      );
+    }),
+);
+
+cudaTest(
+  device,
   "fit: the failure of a callback or of the data is told after the steps that were under way",
   () =>
     onCuda(async () => {

@@ -5,7 +5,12 @@
  * @module
  */
 
-import type { StartReport, StepNumbers, StepReport } from "./fit_options.ts";
+import type {
+  Numbers,
+  StartReport,
+  StepNumbers,
+  StepReport,
+} from "./fit_options.ts";
 import { valuesOf } from "./measured.ts";
 import type { Metric } from "./metrics.ts";
 
@@ -39,7 +44,10 @@ export interface Told {
 interface Step {
   readonly asked: AskedStep;
   readonly report: StepReport;
+  readonly metrics: readonly Metric[];
   numbers: StepNumbers | undefined;
+  /** Values of the metrics after it, once a later step was measured. */
+  values: Numbers | undefined;
 }
 
 /** The steps that nobody was told the numbers of yet, oldest first. */
@@ -71,10 +79,14 @@ export class StepsUnderWay implements Disposable {
       },
       metrics() {
         wait();
-        return valuesOf(metrics);
+        return step.values ?? valuesOf(metrics);
       },
     };
-    const step: Step = { asked, report, numbers: undefined };
+    const step: Step = {
+      ...{ asked, report, metrics },
+      numbers: undefined,
+      values: undefined,
+    };
     this.#steps.push(step);
     return report;
   }
@@ -85,9 +97,15 @@ export class StepsUnderWay implements Disposable {
     if (this.#failure !== undefined) throw this.#failure.error;
     const from = performance.now();
     try {
+      let before: Step | undefined;
       for (const earlier of this.#steps) {
+        // What is still to be told of the step before is without this one.
+        if (before !== undefined && earlier.numbers === undefined) {
+          before.values ??= valuesOf(before.metrics);
+        }
         earlier.numbers ??= earlier.asked.numbers();
         if (earlier === step) break;
+        before = earlier;
       }
       return step.numbers!;
     } catch (error) {
