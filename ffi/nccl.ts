@@ -134,6 +134,9 @@ export const redOp = {
 /** `NCCL_API_MAGIC`: the first thing that the library looks at in a configuration. */
 export const apiMagic = 0xcafebeef;
 
+/** Where the first fields of `ncclConfig_t` stand. */
+export const config = { size: 0, magic: 8, version: 12, blocking: 16 } as const;
+
 /** `NCCL_VERSION_CODE` as people write it: 23007 is `2.30.7`. */
 export function versionText(version: number): string {
   const base = version < 10_000 ? 1000 : 10_000;
@@ -297,10 +300,10 @@ export function initRank({ rank, worldSize, id }: Seat): bigint {
 function nonBlocking(): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(24);
   const view = new DataView(bytes.buffer);
-  view.setBigUint64(0, BigInt(bytes.length), true);
-  view.setUint32(8, apiMagic, true);
-  view.setUint32(12, 21400, true);
-  view.setInt32(16, 0, true);
+  view.setBigUint64(config.size, BigInt(bytes.length), true);
+  view.setUint32(config.magic, apiMagic, true);
+  view.setUint32(config.version, 21400, true);
+  view.setInt32(config.blocking, 0, true);
   return bytes;
 }
 

@@ -39,6 +39,19 @@ function named(
   );
 }
 
+/** Where fields of a struct stand. */
+function offsets(
+  struct: string,
+  fields: Readonly<Record<string, number>>,
+): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(fields).map(([field, offset]) => [
+      `offsetof(${struct}, ${field})`,
+      offset,
+    ]),
+  );
+}
+
 /** One line per library; whoever binds another adds his. */
 const table: Readonly<Record<string, Bindings>> = {
   cudart: {
@@ -70,6 +83,11 @@ const table: Readonly<Record<string, Bindings>> = {
       CUDA_SUCCESS: cuda.cuResult.SUCCESS,
       ...named("CUDA_ERROR_", without(cuda.cuResult, "SUCCESS")),
       ...named("CU_FUNC_ATTRIBUTE_", cuda.functionAttribute),
+      "sizeof(CUDA_KERNEL_NODE_PARAMS_v2)": cuda.kernelNodeParams.bytes,
+      ...offsets(
+        "CUDA_KERNEL_NODE_PARAMS_v2",
+        without(cuda.kernelNodeParams, "bytes"),
+      ),
     },
   },
   nvrtc: {
@@ -150,9 +168,7 @@ const table: Readonly<Record<string, Bindings>> = {
       ...named("nccl", nccl.redOp),
       "sizeof(ncclUniqueId)": nccl.uniqueIdBytes,
       NCCL_API_MAGIC: nccl.apiMagic,
-      "offsetof(ncclConfig_t, magic)": 8,
-      "offsetof(ncclConfig_t, version)": 12,
-      "offsetof(ncclConfig_t, blocking)": 16,
+      ...offsets("ncclConfig_t", nccl.config),
     },
   },
 };
