@@ -1,7 +1,7 @@
 /** Collectives and data parallelism among the CUDA devices of one process, on the stand-ins. */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import "../mod.ts";
+import { crossEntropy, nn, ones, optim, zeros } from "../mod.ts";
 import { Profiler } from "../core/profiler.ts";
 import { scope } from "../core/scope.ts";
 import * as dist from "../dist/mod.ts";
@@ -89,6 +89,29 @@ test("nccl: collectives run on streams of their own, beside what is computed", (
     host.release();
     assertEquals(work.finishSync()[1].toArray(), [2, 4]);
     assert(work.done);
+  });
+});
+
+test("nccl: gradients leave while those of earlier layers are still to be computed", (host) => {
+  const layers = Array.from({ length: 5 }, () => [nn.linear(8, 8), nn.relu()]);
+  using model = nn.sequential(...layers.flat()).to("cuda:0");
+  using optimizer = optim.sgd(model, { lr: 0.1 });
+  using parallel = dist.dataParallel(model, optimizer, names(2), {
+    bucketBytes: 256,
+  });
+  scope(() => {
+    const inputs = ones([4, 8]);
+    const targets = zeros([4], { dtype: "i32" });
+    // Buckets follow the order of parameters in the first step, as they always do among processes.
+    for (const step of ["first", "second"]) {
+      host.clearCalls();
+      parallel.backward({ inputs, targets }, crossEntropy);
+      const calls = host.calls();
+      const left = calls.lastIndexOf("cublasLtMatmul") -
+        calls.indexOf("ncclAllReduce");
+      assert(left > 0, `${step} step: ${calls.join(" ")}`);
+      parallel.step();
+    }
   });
 });
 
