@@ -152,6 +152,14 @@ function tetragamma(x: Expr): Expr {
   return k.select(below, k.sub(sum, reflected), sum);
 }
 
+/** A derivative that is given, times the gradient that arrives; one that chooses among literals chooses it or 0. */
+export function scaled(slope: Expr, seed: Expr): Expr {
+  const gradient = k.cast(seed, slope.type);
+  return simplify(
+    isSwitch(slope) ? times(slope, gradient) : k.mul(gradient, slope),
+  );
+}
+
 function share(loses: Expr, ties: Expr): Expr {
   const type = loses.args[0].type;
   return k.select(
@@ -228,7 +236,7 @@ function choose(condition: Expr, a: Expr, b: Expr): Expr {
   return a === b ? a : k.select(condition, a, b);
 }
 
-/** The product of a derivative and a factor; 0 stays 0 whatever the factor. */
+/** The product of a derivative and a factor; a literal 0 stays 0 whatever the factor. */
 function times(tangent: Expr, factor: Expr): Expr {
   if (tangent.op === "select") {
     return eachBranch(tangent, (branch) => times(branch, factor));

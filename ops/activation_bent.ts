@@ -18,7 +18,9 @@ export const relu: Unary = elementwise<Unary>({
   name: "relu",
   family: "activation",
   check: refuseBool,
-  define: ([x]) => k.select(k.le(x, 0), 0, x),
+  define: ([x]) => k.select(k.lt(x, 0), 0, x),
+  // −0 stays −0, but has no slope
+  slopes: ([x]) => [k.select(k.le(x, 0), k.constant(0, x.type), 1)],
   formula: "max(x, 0)",
   torch: "F.relu(x)",
   onnx: "Relu",

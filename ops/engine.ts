@@ -34,7 +34,7 @@ import { applyTemplate, template } from "../core/pending.ts";
 import { broadcastShapes, sameShape, type Shape } from "../core/shape.ts";
 import type { Tensor } from "../core/tensor.ts";
 import type { Template, Value } from "../core/value.ts";
-import { differentiate } from "../kernel/differentiate.ts";
+import { differentiate, scaled } from "../kernel/differentiate.ts";
 import * as k from "../kernel/expr.ts";
 import { simplify } from "../kernel/simplify.ts";
 import { cast, sumTo } from "./foundation.ts";
@@ -290,7 +290,7 @@ function slope(
     return differentiate(f.define(operands), operands[i], seed);
   }
   const given = f.slopes(operands)[i];
-  return given && simplify(k.mul(k.cast(seed, given.type), given));
+  return given && scaled(given, seed);
 }
 
 function derive(f: Elementwise, i: number): Gradient {

@@ -6,7 +6,7 @@ import type { Rule } from "./rules.ts";
 export const zeros: readonly Rule[] = [
   {
     name: "order of zeros",
-    decaf: "0 is larger than −0, and relu(−0) is 0",
+    decaf: "0 is larger than −0",
     pytorch: "the other zero",
     why:
       "Which zero is the larger depends on the device in PyTorch; only told with --zeros",
@@ -22,7 +22,7 @@ export const zeros: readonly Rule[] = [
         "result",
         "+0",
         "-0",
-        "maximum fmax clamp relu kthValue",
+        "maximum fmax clamp kthValue",
         "f32 f64 f16 bf16",
       ],
       ["result", "+0", "-0", "topK", "f16"],
