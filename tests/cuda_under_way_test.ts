@@ -41,6 +41,9 @@ function batches(bad?: "label" | "input", batch = 4) {
 
 /** Functions that wait for work of the device. */
 const waiting = /Synchronize|^cudaMemcpy$|^cudaStreamQuery$|^cudaFree/;
+/** Functions that make what stays until the device is closed. */
+const making =
+  /^cudaEventCreate|^cudaHostAlloc|^cudaMallocHost|^cudaStreamCreate/;
 
 for (const graph of [false, true]) {
   const how = graph ? "captured" : "plain";
@@ -63,11 +66,15 @@ for (const graph of [false, true]) {
           callbacks: [{
             step({ step }) {
               asked.push(step);
-              waits.push(host.calls().filter((name) => waiting.test(name)));
+              const calls = host.calls();
+              waits.push(calls.filter((name) => waiting.test(name)));
               host.clearCalls();
               // With the first steps, state is made, plans are chosen, and one is captured.
               if (step >= 5 && step % 10 > 3) {
                 assertEquals(waits.at(-1), ["cudaEventSynchronize"]);
+                // Neither events nor page-locked memory become more.
+                const made = calls.filter((name) => making.test(name));
+                assertEquals(made, []);
               }
               // Two whole steps are asked for while nothing of them can run.
               if (step === 16) {
@@ -350,6 +357,8 @@ for (const graph of [false, true]) {
         host.quiet(false);
         const { told, error } = await failing(graph, () => {});
         assertEquals([told.length, error], [10, undefined]);
+        closeDevice("cuda");
+        assertEquals(host.leaks(), []);
       }),
   );
 }
