@@ -216,6 +216,14 @@ Deno.test("transform: what cannot work says why", () => {
     [() => adjustHue(base, 0.6), "not by 0.6"],
     [() => adjustContrast(base, -1), "must be a number ≥ 0, and is -1"],
     [() => t.pad(40, { mode: "reflect" })(base, random), "cannot be mirrored"],
+    [
+      () => t.pad([0, 29, 0, 0], { mode: "reflect" })(base, random),
+      "cannot be mirrored into margins of top 29",
+    ],
+    [
+      () => t.pad([0, 0, 37, 0], { mode: "reflect" })(base, random),
+      "right 37: each must be smaller",
+    ],
     [() => t.pad(-1), "pixels ≥ 0"],
     [
       () => padImage(base, { ...zeroMargins(), left: -1 }),

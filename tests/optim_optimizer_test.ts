@@ -272,6 +272,18 @@ Deno.test("an average follows its parameters and can stand in for them", async (
     }), TypeError);
   near(values(w), [-3, -7]);
 
+  // With a warm-up, d at update t is at most (1 + t)/(10 + t).
+  const moved = parameter(0);
+  using warm = optim.ema([moved], { decay: 0.15, warmup: true });
+  setGrad(moved, -1);
+  optim.sgd([moved], { lr: 1 }).step(); // w = 1
+  let mean = 0;
+  for (const d of [1 / 10, 0.15, 0.15]) {
+    warm.update();
+    mean = d * mean + 1 - d;
+    near(values(warm.stateDict().tensors["0"]), [mean]);
+  }
+
   using other = optim.ema([parameter(0, 0)]);
   other.loadStateDict(average.stateDict());
   near(values(other.stateDict().tensors["0"]), expected);

@@ -181,6 +181,13 @@ const caffe2: Record<string, [policies.Policy, number[]]> = {
     ),
     [0.5, 0.375, 0.25, 0.125],
   ],
+  "join, the last part with a length": [
+    policies.join(
+      { policy: policies.exp({ gamma: 0.5 }), iterations: 2 },
+      { policy: policies.exp({ gamma: 0.1 }), iterations: 2 },
+    ),
+    [1, 0.5, 1, 0.1, 0.1 ** 2, 0.1 ** 3],
+  ],
   // Caffe2's trainers count from 1.
   shift: [
     policies.shift(policies.step({ stepSize: 2, gamma: 0.5 }), 1),

@@ -1,6 +1,6 @@
 /** Metrics: what they count, and what they refuse. */
 
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { fromHost, tensor } from "../mod.ts";
 import { accuracy, confusionMatrix, topK } from "../train/metrics.ts";
 
@@ -35,6 +35,42 @@ Deno.test("metrics: counts by hand", () => {
     TypeError,
     "outputs of shape [4, 3] against targets of shape [3]",
   );
+});
+
+Deno.test("metrics: a confusion matrix is scikit-learn's", () => {
+  const labels = [
+    ...[3, 0, 0, 0, 0, 3, 3, 1, 0, 0, 1, 1],
+    ...[1, 1, 1, 0, 1, 1, 0, 0, 1, 1, 3, 1],
+  ];
+  const answers = [
+    ...[3, 0, 1, 2, 0, 2, 2, 1, 0, 3, 1, 1],
+    ...[0, 1, 1, 3, 1, 1, 0, 0, 1, 3, 3, 0],
+  ];
+  const matrix = confusionMatrix(4), right = accuracy();
+  // In batches of 5, which do not divide the rows.
+  for (let from = 0; from < labels.length; from += 5) {
+    const scores = answers.slice(from, from + 5).map((answer) =>
+      Array.from({ length: 4 }, (_, c) => Number(c === answer) + c / 8)
+    );
+    const target = tensor(labels.slice(from, from + 5), { dtype: "i64" });
+    for (const metric of [matrix, right]) {
+      metric.update(tensor(scores, { dtype: "f32" }), target, 0);
+    }
+  }
+  // confusion_matrix, precision_recall_fscore_support, f1_score(macro), accuracy_score
+  const rows = [[5, 1, 1, 2], [2, 8, 0, 1], [0, 0, 0, 0], [0, 0, 2, 2]];
+  assertEquals(matrix.matrix(), rows);
+  const classes = [0, 1, 2, 3];
+  const near = (actual: number[], expected: number[]) =>
+    actual.forEach((x, i) =>
+      Number.isNaN(expected[i])
+        ? assertEquals(x, NaN)
+        : assertAlmostEquals(x, expected[i], 1e-12)
+    );
+  near(classes.map(matrix.precision), [5 / 7, 8 / 9, 0, 0.4]);
+  near(classes.map(matrix.recall), [5 / 9, 8 / 11, NaN, 0.5]);
+  near(classes.map(matrix.f1), [0.625, 0.8, 0, 0.4444444444444444]);
+  near([matrix.value(), right.value()], [0.4673611111111111, 0.625]);
 });
 
 Deno.test("metrics: ignored labels are left out, and labels that are no class refused", () => {
@@ -83,6 +119,8 @@ Deno.test("metrics: a saved state stays as it was", () => {
   matrix.restore(saved);
   assertEquals(matrix.matrix(), [[1, 0], [0, 0]]);
   assertThrows(() => confusionMatrix(0), RangeError, "of 0 classes");
+  assertThrows(() => topK(0), RangeError, "Cannot measure the top 0");
+  assertThrows(() => topK(1.5), RangeError, "Cannot measure the top 1.5");
   assertThrows(
     () => accuracy({ ignoreindex: 1 } as object),
     TypeError,
