@@ -52,6 +52,13 @@ Deno.test("loader: in order, with and without the last batch", async () => {
   assertEquals(await epochOf(even), [[0, 1, 2], [3, 4, 5]]);
 });
 
+Deno.test("loader: one batch may be the whole data set", async () => {
+  for (const dropLast of [false, true]) {
+    const loader = new DataLoader(numbers(4), { batchSize: 4, dropLast });
+    assertEquals(await epochOf(loader), [[0, 1, 2, 3]]);
+  }
+});
+
 Deno.test("loader: each epoch has its own order of all examples, by the seed", async () => {
   const options = { batchSize: 4, shuffle: true, seed: 9 };
   const one = new DataLoader(numbers(30), options);

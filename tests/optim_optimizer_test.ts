@@ -6,7 +6,7 @@ import {
   assertEquals,
   assertThrows,
 } from "@std/assert";
-import { cast, fromHost, memory, scope, type Tensor } from "../mod.ts";
+import { cast, fromHost, memory, nn, scope, type Tensor } from "../mod.ts";
 import * as optim from "../optim/mod.ts";
 import { liveBytes } from "./live_bytes.ts";
 
@@ -250,6 +250,22 @@ Deno.test("half-precision parameters keep their state in f32", () => {
     near(values(w), [0.5, 2.5], 1e-2);
     assertEquals(optimizer.stateDict().tensors["0/mean"].dtype, "f32");
   }
+});
+
+Deno.test("gradients of a module are clipped as those of its parameters", () => {
+  const module = nn.linear(1, 1);
+  const { weight, bias } = module.stateDict();
+  const clipped = (clip: () => void): number[] => {
+    setGrad(weight, 3);
+    setGrad(bias, -4);
+    clip();
+    return [weight, bias].flatMap((p) => values(p.grad!));
+  };
+  const norm = clipped(() => {
+    near(values(optim.clipGradNorm(module, 1)), [5]);
+  });
+  near(norm, [0.6, -0.8]);
+  near(clipped(() => optim.clipGradValue(module, 3.5)), [3, -3.5]);
 });
 
 Deno.test("an average follows its parameters and can stand in for them", async () => {
