@@ -70,7 +70,7 @@ export const refusals: readonly RefusalRule[] = [
     why:
       "PyTorch's CPU has no kernel for the dtype or the mixture; Decaf converts",
     operators:
-      "adaptiveAvgPool adaptiveMaxIndices adaptiveMaxPool addcmul argMax argMin avgPool avgPoolGrad bucketize celu ctcLoss dot elu fold frac gaussianNllLoss gelu glu hardShrink hardSwish hingeEmbeddingLoss huberLoss hypot interpolate isClose klDiv kthValue l1Loss leakyRelu lerp localResponseNorm logSigmoid logaddexp logaddexp2 lpPool median mish mseLoss multiMarginLoss nanMean pad prelu scatterReduce searchSorted selu silu smoothL1Loss softMarginLoss softShrink softplus softsign sparseLengthsSum swiglu topK unfold",
+      "adaptiveAvgPool adaptiveMaxIndices adaptiveMaxPool argMax argMin avgPool avgPoolGrad bucketize celu ctcLoss dot elu fold frac gaussianNllLoss gelu glu hardShrink hardSwish hingeEmbeddingLoss huberLoss hypot interpolate isClose klDiv kthValue l1Loss leakyRelu lerp localResponseNorm logSigmoid logaddexp logaddexp2 lpPool median mish mseLoss multiMarginLoss nanMean pad prelu scatterReduce searchSorted selu silu smoothL1Loss softMarginLoss softShrink softplus softsign sparseLengthsSum swiglu topK unfold",
   },
   {
     name: "truth values",
