@@ -3,6 +3,8 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { runRows } from "../core/row_kernels.ts";
 import {
+  argMax,
+  argMin,
   crossEntropy,
   embedding,
   fromHost,
@@ -14,6 +16,7 @@ import {
   scatterAdd,
   scope,
   type Tensor,
+  triu,
 } from "../mod.ts";
 import * as k from "../kernel/expr.ts";
 import { cudaForTests, cudaTest } from "./cuda_host/device.ts";
@@ -118,3 +121,25 @@ for (const length of [3, 10_001]) {
     }
   });
 }
+
+test("more elements than positions can count are refused where positions are found or computed with", () => {
+  const one = fromHost(Float32Array.of(1), "f32", [1], where);
+  const many = one.expand([2 ** 31]);
+  for (const find of [argMax, argMin]) {
+    assertThrows(
+      () => find(many).materialize(),
+      RangeError,
+      "Cannot find positions among 2147483648 elements: positions count up to 2147483647 elements; work on parts of the tensor",
+    );
+  }
+  assertThrows(
+    () => triu(many.reshape([1, 2 ** 31])).materialize(),
+    RangeError,
+    "Cannot compute with coordinates among 2147483648 elements",
+  );
+  assertThrows(
+    () => gather(one.expand([2 ** 31 + 1]), 0, at([1], 7n)).materialize(),
+    RangeError,
+    "Cannot read at computed offsets in an operand of 2147483649 elements",
+  );
+});

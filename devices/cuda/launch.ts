@@ -11,14 +11,14 @@ import type { CudaContext } from "./context.ts";
 import { launchElements } from "./launch_elements.ts";
 import { type Facts, factsOf } from "./launch_facts.ts";
 import { launchMany } from "./launch_many.ts";
-import { checkLoads, stridesOf } from "./launch_operands.ts";
+import { checkLoads, checkPositions, stridesOf } from "./launch_operands.ts";
 import { runRows } from "./launch_rows.ts";
 import { runSplit } from "./launch_split.ts";
 
 /**
  * Queues a row program.
  *
- * @throws {RangeError} when an operand that is read at computed offsets has more than 2³¹ elements.
+ * @throws {RangeError} when an operand that is read at computed offsets has more than 2³¹ elements, or there are as many positions.
  */
 export function launch(context: CudaContext, l: Launch): void {
   const facts = factsOf(context, l.program);
@@ -28,6 +28,7 @@ export function launch(context: CudaContext, l: Launch): void {
     return;
   }
   checkLoads(facts, l);
+  checkPositions(facts, l);
   const { program: p, outerRank } = l;
   const strides = stridesOf(l);
   if (sizes.includes(0)) {

@@ -11,6 +11,7 @@ import type { CudaContext } from "./context.ts";
 import { compileVariant, type Facts, variantKernel } from "./launch_facts.ts";
 import {
   checkLoads,
+  checkPositions,
   isAligned,
   placedOf,
   stridesOf,
@@ -114,6 +115,7 @@ export function launchElements(
   if (sizes.length === 1 && launchFlat(context, facts, l)) return;
   if (sizes.includes(0)) return;
   checkLoads(facts, l);
+  checkPositions(facts, l);
   const strides = stridesOf(l);
   let walk: Walk = p.usesCoords
     ? { sizes, outerRank: 0, strides }

@@ -16,7 +16,7 @@ import {
 } from "../../kernel/cuda/render.ts";
 import { keptWords, repeatedOperands } from "../../kernel/cuda/walks.ts";
 import * as k from "../../kernel/expr.ts";
-import { type Program, roots } from "../../kernel/program.ts";
+import { isArg, type Program, roots } from "../../kernel/program.ts";
 import type { CudaContext, CudaFunction } from "./context.ts";
 import type { SplitPrograms } from "./launch_split_programs.ts";
 
@@ -34,6 +34,8 @@ export interface Kernel {
 export interface Facts {
   /** Whether there is a reduction or an output per row. */
   readonly perRow: boolean;
+  /** Whether it finds positions in rows. */
+  readonly finds: boolean;
   /** Number of inputs and outputs. */
   readonly operands: number;
   /** Inputs that are read at their own position. */
@@ -91,6 +93,7 @@ function study(p: Program): Facts {
   while (lanes > 4 && lanes * nodes > unrolledNodes) lanes /= 2;
   return {
     perRow: p.stages.length > 0 || p.outputs.some((o) => o.per === "row"),
+    finds: p.stages.some(isArg),
     operands: p.inputs.length + p.outputs.length,
     streams,
     loads: loadsOf(exprs),

@@ -6,11 +6,15 @@
 
 import { bytesOf } from "../../core/dtype.ts";
 import type { Launch, Strided } from "../../core/device.ts";
+import { product } from "../../kernel/walk.ts";
 import type { Facts } from "./launch_facts.ts";
 import type { Placed } from "./launch_shape.ts";
 
 /** Elements that `load` can reach: expressions count in signed 32-bit integers. */
 const maxLoad = 2 ** 31;
+
+/** Elements along an axis whose coordinates are computed with, and of a row in which positions are found: both count in signed 32-bit integers. */
+const maxPositions = 2 ** 31 - 1;
 
 /** Strides of all operands, inputs first. */
 export function stridesOf({ inputs, outputs }: Launch): (readonly number[])[] {
@@ -33,6 +37,21 @@ export function checkLoads(facts: Facts, { limits }: Launch): void {
       );
     }
   }
+}
+
+/** Refuses axes and rows with more positions than expressions can count. */
+export function checkPositions({ finds }: Facts, l: Launch): void {
+  const { sizes, outerRank, program: { usesCoords } } = l;
+  if (!finds && !usesCoords) return;
+  const longest = finds
+    ? product(sizes, outerRank, sizes.length)
+    : Math.max(0, ...sizes);
+  if (longest <= maxPositions) return;
+  throw new RangeError(
+    `Cannot ${
+      finds ? "find positions" : "compute with coordinates"
+    } among ${longest} elements: positions count up to ${maxPositions} elements; work on parts of the tensor`,
+  );
 }
 
 /** Addresses and types of all operands. */
