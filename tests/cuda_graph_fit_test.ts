@@ -225,7 +225,7 @@ for (const bad of ["label", "input"] as const) {
         assertEquals(plain.steps, 4);
         assert(
           plain.error.includes(
-            bad === "label" ? "label 7 among 3" : "at step 4; the first tensor",
+            bad === "label" ? "label 7 among 3" : "at step 5; the first tensor",
           ),
           plain.error,
         );

@@ -69,12 +69,12 @@ test("nccl: a loss that is no number in one process ends the training in all", a
   assertEquals(code, 0, said.join("\n"));
   assert(
     said[0].includes(
-      "Cannot go on training: the loss of another process is no finite number at step 1",
+      "Cannot go on training: the loss of another process is no finite number at step 2",
     ),
     said[0],
   );
   assert(
-    said[1].includes("Cannot go on training: the loss is Infinity at step 1"),
+    said[1].includes("Cannot go on training: the loss is Infinity at step 2"),
     said[1],
   );
 });

@@ -146,7 +146,7 @@ for (const graph of [false, true]) {
           const stopped = await run(bad);
           assertEquals(stopped.state, good.state);
           assertEquals([stopped.asked, stopped.told], [7, 4]);
-          const says = bad === "label" ? "label 7 among 3" : "NaN at step 4;";
+          const says = bad === "label" ? "label 7 among 3" : "NaN at step 5;";
           assert(stopped.error.includes(says), stopped.error);
         }),
     );
@@ -242,7 +242,7 @@ cudaTest(
         const bad = where === "bad step before";
         assertEquals(told, [1, 2, 3, 4, ...bad ? [] : [5, 6]]);
         const says = { callback: "no", data: "no data" };
-        if (bad) assert(error.includes("NaN at step 4;"), error);
+        if (bad) assert(error.includes("NaN at step 5;"), error);
         else assertEquals(error, `Error: ${says[where]}`);
       }
     }),

@@ -184,7 +184,7 @@ Deno.test("fit on several devices leaves nothing behind, also when a loss is no 
           shuffle: false,
         }),
       BadLossError,
-      "the loss is NaN at step 0; the first tensor that went bad is the input, whose element 6 is NaN",
+      "the loss is NaN at step 1; the first tensor that went bad is the input, whose element 6 is NaN",
     );
     const graph = { optimizer, parallel, graph: true };
     await assertRejects(

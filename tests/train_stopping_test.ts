@@ -76,9 +76,9 @@ Deno.test("fit stops at a loss that is no number, and names the first bad tensor
   const error = await assertRejects(
     () => fit(model, data, { optimizer, batchSize: 16 }),
     BadLossError,
-    "the loss is NaN at step 3; the first tensor that went bad is the result of operator log (call",
+    "the loss is NaN at step 4; the first tensor that went bad is the result of operator log (call",
   );
-  assertEquals((error as BadLossError).step, 3);
+  assertEquals((error as BadLossError).step, 4);
 
   const { options } = setUp();
   const bad = network();
@@ -136,7 +136,7 @@ Deno.test("fit stopped by a bad step leaves running statistics as after the last
   // Not the statistics that the input has spoilt.
   assert(
     input.error.includes(
-      "is NaN at step 3; the first tensor that went bad is the input, whose element 2",
+      "is NaN at step 4; the first tensor that went bad is the input, whose element 2",
     ),
     input.error,
   );
@@ -199,7 +199,7 @@ Deno.test("fit never overwrites a good checkpoint with parameters that went bad"
     await assertRejects(
       () => run,
       BadLossError,
-      "after step 3: the first tensor that went bad is parameter 0.bias, whose element 7 is NaN",
+      "after step 4: the first tensor that went bad is parameter 0.bias, whose element 7 is NaN",
     );
     assertEquals((await loadCheckpoint(checkpoint)).progress.step, 3);
     const again = network();

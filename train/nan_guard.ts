@@ -22,7 +22,7 @@ export class BadLossError extends Error {
    * Makes the error of a step.
    *
    * @param message Sentence for the user.
-   * @param step Step at which it happened, from 0.
+   * @param step Step at which it happened, from 1.
    */
   constructor(message: string, readonly step: number) {
     super(message);
@@ -33,7 +33,7 @@ export class BadLossError extends Error {
 export interface BadStep {
   /** The loss. */
   readonly loss: number;
-  /** Number of the step, from 0. */
+  /** Number of the step, from 1. */
   readonly step: number;
   /** What was to learn. */
   readonly model: Model;
@@ -89,10 +89,8 @@ export function refuseBadParameters(step: number, model: Model): void {
   const found = firstBadParameter(model, (x) => !Number.isFinite(x));
   if (found === undefined) return;
   throw new BadLossError(
-    `Cannot go on training after step ${
-      step - 1
-    }: the first tensor that went bad is ${found}. ${advice}`,
-    step - 1,
+    `Cannot go on training after step ${step}: the first tensor that went bad is ${found}. ${advice}`,
+    step,
   );
 }
 

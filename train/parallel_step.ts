@@ -22,7 +22,7 @@ export interface ParallelStepOptions {
   readonly options: FitOptions;
   /** In what precision. */
   readonly precision: TrainingPrecision;
-  /** Number of the step, from 0. */
+  /** Number of the step, from 1. */
   readonly step: number;
 }
 

@@ -104,7 +104,7 @@ export class Steps implements Disposable {
           model: this.model,
           options: this.options,
           precision: this.precision,
-          step: this.count,
+          step: this.count + 1,
         }),
     );
     this.count++;
@@ -168,7 +168,8 @@ export class Steps implements Disposable {
 
   /** Computes a step that went wrong again, and says what is wrong with it. */
   #refuse(batch: Batch, loss: number): never {
-    const { model, count: step, device } = this;
+    const { model, device } = this;
+    const step = this.count + 1;
     const inputs = toTensor(batch.inputs, device);
     const targets = toTensor(batch.targets, device);
     const output = this.#again(() => {
@@ -199,7 +200,8 @@ export class Steps implements Disposable {
 
   /** One step that the host decides about. */
   #plainStep(batch: Batch): Measured {
-    const { model, count: step } = this;
+    const { model } = this;
+    const step = this.count + 1;
     this.#good.prepare();
     const inputs = toTensor(batch.inputs, this.device);
     const targets = toTensor(batch.targets, this.device);
@@ -233,7 +235,7 @@ export class Steps implements Disposable {
   #learn(loss: Tensor): void {
     const { optimizer, average } = this.options;
     if (this.precision.learn(loss, optimizer)) average?.update();
-    else this.precision.refuseStuck(this.count);
+    else this.precision.refuseStuck(this.count + 1);
   }
 
   #graphStep(): GraphStep {
