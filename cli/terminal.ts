@@ -20,7 +20,8 @@ export function hasAllColors(): boolean {
 /** Characters per line; 80 where nothing is known. */
 export function columns(): number {
   try {
-    return Math.max(Deno.consoleSize().columns, 40);
+    // A terminal that was told no size says 0.
+    return Math.max(Deno.consoleSize().columns || 80, 40);
   } catch {
     return 80;
   }

@@ -24,6 +24,7 @@ import {
   sum,
   type Tensor,
   tensor,
+  withGrad,
 } from "../mod.ts";
 import { DisposedError, GradientError } from "../core/errors.ts";
 import {
@@ -154,6 +155,12 @@ Deno.test("autograd: calls of noGrad that overlap end in any order", async () =>
   await second;
   assertEquals(seen, [false, false]);
   assert(gradEnabled(), "recording stayed off");
+  const off = noGrad(() => wait(5));
+  const on = withGrad(true, () => wait(15));
+  await off;
+  assert(gradEnabled(), "the one that records has not ended");
+  await on;
+  assert(gradEnabled());
 });
 
 // ---- errors ----

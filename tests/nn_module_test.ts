@@ -283,6 +283,12 @@ Deno.test("disposing a module frees its parameters", () => {
   assertEquals(memory().tensors, before.tensors + 1);
 });
 
+Deno.test("dropout may leave out nothing, or everything", () => {
+  const x = tensor([3], 1, 1, 1);
+  assertEquals(nn.dropout(0).forward(x).toArray(), [1, 1, 1]);
+  assertEquals(nn.dropout(1).forward(x).toArray(), [0, 0, 0]);
+});
+
 Deno.test("bad modules are refused", () => {
   const bad: [() => unknown, new () => Error, string][] = [
     [

@@ -52,6 +52,17 @@ Deno.test("progress: at any width the line fits and says the percent", () => {
   assert(narrow[14].includes("━"), narrow[14]);
 });
 
+Deno.test("progress: a terminal that was told no size has 80 characters a line", () => {
+  const { consoleSize } = Deno;
+  Deno.consoleSize = () => ({ columns: 0, rows: 0 });
+  try {
+    const expected = run({ terminal: true, width: () => 80 });
+    assertEquals(run({ terminal: true }), expected);
+  } finally {
+    Deno.consoleSize = consoleSize;
+  }
+});
+
 Deno.test("progress: a shorter line covers the one before", () => {
   const written: string[] = [];
   let clock = 0;

@@ -212,7 +212,8 @@ export class Progress implements Disposable {
 
 function terminalWidth(): number {
   try {
-    return Deno.consoleSize().columns;
+    // A terminal that was told no size says 0.
+    return Deno.consoleSize().columns || 80;
   } catch {
     return 80;
   }
