@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { cudart } from "../ffi/cudart.ts";
+import { CudaError } from "../ffi/errors.ts";
 import { addressOf, type CudaStorage } from "../devices/cuda/context.ts";
 import { getDevice, scope } from "../mod.ts";
 import { cuda, MiB, ramp, tensorOf, test, timed } from "./cuda_machine.ts";
@@ -40,6 +41,31 @@ test("a write returns before the bytes arrive, and they may change afterwards", 
   host.delay("all", 0);
   assertEquals([...back], new Array(16).fill(7));
   storage.release();
+});
+
+test("an upload that fails half way writes nothing into what gets its memory next", (host) => {
+  const device = cuda();
+  const { copyStream } = device.gpu;
+  const storage = device.allocate(6 * MiB);
+  host.delay(copyStream, 100);
+  host.fail({ function: "cudaMemcpyAsync", nth: 2, status: 1 });
+  assertThrows(
+    () => device.write(storage, 0, new Uint8Array(6 * MiB).fill(7)),
+    CudaError,
+    "cudaMemcpyAsync failed",
+  );
+  const { address } = storage;
+  storage.release();
+  const next = device.allocate(6 * MiB);
+  assertEquals(next.address, address);
+  device.write(next, 0, new Uint8Array(16).fill(1));
+  device.synchronize();
+  host.delay(copyStream, 0);
+  assertEquals(cudart().cudaStreamSynchronize(copyStream), 0);
+  const back = new Uint8Array(16);
+  device.read(next, 0, back);
+  assertEquals([...back], new Array(16).fill(1));
+  next.release();
 });
 
 test("more bytes than the page-locked ring holds", (host) => {
