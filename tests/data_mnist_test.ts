@@ -173,6 +173,20 @@ Deno.test("mnist: a damaged folder is refused by the file's name", async () => {
       TypeError,
       "train-labels-idx1-ubyte has 4 labels",
     );
+    const file = `${folder}/t10k-labels-idx1-ubyte`;
+    const wrong: ArrayRecord[] = [
+      { data: new Float32Array(2), shape: [2], dtype: "f32" },
+      { data: new Uint8Array(2), shape: [2, 1], dtype: "u8" },
+    ];
+    for (const array of wrong) {
+      await smallFolder(folder);
+      await Deno.writeFile(file, encodeIdx(array));
+      await assertRejects(
+        () => loadMnist({ folder }),
+        TypeError,
+        `${file} must hold u8 elements along 1 axis, and holds ${array.dtype}`,
+      );
+    }
     const packed = `${folder}/train-images-idx3-ubyte.gz`;
     await Deno.writeFile(packed, (await Deno.readFile(packed)).subarray(0, 20));
     await assertRejects(() => readIdx(packed), SyntaxError, "truncated");
