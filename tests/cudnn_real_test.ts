@@ -225,6 +225,9 @@ real("a wrong size of the result is refused by name", () => {
   assertStringIncludes(`${plan(graph, "sm_90")}`, "CUDNN_STATUS_BAD_PARAM");
 });
 
+/** Whether to ask for the graphs of attention, whole nets and trainings too, which takes a minute or two longer: .ci/run does it. */
+const complete = Deno.env.get("DECAF_CUDNN") === "all";
+
 /** Tests whose graphs the real library is asked for: those of images on CUDA, and the foundation's with CUDA as the default device. */
 const recorded: readonly (readonly string[])[] = [
   ["cuda_conv_test.ts", "cuda_pooling_test.ts", "cuda_norm_test.ts"],
@@ -234,6 +237,20 @@ const recorded: readonly (readonly string[])[] = [
     ...["operators_test.ts", "nn_golden_test.ts", "nn_module_test.ts"],
     "normalization_test.ts",
   ],
+  ...complete
+    ? [
+      [
+        ...["cuda_attention_test.ts", "cuda_channels_last_test.ts"],
+        ...["cuda_precision_test.ts", "cuda_dnn_plans_test.ts"],
+        ...["cuda_graph_fit_test.ts", "cuda_under_way_test.ts"],
+        "cuda_language_models_test.ts",
+      ],
+      [
+        "--preload=cuda_host/preload.ts",
+        ...["models_zoo_test.ts", "autograd_test.ts"],
+      ],
+    ]
+    : [],
 ];
 
 /** The graphs that tests on the stand-in want plans for. */
@@ -269,7 +286,8 @@ Deno.test({
       const answers = lines.map((line) => JSON.parse(line) as RecordedAnswer);
       const refused = answers.filter((a) => Object.keys(a.refused).length > 0);
       assertEquals(refused, []);
-      assert(answers.length > 500, `only ${answers.length} graphs`);
+      const least = complete ? 900 : 500;
+      assert(answers.length > least, `only ${answers.length} graphs`);
     } finally {
       await Deno.remove(file);
     }
