@@ -69,33 +69,58 @@ export async function useDevices(flags: DeviceFlags): Promise<string[]> {
 }
 
 /**
- * Refuses steps captured as a graph where there are none.
+ * Whether steps are captured as a graph. Where there are no graphs, a new
+ * training is refused; one that goes on elsewhere than before runs plainly,
+ * and says so.
  *
  * @param flags What else was asked for.
  * @param devices Several devices; none when it is the default one.
+ * @param resumed Whether the training goes on.
  * @throws {SettingError} saying what stands in the way.
  */
-export function checkGraph(
+export function useGraph(
   flags: { readonly graph: boolean; readonly precision: string },
   devices: readonly string[],
-): void {
-  if (!flags.graph) return;
+  resumed: boolean,
+): boolean {
+  const obstacle = flags.graph ? graphObstacle(flags, devices) : undefined;
+  if (obstacle === undefined) return flags.graph;
+  const { setting, why, instead } = obstacle;
+  if (!resumed) {
+    throw new SettingError(`Cannot set ${setting}: ${why}; ${instead}`);
+  }
+  console.log(`Steps run without the graph of before: ${why}`);
+  return false;
+}
+
+/** What stands in the way of a graph, and what would work. */
+function graphObstacle(
+  { precision }: { readonly precision: string },
+  devices: readonly string[],
+) {
   const { name, capture } = defaultDevice();
   if (devices.length > 1) {
-    throw new SettingError(
-      `Cannot set both --graph and --devices ${devices.join()}: a graph belongs to one device; give one of them`,
-    );
+    return {
+      setting: `both --graph and --devices ${devices.join()}`,
+      why: "a graph belongs to one device",
+      instead: "give one of them",
+    };
   }
   if (capture === undefined) {
-    throw new SettingError(
-      `Cannot set --graph on ${name}: only CUDA devices have graphs; set --device cuda, or leave --graph out`,
-    );
+    return {
+      setting: `--graph on ${name}`,
+      why: "only CUDA devices have graphs",
+      instead: "set --device cuda, or leave --graph out",
+    };
   }
-  if (flags.precision === "f16") {
-    throw new SettingError(
-      "Cannot set --graph with --precision f16: whether a step is taken depends on its gradients; set --precision bf16",
-    );
+  if (precision === "f16") {
+    return {
+      setting: "--graph with --precision f16",
+      why: "whether a step is taken depends on its gradients",
+      instead: "set --precision bf16",
+    };
   }
+  return undefined;
 }
 
 function sayChoice(): void {

@@ -12,7 +12,11 @@ import { DataLoader } from "../data/loader.ts";
 import { dataParallel } from "../dist/mod.ts";
 import type { AnyModule } from "../nn/mod.ts";
 import { ema, type Optimizer, type ParameterAverage } from "../optim/mod.ts";
-import { removeLeftovers, writeFileAtomic } from "../train/atomic_file.ts";
+import {
+  removeLeftovers,
+  splitPath,
+  writeFileAtomic,
+} from "../train/atomic_file.ts";
 import { loadProgress, saveWeights } from "../train/checkpoint.ts";
 import { earlyStopping } from "../train/early_stopping.ts";
 import { fit } from "../train/fit.ts";
@@ -28,10 +32,10 @@ import type {
 } from "../train/recipes/recipe.ts";
 import { RunLog } from "../train/run_log.ts";
 import { observes } from "../train/schedule.ts";
-import type { Values } from "../train/settings.ts";
+import { SettingError, type Values } from "../train/settings.ts";
 import { logging, progressDisplay } from "../train/show.ts";
 import { tracing } from "../train/tracing.ts";
-import { checkGraph, useDevices } from "./devices.ts";
+import { useDevices, useGraph } from "./devices.ts";
 import { exitCodes } from "./failure.ts";
 import { exists, runFiles } from "./run_folder.ts";
 import {
@@ -65,7 +69,8 @@ export async function runTraining(plan: TrainingPlan): Promise<number> {
   manualSeed(values.seed);
   // What cannot be trained on is said before data are fetched.
   const devices = await useDevices(values);
-  checkGraph(values, devices);
+  const graph = useGraph(values, devices, plan.resume);
+  await checkTrace(values.trace);
   using source = await recipe.open(values, plan.facts);
   const { split, facts } = source;
   if (values.benchmark) {
@@ -115,7 +120,7 @@ export async function runTraining(plan: TrainingPlan): Promise<number> {
     metrics: measure.metrics,
     checkpoint: runFiles(folder).checkpoint,
     checkpointEvery: values.checkpointEvery,
-    graph: values.graph,
+    graph,
     precision: values.precision,
     resume: from !== undefined && from > 0,
     signal: stop.signal,
@@ -138,6 +143,15 @@ export async function runTraining(plan: TrainingPlan): Promise<number> {
   }
   await finish({ plan, source, trained, average, result });
   return exitCodes.done;
+}
+
+/** Refuses a trace in a folder that is not there, which would be seen only after its steps. */
+async function checkTrace(path: string): Promise<void> {
+  const { folder } = splitPath(path);
+  if (path === "" || await exists(folder, "isDirectory")) return;
+  throw new SettingError(
+    `Cannot set --trace to "${path}": there is no folder ${folder}; create it, or name another one`,
+  );
 }
 
 /** Steps of the whole training; refuses batches that are larger than the data. */

@@ -165,6 +165,13 @@ Deno.test("cli: run folders that are damaged, taken or not to be had", async () 
         cwd,
       },
     );
+    await refused(
+      [...train, "other", "--trace", "none/t.json"],
+      2,
+      /Cannot set --trace to "none\/t\.json": there is no folder none; create it/,
+      { cwd },
+    );
+    assertEquals(await exists(`${cwd}/other`), false);
     await refused(["resume", "run", "--epochs", "0.5"], 2, /--epochs/, { cwd });
     await refused(["resume", "digits"], 1, /digits is not a run folder/, {
       cwd,

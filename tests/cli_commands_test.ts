@@ -121,8 +121,15 @@ Deno.test("cli: train, eval, predict and resume digits", async () => {
     assert(!longer.stderr.includes("epoch 2/3"), longer.stderr);
     const config = JSON.parse(await Deno.readTextFile(`${run}/config.json`));
     assertEquals(config.values.epochs, 3);
-    const again = await decaf(["resume", run]);
+    // As if it had been trained on a GPU, with a graph.
+    const graph = { ...config, values: { ...config.values, graph: true } };
+    await Deno.writeTextFile(`${run}/config.json`, JSON.stringify(graph));
+    const again = await decaf(["resume", run, "--device", "cpu"]);
     assertDone(again);
+    assertMatch(
+      again.stdout,
+      /^Steps run without the graph of before: only CUDA devices have graphs$/m,
+    );
     assert(!again.stderr.includes("epoch"), again.stderr);
     assertMatch(again.stdout, /test accuracy/);
     await Deno.remove(`${run}/checkpoint.safetensors`);

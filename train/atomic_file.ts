@@ -81,7 +81,7 @@ export function writeFileAtomicSync(path: string, content: FileContent): void {
  * @returns The names of the removed files.
  */
 export async function removeLeftovers(path: string): Promise<string[]> {
-  const { folder, name } = split(path);
+  const { folder, name } = splitPath(path);
   const removed: string[] = [];
   for await (const entry of Deno.readDir(folder)) {
     const middle = entry.name.slice(name.length + 2, -4);
@@ -108,7 +108,7 @@ export function describeWriteError(
   bytes: number,
 ): Error {
   const { code } = error as { code?: string };
-  const { folder } = split(path);
+  const { folder } = splitPath(path);
   const start = `Cannot write ${path}`;
   const say = (sentence: string) => {
     const wrapped = new Error(sentence, { cause: error });
@@ -165,7 +165,8 @@ function toPieces(content: FileContent): readonly Uint8Array[] {
   return content instanceof Uint8Array ? [content] : content;
 }
 
-function split(path: string): { folder: string; name: string } {
+/** The folder that a path lies in, and its name there. */
+export function splitPath(path: string): { folder: string; name: string } {
   const at = Math.max(
     path.lastIndexOf("/"),
     Deno.build.os === "windows" ? path.lastIndexOf("\\") : -1,
@@ -175,7 +176,7 @@ function split(path: string): { folder: string; name: string } {
 }
 
 function temporaryName(path: string): string {
-  const { folder, name } = split(path);
+  const { folder, name } = splitPath(path);
   return `${folder}/.${name}.${Deno.pid}-${counter++}.tmp`;
 }
 
@@ -190,7 +191,7 @@ function removeIfThere(path: string): void {
 /** Makes the rename itself survive a power cut, where folders can be synced. */
 function syncFolder(path: string): void {
   try {
-    using folder = Deno.openSync(split(path).folder);
+    using folder = Deno.openSync(splitPath(path).folder);
     folder.syncSync();
   } catch {
     // Windows and a missing read permission: the file itself is complete.
