@@ -55,6 +55,39 @@ cudaTest(
 
 cudaTest(
   device,
+  "graph: large blocks that a step is done with stay until the graph is freed",
+  () =>
+    onCuda(() => {
+      const cuda = getDevice("cuda");
+      const x = tensor([1, 2, 3, 4]).materialize();
+      const y = tensor([0, 0, 0, 0]).materialize();
+      const [from, to] = [x, y].map(({ value }) => value.storage);
+      device.host?.clearCalls();
+      {
+        using graph = captureGraph(cuda, [x, y], () => {
+          // More than would be kept outside of a graph.
+          for (const mebibytes of [200, 220, 240, 260]) {
+            const between = cuda.allocate(mebibytes << 20);
+            cuda.copy!(between, 0, from, 0, from.bytes);
+            cuda.copy!(to, 0, between, 0, from.bytes);
+            between.release();
+          }
+        });
+        graph.replay();
+        assertEquals(y.toArray(), [1, 2, 3, 4]);
+        const freed = device.host?.calls().includes("cudaFree");
+        assertEquals(freed ?? false, false);
+      }
+      if (device.host !== undefined) {
+        const calls = device.host.calls().filter((c) => c === "cudaFree");
+        assertEquals(calls.length, 4);
+      }
+      for (const t of [x, y]) t.dispose();
+    }),
+);
+
+cudaTest(
+  device,
   "graph: a replay is one call, however many kernels it has",
   () =>
     onCuda(() => {

@@ -74,6 +74,7 @@ export class Capture {
     // Not of the pool: an allocation there would be queued, and so captured.
     this.#blocks = new BlockCache(
       {
+        lasting: true,
         reserve(bytes) {
           const status = cudart().cudaMalloc(out, BigInt(bytes));
           if (status === cudaError.MemoryAllocation) {

@@ -10,6 +10,8 @@
 
 /** Where a cache takes memory from. */
 export interface MemorySource {
+  /** Whether memory stays until the cache is closed, because work that runs again uses blocks which are idle by now. */
+  readonly lasting?: boolean;
   /** Memory for work queued from now on; undefined when there is none left. */
   reserve(bytes: number): bigint | undefined;
   /** Returns memory after the work that is queued. */
@@ -234,9 +236,8 @@ export class BlockCache {
 
   #takeLarge(size: number): Taken | undefined {
     // What this program no longer asks for must not pile up beside what it does.
-    if (this.#idleLarge > Math.max(idleFloor, idleShare * this.#usedLarge)) {
-      this.#trimLarge();
-    }
+    const most = Math.max(idleFloor, idleShare * this.#usedLarge);
+    if (this.#idleLarge > most && !this.#source.lasting) this.#trimLarge();
     return this.#reserve(size);
   }
 
