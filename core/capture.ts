@@ -7,6 +7,7 @@
  * @module
  */
 
+import { withFreshCasts } from "./cast_state.ts";
 import type { DeferredCheck, Device, DeviceGraph, Storage } from "./device.ts";
 import { DeviceLostError, GraphError, shapeText } from "./errors.ts";
 import type { Tensor } from "./tensor.ts";
@@ -151,7 +152,8 @@ export function captureGraph(
     after: [],
   };
   try {
-    const graph = device.capture(body);
+    // What was converted before would be stale in a replay, and what the capture converts is there after a replay only.
+    const graph = device.capture(() => withFreshCasts(body));
     return new CapturedGraph(device, graph, gathered, tensors);
   } catch (error) {
     for (const check of gathered.checks) check.release();

@@ -7,9 +7,11 @@ import {
   assert,
   assertAlmostEquals,
   assertEquals,
+  assertNotEquals,
   assertThrows,
 } from "@std/assert";
 import {
+  autocast,
   backward,
   captureGraph,
   crossEntropy,
@@ -83,6 +85,38 @@ cudaTest(
         assertEquals(calls.length, 4);
       }
       for (const t of [x, y]) t.dispose();
+    }),
+);
+
+cudaTest(
+  device,
+  "graph: a capture converts parameters for autocast itself, whatever was converted before and comes after",
+  () =>
+    onCuda(() => {
+      manualSeed(1);
+      using model = nn.linear(4, 3);
+      using optimizer = optim.sgd(model, { lr: 0.5 });
+      const x = rand([2, 4]).materialize();
+      scope(() => backward(model.forward(x).sum()));
+      scope((): Tensor[] =>
+        autocast("bf16", () => {
+          const before = model.forward(x).to("f32").data();
+          let y: Tensor | undefined;
+          const device = getDevice("cuda");
+          using graph = captureGraph(device, model.parameters(), () => {
+            y = model.forward(x).to("f32").materialize();
+          });
+          assertEquals(model.forward(x).to("f32").data(), before);
+          optimizer.step();
+          graph.replay();
+          const after = model.forward(x).to("f32").data();
+          assertNotEquals(after, before);
+          assertEquals(y!.data(), after);
+          return [];
+        })
+      );
+      optimizer.zeroGrad();
+      x.dispose();
     }),
 );
 
