@@ -3,9 +3,10 @@
  * PyTorch's side where Python has it; the report that a killed run leaves.
  */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { gpuRows, tiny } from "../bench/gpu/rows.ts";
 import { workloads } from "../bench/gpu/workloads.ts";
+import { preload, tryPreload } from "../tools/cuda_suites.ts";
 import { ROOT } from "../tools/files.ts";
 import { comparisons, type Report, reportPage } from "../tools/gpu_report.ts";
 import { findTorch } from "../tools/python.ts";
@@ -175,4 +176,31 @@ Deno.test("gpu task: what deno test --parallel prints is counted as it comes", a
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+});
+
+Deno.test("gpu task: where CUDA does not work, its tests do not run on the CPU instead", async () => {
+  const env = {
+    NO_COLOR: "1",
+    DECAF_TEST_CUDA: "real",
+    DECAF_LIBCUDART: "/no/libcudart.so.13",
+  };
+  const missing = await tryPreload(env);
+  assertEquals(missing?.absent, false);
+  assertMatch(missing!.why, /DECAF_LIBCUDART names, \/no\/libcudart\.so\.13/);
+  const { code, stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["test", "-A", "--no-check", preload, "tests/update_test.ts"],
+    cwd: ROOT,
+    stdin: "null",
+    env,
+  }).output();
+  assertEquals(code, 1);
+  assertMatch(new TextDecoder().decode(stdout), / 0 passed /);
+});
+
+Deno.test("test task: where nothing builds the stand-ins, the tests on CUDA are ignored", async () => {
+  const missing = await tryPreload({
+    DECAF_TEST_CUDA: "",
+    DECAF_CUDA_HOST_CXX: "/no/g++",
+  });
+  assertEquals(missing, { why: "/no/g++ was not found", absent: true });
 });

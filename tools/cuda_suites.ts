@@ -3,7 +3,7 @@
  * foundation that are the same on every device, with it as the default.
  */
 
-import { filesBelow } from "./files.ts";
+import { filesBelow, ROOT } from "./files.ts";
 
 /** Tests of the foundation that are run once more with CUDA as the default device. */
 export const foundationOnCuda: readonly string[] = [
@@ -38,11 +38,39 @@ function ownOfCuda(): string[] {
   );
 }
 
-/** Makes CUDA the default device of the tests that follow it on a command line. */
-export const preload = "--preload=tests/cuda_host/preload.ts";
+const preloaded = "tests/cuda_host/preload.ts";
 
-/** Exit code of such a run where there is no CUDA device. */
-export const absentCode = 3;
+/** Makes CUDA the default device of the tests that follow it on a command line. */
+export const preload = `--preload=${preloaded}`;
+
+/** Why tests cannot have CUDA as their default device. */
+export interface NoCuda {
+  /** In words. */
+  readonly why: string;
+  /** Whether that is no fault: this machine has nothing for it. */
+  readonly absent: boolean;
+}
+
+/**
+ * Tries what {@linkcode preload} does; undefined when it works. `deno test`
+ * itself does not tell: it goes on after a preload that ends the process.
+ *
+ * @param env Variables beside those of this process.
+ */
+export async function tryPreload(
+  env: Readonly<Record<string, string>> = {},
+): Promise<NoCuda | undefined> {
+  const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-check", "--cached-only", preloaded],
+    cwd: ROOT,
+    env: { NO_COLOR: "1", ...env },
+    stdin: "null",
+  }).output();
+  if (code === 0) return undefined;
+  const text = new TextDecoder().decode(stderr).trim();
+  const why = /no CUDA device to test on: (.*)/.exec(text)?.[1] ?? text;
+  return { why, absent: code === 3 };
+}
 
 /** A run of test files. */
 export interface CudaSuite {

@@ -19,7 +19,12 @@ import {
   gpuRows,
   tiny,
 } from "../bench/gpu/rows.ts";
-import { type CudaSuite, suitesOnGpu } from "./cuda_suites.ts";
+import {
+  type CudaSuite,
+  preload,
+  suitesOnGpu,
+  tryPreload,
+} from "./cuda_suites.ts";
 import { ROOT } from "./files.ts";
 import { type Report, reportPage, type Suite } from "./gpu_report.ts";
 
@@ -151,6 +156,14 @@ async function lines(
 /** Runs test files on the device; what was not done in time is said. */
 async function suite({ name, files, flags, env }: CudaSuite): Promise<void> {
   const begin = performance.now();
+  const missing = flags.includes(preload) ? await tryPreload(env) : undefined;
+  if (missing !== undefined) {
+    const none = { seconds: 0, passed: 0, failed: 0, ignored: 0, failures: [] };
+    report.suites.push({ name, ...none, unfinished: missing.why });
+    save();
+    console.log(`${name}: nothing was run: ${missing.why}`);
+    return;
+  }
   const args = [
     "test",
     "-A",

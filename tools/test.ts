@@ -12,7 +12,7 @@
  * Run: `deno task test [file…] [flags of deno test]`
  */
 
-import { absentCode, foundationOnCuda, preload } from "./cuda_suites.ts";
+import { foundationOnCuda, preload, tryPreload } from "./cuda_suites.ts";
 import { filesBelow, ROOT, runDeno } from "./files.ts";
 import { parseJunit, type TestCase } from "./junit.ts";
 
@@ -108,21 +108,21 @@ async function outputOf(
 
 /** The foundation's tests on CUDA; where there is none, each file is one ignored test that says why. */
 async function onCuda(flags: string[]): Promise<Run> {
-  const { cases, code, output } = await runTests(
-    [preload, ...flags, ...foundationOnCuda],
-    true,
-  );
-  if (code === absentCode && cases.length === 0) {
-    const why = /no CUDA device to test on: (.*)/.exec(output)?.[1] ?? output;
+  const missing = await tryPreload();
+  if (missing?.absent) {
     const ignored = foundationOnCuda.map((file): TestCase => ({
       file,
-      name: `everything on cuda (${why.trim()})`,
+      name: `everything on cuda (${missing.why})`,
       outcome: "skipped",
       seconds: 0,
       step: false,
     }));
     return { cases: ignored, code: 0, output: "" };
   }
+  const { cases, code, output } = await runTests(
+    [preload, ...flags, ...foundationOnCuda],
+    true,
+  );
   const named = cases.map((c) => ({ ...c, file: `${c.file} on cuda` }));
   return { cases: named, code, output };
 }
