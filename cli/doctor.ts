@@ -117,7 +117,7 @@ async function examine(name: string): Promise<Report> {
     permissions: permissions(),
     devices: deviceNames(),
     device,
-    cuda: examineCuda(),
+    cuda: await examineCuda(),
   };
 }
 

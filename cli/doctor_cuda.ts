@@ -20,7 +20,13 @@ import { machine } from "../ffi/machine.ts";
 import * as nccl from "../ffi/nccl.ts";
 import * as nvrtc from "../ffi/nvrtc.ts";
 import { whyNoCuda } from "../devices/cuda/available.ts";
-import { type DeviceTest, testDevice } from "./doctor_tests.ts";
+import {
+  type DeviceTest,
+  right,
+  testDevice,
+  testExchange,
+  untested,
+} from "./doctor_tests.ts";
 
 /** One library: where it was found, or why not. */
 export interface LibraryReport {
@@ -88,7 +94,7 @@ export interface Feature {
 
 /** Everything about CUDA. */
 export interface CudaReport {
-  /** Whether every GPU works. */
+  /** Whether every GPU works, and all together. */
   readonly works: boolean;
   /** Why none can be used. */
   readonly problem?: string;
@@ -102,6 +108,8 @@ export interface CudaReport {
   readonly gpus: readonly GpuReport[];
   /** Links among them. */
   readonly links: readonly LinkReport[];
+  /** How an all-reduce among all GPUs went; undefined where there are not several. */
+  readonly exchange?: string;
   /** What can be done. */
   readonly features: readonly Feature[];
 }
@@ -119,7 +127,7 @@ const libraries: readonly (readonly [spec: unknown, purpose: string])[] = [
 ];
 
 /** Looks at everything. */
-export function examineCuda(): CudaReport {
+export async function examineCuda(): Promise<CudaReport> {
   const searched = machine.mayOpen();
   const reports = searched
     ? libraries.map(([spec, purpose]) =>
@@ -130,17 +138,24 @@ export function examineCuda(): CudaReport {
   const found = (name: string) =>
     reports.find((report) => report.name === name)?.path !== undefined;
   const gpus = problem === undefined ? examineGpus() : [];
+  const exchange = gpus.length > 1
+    ? await testExchange(gpus.map(({ device }) => device))
+    : undefined;
+  const together = exchange === undefined || exchange === right ||
+    exchange === untested;
   const version = found("cuda") && found("cudart")
     ? runtime.driverVersion()
     : 0;
   return {
-    works: problem === undefined && gpus.every(({ test }) => test.works),
+    works: problem === undefined && together &&
+      gpus.every(({ test }) => test.works),
     ...problem === undefined ? {} : { problem },
     searched,
     ...version === 0 ? {} : { driver: runtime.versionText(version) },
     libraries: reports,
     gpus,
     links: gpus.length > 1 ? examineLinks(gpus.length) : [],
+    ...exchange === undefined ? {} : { exchange },
     features: features(found, gpus.length),
   };
 }

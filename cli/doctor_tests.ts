@@ -23,8 +23,11 @@ export interface DeviceTest {
   readonly gflops?: number;
 }
 
-const right = "right";
-const untested = "not tested: a library that several GPUs need is missing";
+/** What a computation says that went well. */
+export const right = "right";
+/** What it says where a library is missing that it needs. */
+export const untested =
+  "not tested: a library that several GPUs need is missing";
 
 /** Runs the computations; what fails is said in words. */
 export function testDevice(device: string): DeviceTest {
@@ -130,6 +133,30 @@ function testAllReduce(device: string): string {
   const x = fromHost(whole(64), "f32", [64], { device });
   const [sum] = group.allReduce([x]).wait();
   return compare(dataOf(sum), [...whole(64)], "an all-reduce of one rank");
+}
+
+/** Milliseconds after which an exchange is given up. */
+const patience = 20_000;
+
+/** Has all devices add their numbers up; says as the computations of one device do how it went. */
+export async function testExchange(
+  devices: readonly string[],
+): Promise<string> {
+  using _scope = new Scope();
+  try {
+    using group = processGroup(devices, { timeout: patience });
+    const values = whole(64);
+    const work = group.allReduce(
+      devices.map((device) => fromHost(values, "f32", [64], { device })),
+    );
+    const wanted = [...values].map((value) => value * devices.length);
+    const said = (await work.finish()).map((sum, rank) =>
+      compare(dataOf(sum), wanted, `the sum on ${devices[rank]}`)
+    );
+    return said.find((text) => text !== right) ?? right;
+  } catch (error) {
+    return error instanceof LibraryError ? untested : (error as Error).message;
+  }
 }
 
 function dataOf(x: Tensor): ArrayLike<number | bigint> {

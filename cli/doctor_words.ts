@@ -16,7 +16,7 @@ type Row = readonly [name: string, meaning: string];
 
 /** The report in paragraphs. */
 export function cudaWords(report: CudaReport): string {
-  const { problem, searched, driver, libraries, gpus, links, features } =
+  const { problem, searched, driver, libraries, gpus, links, exchange } =
     report;
   if (!searched) return `${bold("CUDA")}\n${definitions([["", problem!]])}`;
   const state: Row[] = [
@@ -32,10 +32,15 @@ export function cudaWords(report: CudaReport): string {
       `${bold("GPUs")}\n${gpus.map(gpuWords).join("\n")}`,
     ]),
     ...(links.length === 0 ? [] : [
-      `${bold("Links")}\n${definitions(links.map(linkRow))}`,
+      `${bold("Links")}\n${
+        definitions([
+          ...links.map(linkRow),
+          ["all of them", `all-reduce ${exchange}`],
+        ])
+      }`,
     ]),
     `${bold("Features")}\n${
-      definitions(features.map(({ name, available, otherwise }): Row => [
+      definitions(report.features.map(({ name, available, otherwise }): Row => [
         name,
         available ? "yes" : `no: ${otherwise}`,
       ]))

@@ -187,11 +187,11 @@ test(
   true,
 );
 
-test("doctor: several GPUs and the links among them", () => {
-  if (host.absent !== undefined) return Promise.resolve();
+test("doctor: several GPUs and the links among them", async () => {
+  if (host.absent !== undefined) return;
   host.devices(2);
   try {
-    const report = examineCuda();
+    const report = await examineCuda();
     assertEquals(report.gpus.map(({ device }) => device), ["cuda:0", "cuda:1"]);
     assertEquals(
       report.links.map(({ from, to }) => `${from} ${to}`),
@@ -201,6 +201,7 @@ test("doctor: several GPUs and the links among them", () => {
     assertMatch(words, /cuda:0 → cuda:1/);
     assertMatch(words, /cuda:1 .*compute capability 9\.0/);
     assertMatch(words, /state +works/);
+    assertMatch(words, /all of them +all-reduce right/);
     const failing = cudaWords({ ...report, works: false });
     assertMatch(failing, /state +does not work: a self test/);
     // What a link is called.
@@ -214,13 +215,16 @@ test("doctor: several GPUs and the links among them", () => {
       ],
     });
     assertMatch(said, /through the host.*direct \(PCI\).*\(NVLink\)/s);
+    host.fail({ function: "ncclAllReduce", nth: 3, status: 3 });
+    const broken = await examineCuda();
+    assertEquals(broken.works, false);
+    assertMatch(broken.exchange!, /allReduce .* among 2 ranks: ncclAllReduce failed/);
   } finally {
     closeDevice("cuda:0");
     closeDevice("cuda:1");
     host.devices(1);
   }
   assertEquals(host.leaks(), []);
-  return Promise.resolve();
 }, true);
 
 test("cli: a graph in f16 is refused before data are looked for", async () => {
