@@ -82,6 +82,21 @@ function everything(): void {
   });
 }
 
+test("nccl: a call that fails names the device of its rank", (host) => {
+  for (const rank of [0, 1]) {
+    using group = dist.processGroup(names(2));
+    scope(() => {
+      const xs = names(2).map((device) => tensorOf([1, 2], "f32", device));
+      host.fail({ function: "ncclAllReduce", nth: rank + 1, status: 3 });
+      assertThrows(
+        () => group.allReduce(xs),
+        Error,
+        `ncclAllReduce failed on cuda:${rank} (rank ${rank}, f32 [2])`,
+      );
+    });
+  }
+});
+
 test("nccl: each of its calls made to fail is told, and leaves nothing behind", (host) => {
   everything();
   host.clearCalls();

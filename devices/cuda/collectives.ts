@@ -220,7 +220,8 @@ class NcclCommunicator implements Communicator {
     try {
       for (const call of calls) {
         if (call.count === 0) continue;
-        const { handle, stream } = this.#member(call.rank);
+        const { gpu, handle, stream } = this.#member(call.rank);
+        gpu.activate(); // whom an error names, and whose stream is asked for its cause
         issue(call, { handle, stream, worldSize: this.worldSize });
       }
     } finally {
