@@ -136,7 +136,7 @@ export interface Visited {
   readonly cold?: boolean;
   /** How calls fail. */
   readonly kind: Kind;
-  /** Every so many of the calls. */
+  /** Every so many of the calls, and all of NCCL's. */
   readonly every?: number;
 }
 
@@ -181,7 +181,9 @@ export function visit(host: CudaHost, what: Visited): Seen {
       captured = call === "cudaStreamBeginCapture";
     }
     // Work that is captured does not run.
-    if (n % every !== 0 || captured && kind === "later") continue;
+    if (captured && kind === "later") continue;
+    // Calls of collectives are few beside the others.
+    if (n % every !== 0 && !call.startsWith("nccl")) continue;
     const status = statusOf(call, kind);
     if (status === undefined) continue;
     const before = inUse();
