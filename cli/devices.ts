@@ -7,7 +7,9 @@
 import {
   chooseDevice,
   defaultDevice,
+  isDeviceName,
   setDefaultDevice,
+  unknownDevice,
 } from "../core/device.ts";
 import { SettingError, type TextSetting } from "../train/settings.ts";
 
@@ -49,7 +51,7 @@ export interface DeviceFlags {
  * GPUs is loaded only when one is asked for.
  *
  * @returns The names of several devices; none when there is one.
- * @throws {SettingError} when both flags are given.
+ * @throws {SettingError} when both flags are given, or a name that is none of a device.
  * @throws {Error} saying what is missing when a device cannot be used.
  */
 export async function useDevices(flags: DeviceFlags): Promise<string[]> {
@@ -62,6 +64,9 @@ export async function useDevices(flags: DeviceFlags): Promise<string[]> {
   const first = several[0] ?? (flags.device || "cpu");
   if (first !== "cpu" || several.some((name) => name !== "cpu")) {
     await import("../devices/cuda/device.ts");
+  }
+  for (const name of several.length > 0 ? several : [first]) {
+    if (!isDeviceName(name)) throw new SettingError(unknownDevice(name));
   }
   if (first === "auto") sayChoice();
   setDefaultDevice(first);

@@ -337,17 +337,22 @@ export function getDevice(name: string): Device {
   return opened.get(name) ?? openDevice(name);
 }
 
+/** Says that there is no device of a name, and which there are. */
+export function unknownDevice(name: string): string {
+  const members = [...families.keys()].flatMap((f) => [f, `${f}:1`]);
+  const names = [...devices.keys(), ...members, "auto"];
+  return `Cannot use device "${name}": there is none of that name; there is ${
+    devices.size > 0 ? names.join(", ") : "none at all (import mod.ts)"
+  }`;
+}
+
 function openDevice(name: string): Device {
   if (name === "auto") return getDevice(chooseDevice().name);
   const member = parse(name);
   const open = devices.get(name) ??
     (member && (() => member.family.open(member.ordinal)));
   if (open === undefined) {
-    throw new RangeError(
-      `Cannot use device "${name}": there is none of that name; there is ${
-        deviceNames().join(", ") || "none at all (import mod.ts)"
-      }`,
-    );
+    throw new RangeError(unknownDevice(name));
   }
   const own = member?.own ?? name;
   let device = opened.get(own);

@@ -47,6 +47,12 @@ Deno.test("cli: unknown flags are refused with the nearest, or with their owner"
   );
   await refused(["doctor", "--jsno"], 2, /--jsno .*did you mean --json\?/);
   await refused(["models", "--quick"], 2, /Unknown setting --quick/);
+  await refused(
+    train("--device", "gpu"),
+    2,
+    /Cannot use device "gpu": .*there is cpu, cuda, cuda:1, auto/,
+  );
+  await refused(train("--devices", "0,gpu"), 2, /Cannot use device "gpu"/);
 });
 
 Deno.test("cli: a graph where there is none is refused before data are looked for", async () => {
