@@ -218,7 +218,10 @@ test("doctor: several GPUs and the links among them", async () => {
     host.fail({ function: "ncclAllReduce", nth: 3, status: 3 });
     const broken = await examineCuda();
     assertEquals(broken.works, false);
-    assertMatch(broken.exchange!, /allReduce .* among 2 ranks: ncclAllReduce failed/);
+    assertMatch(
+      broken.exchange!,
+      /allReduce .* among 2 ranks: ncclAllReduce failed/,
+    );
   } finally {
     closeDevice("cuda:0");
     closeDevice("cuda:1");

@@ -230,7 +230,7 @@ Deno.test("cli: train --devices learns what one device learns, and resumes on ot
     assertEquals((await losses("two")).length, 30);
 
     const none = await train("none", "--devices", "cpu,tpu");
-    assertEquals(none.code, 1);
+    assertEquals(none.code, 2);
     assertMatch(none.stderr, /Cannot use device "tpu"/);
   });
 });
