@@ -59,15 +59,15 @@ export interface RowKernel {
   readonly scalarTypes?: readonly ScalarType[];
   /** The scalars of the next run, where they change from run to run of a captured step. */
   readonly live?: () => readonly number[];
-  /** Existing values to overwrite, one per output, instead of new ones. */
-  readonly into?: readonly Value[];
-  /** Set where `build` refuses an element; there must be one if it does. */
+  /** Existing values to overwrite instead of new ones, by output; the operands may be among them, read where they are written. */
+  readonly into?: readonly (Value | undefined)[];
+  /** Set where `build` refuses an element, or a row; there must be one if it does. */
   readonly flag?: DeviceFlag;
   /** Whether results per element lie in memory as the streams do where those are images with their channels last; row-major otherwise. */
   readonly keepsOrder?: boolean;
   /** How often the row is walked (stages and outputs per element). */
   readonly passes: number;
-  /** Stages, outputs, and which elements are refused. */
+  /** Stages, outputs, and which elements (rows, where there are any) are refused. */
   build(
     builder: RowBuilder,
   ): { stages: Stage[]; outputs: Output[]; refuses?: Expr };

@@ -44,7 +44,7 @@ export interface Program {
   readonly stages: readonly Stage[];
   /** Results. */
   readonly outputs: readonly Output[];
-  /** Which elements are refused, as a condition: then the flag of the launch is set. Only without stages and outputs per row, and on devices that have flags. */
+  /** Which elements are refused, as a condition: then the flag of the launch is set. With stages or outputs per row: which rows, told by what stays along them. Only on devices that have flags. */
   readonly refuses: Expr | undefined;
   /** Whether coordinates are used, so that axes must not be merged. */
   readonly usesCoords: boolean;

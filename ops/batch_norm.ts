@@ -7,7 +7,6 @@
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
 import type { Tensor } from "../core/tensor.ts";
-import { update } from "../core/update.ts";
 import * as k from "../kernel/expr.ts";
 import { Elementwise } from "./engine.ts";
 import {
@@ -17,7 +16,7 @@ import {
   requireChannels,
   requireShape,
 } from "./normalization_checks.ts";
-import { normalizeRows, type Statistics } from "./normalization_kernels.ts";
+import { normalizeRows } from "./normalization_kernels.ts";
 import { inDType, requireFloat, rowSize } from "./reduce_rows.ts";
 import { t } from "./samples.ts";
 
@@ -47,32 +46,6 @@ const withStatistics = new Elementwise(
   false,
   1,
 );
-
-/** A running statistic, and where it moves. */
-interface Moving {
-  readonly running: Tensor | undefined;
-  readonly batch: Tensor;
-  /** Share of the batch. */
-  readonly share: number;
-}
-
-/** Moves running statistics towards those of the batch, together: r ← (1 − momentum)·r + share·batch. */
-function moveRunning(momentum: number, statistics: readonly Moving[]): void {
-  const moving = statistics.filter(({ running }) => running !== undefined);
-  const targets = moving.map(({ running }) => running!);
-  if (targets.some(({ dtype }) => dtype !== targets[0].dtype)) {
-    for (const each of moving) moveRunning(momentum, [each]);
-    return;
-  }
-  update({
-    name: `running statistics ${targets.length}`,
-    targets,
-    operands: moving.map(({ batch }) => batch),
-    scalars: [1 - momentum, ...moving.map(({ share }) => share)],
-    define: (running, batch, [stay, ...shares]) =>
-      running.map((r, i) => k.add(k.mul(r, stay), k.mul(batch[i], shares[i]))),
-  });
-}
 
 /** A normalisation over a batch. */
 export type BatchNormalization = (
@@ -151,27 +124,19 @@ export const batchNorm: BatchNormalization = operator<
         } in training: there is one value per channel, which has no variance; use a larger batch`,
       );
     }
-    const see = ({ mean, variance }: Statistics) => {
-      moveRunning(momentum, [
-        { running: runningMean, batch: mean, share: momentum },
-        {
-          running: runningVar,
-          batch: variance,
-          share: momentum * (n / (n - 1)),
-        },
-      ]);
-    };
+    const runs = runningMean !== undefined || runningVar !== undefined;
     const setting = {
       name: "batchNorm",
       axes,
       eps,
       centred: true,
       kind: "batch" as const,
-      running: { mean: runningMean, variance: runningVar, momentum },
+      running: runs
+        ? { mean: runningMean, variance: runningVar, momentum }
+        : undefined,
       affineShape,
     };
-    const runs = runningMean !== undefined || runningVar !== undefined;
-    return normalizeRows(setting, x, weight, bias, runs ? see : undefined);
+    return normalizeRows(setting, x, weight, bias);
   },
   samples: [
     [

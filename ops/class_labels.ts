@@ -12,12 +12,13 @@ import {
   shapeText,
 } from "../core/errors.ts";
 import { flagFor, refuseFlagged } from "../core/checks.ts";
-import { type RowBuilder, runRows } from "../core/row_kernels.ts";
+import type { DeviceFlag } from "../core/device.ts";
+import { runRows } from "../core/row_kernels.ts";
 import { sameShape, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import type { Value } from "../core/value.ts";
 import * as k from "../kernel/expr.ts";
-import type { Output } from "../kernel/program.ts";
+import type { Expr } from "../kernel/expr.ts";
 import { integers } from "./index_values.ts";
 
 /** Axis of the classes: 1, or the only one. */
@@ -66,6 +67,102 @@ export function requireClassWeight(
   );
 }
 
+/** What labels of one call have to be. */
+interface LabelRule {
+  /** The operator. */
+  readonly what: string;
+  readonly classes: number;
+  /** Label that is allowed besides the classes. */
+  readonly ignoreIndex: number | undefined;
+}
+
+function requireLabels(
+  { what }: LabelRule,
+  x: Tensor,
+  target: Tensor,
+  expected: Shape,
+): void {
+  if (!holdsLabels(target)) {
+    throw new DTypeError(
+      `Cannot take the ${what} with labels of dtype ${target.dtype}: labels are class numbers; convert with .cast("i64")`,
+    );
+  }
+  if (!sameShape(target.shape, expected)) {
+    throw new ShapeError(
+      `Cannot take the ${what} of a tensor of shape ${
+        shapeText(x.shape)
+      } with labels of shape ${
+        shapeText(target.shape)
+      }: there must be one label per row, shape ${shapeText(expected)}`,
+    );
+  }
+}
+
+/** The error for labels some of which are no class. */
+function noClass(
+  { what, classes, ignoreIndex }: LabelRule,
+  labels: Value,
+): IndexError {
+  const bad = integers(labels).find((label) =>
+    (label < 0 || label >= classes) && label !== ignoreIndex
+  );
+  const exception = ignoreIndex === undefined
+    ? ""
+    : `, or ${ignoreIndex} where they are to be ignored`;
+  return new IndexError(
+    `Cannot take the ${what} with label ${bad} among ${classes} classes: labels must be from 0 to ${
+      classes - 1
+    }${exception}`,
+  );
+}
+
+/** Whether a label is neither a class, of which there are `end`, nor the one that is ignored. */
+export function isNoClass(label: Expr, end: Expr, ignored?: Expr): Expr {
+  const outside = k.or(k.lt(label, 0), k.ge(label, end));
+  return ignored === undefined ? outside : k.and(outside, k.ne(label, ignored));
+}
+
+/** Labels as they are, with extent 1 at the axis of the classes. */
+function besideScores({ value }: Tensor, x: Tensor): Tensor {
+  const axis = classAxis(x.shape);
+  const strides = [...value.strides];
+  strides.splice(axis, 0, 0);
+  return new Tensor(value.view(oneClass(x.shape), strides, value.offset));
+}
+
+/** Labels beside scores. */
+export interface Labels {
+  /** Integers, with extent 1 at the axis of the classes, to broadcast against the scores. */
+  readonly labels: Tensor;
+  /** What the kernel that reads them sets where {@linkcode isNoClass}; undefined where they have been checked. */
+  readonly flag: DeviceFlag | undefined;
+}
+
+/**
+ * Labels for a kernel that can check them itself.
+ *
+ * @throws {DTypeError} when they are no integers.
+ * @throws {ShapeError} when their shape is not that of the scores without classes.
+ * @throws {IndexError} when one is no class and not `ignoreIndex`, unless the kernel finds that out.
+ */
+export function labelsOf(
+  what: string,
+  x: Tensor,
+  target: Tensor,
+  ignoreIndex: number,
+): Labels {
+  const rule = { what, classes: x.shape[classAxis(x.shape)], ignoreIndex };
+  requireLabels(rule, x, target, withoutClasses(x.shape));
+  const { value } = target.materialize();
+  const flag = target.size === 0
+    ? undefined
+    : flagFor(value, (labels) => noClass(rule, labels));
+  const labels = flag === undefined
+    ? classLabels(what, x, target, ignoreIndex)
+    : besideScores(target, x);
+  return { labels, flag };
+}
+
 /**
  * The labels as i32 with extent 1 at the axis of the classes, to broadcast
  * against the scores.
@@ -81,90 +178,35 @@ export function classLabels(
   ignoreIndex?: number,
 ): Tensor {
   const expected = withoutClasses(x.shape);
-  if (!holdsLabels(target)) {
-    throw new DTypeError(
-      `Cannot take the ${what} with labels of dtype ${target.dtype}: labels are class numbers; convert with .cast("i64")`,
-    );
-  }
-  if (!sameShape(target.shape, expected)) {
-    throw new ShapeError(
-      `Cannot take the ${what} of a tensor of shape ${
-        shapeText(x.shape)
-      } with labels of shape ${
-        shapeText(target.shape)
-      }: there must be one label per row, shape ${shapeText(expected)}`,
-    );
-  }
-  target.materialize();
-  const type = k.computeType(target.dtype) as "i32" | "i64";
   const classes = x.shape[classAxis(x.shape)];
+  const rule = { what, classes, ignoreIndex };
+  requireLabels(rule, x, target, expected);
+  const { value } = target.materialize();
+  const type = k.computeType(target.dtype) as "i32" | "i64";
   const skips = ignoreIndex !== undefined;
-  const failed = (elements: Value) => {
-    const bad = integers(elements).find((label) =>
-      (label < 0 || label >= classes) && label !== ignoreIndex
-    );
-    const exception = skips
-      ? `, or ${ignoreIndex} where they are to be ignored`
-      : "";
-    return new IndexError(
-      `Cannot take the ${what} with label ${bad} among ${classes} classes: labels must be from 0 to ${
-        classes - 1
-      }${exception}`,
-    );
-  };
-  const own = target.size === 0 ? undefined : flagFor(target.value, failed);
-  const form = skips ? " or ignored" : "";
-  const kernel = {
+  const [labels, flag] = runRows(x.device, {
+    name: `class labels${skips ? " or ignored" : ""}`,
     space: expected,
-    streams: [target.value],
+    axes: expected.map((_, d) => d),
+    streams: [value],
     scalars: skips ? [classes, ignoreIndex] : [classes],
     scalarTypes: skips ? [type, type] : [type],
     passes: 1,
-  };
-  const parts = ({ streams: [label], scalars: [end, ignored] }: RowBuilder) => {
-    const outside = k.or(k.lt(label, 0), k.ge(label, end));
-    return {
-      label: {
-        dtype: "i32",
-        per: "element",
-        value: k.cast(label, "i32"),
-      } satisfies Output,
-      wrong: ignored === undefined
-        ? outside
-        : k.and(outside, k.ne(label, ignored)),
-    };
-  };
-  const [labels, flag] = own !== undefined
-    ? runRows(x.device, {
-      ...kernel,
-      name: `class labels${form} or refuse`,
-      axes: [],
-      flag: own,
-      build: (builder) => {
-        const { label, wrong } = parts(builder);
-        return { stages: [], outputs: [label], refuses: wrong };
-      },
-    })
-    : runRows(x.device, {
-      ...kernel,
-      name: `class labels${form}`,
-      axes: expected.map((_, d) => d),
-      build: (builder) => {
-        const { label, wrong } = parts(builder);
-        const found = k.stage(0, "i32");
-        return {
-          stages: [{ op: "max", value: k.cast(wrong, "i32") }],
-          outputs: [label, { dtype: "i32", per: "row", value: found }],
-        };
-      },
-    });
+    build: ({ streams: [label], scalars: [end, ignored] }) => ({
+      stages: [{
+        op: "max",
+        value: k.cast(isNoClass(label, end, ignored), "i32"),
+      }],
+      outputs: [
+        { dtype: "i32", per: "element", value: k.cast(label, "i32") },
+        { dtype: "i32", per: "row", value: k.stage(0, "i32") },
+      ],
+    }),
+  });
   if (target.size === 0) flag.release();
-  else if (flag !== undefined) refuseFlagged(flag, target.value, failed);
-  const shape = oneClass(x.shape);
-  const strides = shape.map((_, d) =>
-    shape.slice(d + 1).reduce((a, b) => a * b, 1)
-  );
-  const view = labels.view(shape, strides, 0);
-  labels.release();
-  return new Tensor(view);
+  else refuseFlagged(flag, value, (labels) => noClass(rule, labels));
+  const stored = new Tensor(labels);
+  const beside = besideScores(stored, x);
+  stored.dispose();
+  return beside;
 }

@@ -37,7 +37,8 @@ export type Axes = number | readonly number[];
 
 // ---- reshape ----
 
-function reshapedValue(value: Value, shape: Shape): Value {
+/** The same elements under another shape of as many: a view where strides allow, else a copy; the caller releases it. */
+export function reshapedValue(value: Value, shape: Shape): Value {
   materialize(value);
   const strides = reshapeStrides(value.shape, value.strides, shape);
   if (strides !== undefined) return value.view(shape, strides, value.offset);

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { DeviceFlag } from "../core/device.ts";
 import type { DType } from "../core/dtype.ts";
 import { contiguous, type RowBuilder, runRows } from "../core/row_kernels.ts";
 import type { Shape } from "../core/shape.ts";
@@ -16,7 +17,8 @@ import type { Output, Stage } from "../kernel/program.ts";
 import { div, mul, neg, sub } from "./arithmetic.ts";
 import {
   classAxis,
-  classLabels,
+  isNoClass,
+  labelsOf,
   oneClass,
   requireClasses,
   requireClassWeight,
@@ -46,8 +48,10 @@ export interface Setting extends ClassAttrs {
 /** A loss with labels, ready for its kernels. */
 interface Labelled extends Setting {
   readonly x: Tensor;
-  /** Labels, i32, with extent 1 at the axis of the classes. */
+  /** Labels, with extent 1 at the axis of the classes. */
   readonly labels: Tensor;
+  /** Set by the kernel of the rows where a label is no class. */
+  readonly flag?: DeviceFlag;
   readonly weight: Tensor | undefined;
 }
 
@@ -77,6 +81,23 @@ interface Element {
   readonly rest: readonly Expr[];
 }
 
+const kernelNames = new Map<string, string[]>();
+
+/** The name of a kernel; kept, as making it takes longer than finding it. */
+function nameOf(
+  { name, weight, smoothing, flag }: Labelled,
+  what: string,
+): string {
+  let names = kernelNames.get(what);
+  if (names === undefined) kernelNames.set(what, names = []);
+  const smooth = smoothing !== 0;
+  const code = (name === "crossEntropy" ? 8 : 0) + (weight ? 4 : 0) +
+    (smooth ? 2 : 0) + (flag ? 1 : 0);
+  return names[code] ??= `${name} ${what}${weight ? " weighted" : ""}${
+    smooth ? " smooth" : ""
+  }${flag ? " or refuse" : ""}`;
+}
+
 /** Runs a kernel over the scores; `build` must be determined by `name`. */
 function runLabelled(
   loss: Labelled,
@@ -85,9 +106,10 @@ function runLabelled(
   rest: readonly Tensor[],
   build: (e: Element) => { stages: Stage[]; outputs: Output[] },
 ): Value[] {
-  const { x, labels, smoothing } = loss;
+  const { x, labels, smoothing, flag } = loss;
   const axis = classAxis(x.shape);
   const type = k.computeType(x.dtype);
+  const labelType = k.computeType(labels.dtype);
   const classes = x.shape[axis];
   const smooth = smoothing !== 0;
   const streams = [x.value, labels.value];
@@ -98,25 +120,25 @@ function runLabelled(
   const own = streams.length;
   streams.push(...rest.map((r) => r.value));
   const results = runRows(x.device, {
-    name: `${loss.name} ${name}${weighted ? " weighted" : ""}${
-      smooth ? " smooth" : ""
-    }`,
+    name: nameOf(loss, name),
     space: x.shape,
     axes: perRow ? [axis] : [],
     streams,
     tables: weighted ? [weight] : [],
-    scalars: [loss.ignoreIndex, smoothing, classes],
-    scalarTypes: ["i32", type, type],
+    scalars: [loss.ignoreIndex, smoothing, classes, classes],
+    scalarTypes: [labelType, type, type, labelType],
+    flag,
     passes: 2,
     build: ({ streams, scalars, coord, load }: RowBuilder) => {
       const [x, label] = streams;
-      const [ignored, epsilon, count] = scalars;
+      const [ignored, epsilon, count, end] = scalars;
       const one = k.constant(1, type);
-      const labelWeight = weighted ? k.cast(load(0, label), type) : one;
-      return build({
+      const at = k.cast(label, "i32");
+      const labelWeight = weighted ? k.cast(load(0, at), type) : one;
+      const built = build({
         x,
         counts: k.ne(label, ignored),
-        isLabel: k.eq(coord(axis), label),
+        isLabel: k.eq(coord(axis), at),
         labelWeight,
         weight: weighted ? k.cast(streams[2], type) : one,
         own: smooth ? k.mul(k.sub(1, epsilon), labelWeight) : labelWeight,
@@ -124,6 +146,9 @@ function runLabelled(
         total: weighted && smooth ? k.cast(streams[3], type) : count,
         rest: streams.slice(own),
       });
+      return flag === undefined
+        ? built
+        : { ...built, refuses: isNoClass(label, end, ignored) };
     },
   });
   if (weighted) {
@@ -144,12 +169,13 @@ function alongClasses(weight: Value, shape: Shape): Value {
   );
 }
 
-/** Losses of the rows, their factors in the mean, and (for crossEntropy) log Σ eˣ. */
-function rowLosses(loss: Labelled): Value[] {
+/** Losses of the rows, their factors in the mean, and (where crossEntropy will want it for its gradient) log Σ eˣ. */
+function rowLosses(loss: Labelled, wanted: boolean): Value[] {
   const dtype = computeDType(loss.x.dtype);
   const entropy = loss.name === "crossEntropy";
   const smooth = loss.smoothing !== 0;
-  return runLabelled(loss, "rows", true, [], (e) => {
+  const what = wanted ? "rows for a gradient" : "rows";
+  return runLabelled(loss, what, true, [], (e) => {
     const { type } = e.x;
     const zero = k.constant(0, type);
     const stages: Stage[] = [
@@ -172,7 +198,7 @@ function rowLosses(loss: Labelled): Value[] {
     const outputs = [
       k.select(e.counts, value, zero),
       k.select(e.counts, e.labelWeight, zero),
-      ...(entropy ? [logSum] : []),
+      ...(entropy && wanted ? [logSum] : []),
     ];
     return {
       stages,
@@ -181,11 +207,21 @@ function rowLosses(loss: Labelled): Value[] {
   });
 }
 
-/** Σ loss / Σ factor as the result, and Σ factor. */
-function weightedMean(loss: Tensor, factor: Tensor, dtype: DType): Tensor[] {
+const meanNames: Partial<Record<DType, [string, string]>> = {};
+
+/** Σ loss / Σ factor as the result, and (where a gradient will want it) Σ factor. */
+function weightedMean(
+  loss: Tensor,
+  factor: Tensor,
+  dtype: DType,
+  wanted: boolean,
+): Tensor[] {
   const type = k.computeType(loss.dtype);
   return runRows(loss.device, {
-    name: `weighted mean ${dtype}`,
+    name: (meanNames[dtype] ??= [
+      `weighted mean ${dtype}`,
+      `weighted mean ${dtype} and its divisor`,
+    ])[wanted ? 1 : 0],
     space: loss.shape,
     axes: loss.shape.map((_, d) => d),
     streams: [loss.value, factor.value],
@@ -193,33 +229,37 @@ function weightedMean(loss: Tensor, factor: Tensor, dtype: DType): Tensor[] {
     build: ({ streams }) => {
       const total = k.stage(1, type);
       const mean = k.div(k.stage(0, type), total);
+      const result: Output = {
+        dtype,
+        per: "row",
+        value: k.roundTo(mean, dtype),
+      };
+      const divisor: Output = { dtype: loss.dtype, per: "row", value: total };
       return {
         stages: streams.map((value) => ({ op: "sum", value })),
-        outputs: [
-          { dtype, per: "row", value: k.roundTo(mean, dtype) },
-          { dtype: loss.dtype, per: "row", value: total },
-        ],
+        outputs: wanted ? [result, divisor] : [result],
       };
     },
   }).map((value) => new Tensor(value));
 }
 
-/** Forward: the reduced loss; extras are the labels, the divisor of a mean, and log Σ eˣ. */
-function computeLabelled(loss: Labelled): FusedResults {
+/** Forward: the reduced loss; extras, where a gradient is wanted, are the labels, the divisor of a mean, and log Σ eˣ. */
+function computeLabelled(loss: Labelled, wanted: boolean): FusedResults {
   const { x, labels, reduction } = loss;
-  const [losses, factors, ...logSums] = rowLosses(loss).map((value) =>
+  const [losses, factors, ...logSums] = rowLosses(loss, wanted).map((value) =>
     new Tensor(value)
   );
   let output: Tensor;
-  let divisor: Tensor;
+  let divisor: Tensor | undefined;
   if (reduction === "mean") {
-    [output, divisor] = weightedMean(losses, factors, x.dtype);
+    [output, divisor] = weightedMean(losses, factors, x.dtype, wanted);
   } else {
     output = inDType(reduction === "sum" ? sum(losses) : losses, x.dtype);
     divisor = factors;
   }
+  if (!wanted) return { outputs: [output], extras: [] };
   const kept = logSums.map((s) => reshape(s, oneClass(x.shape)));
-  return { outputs: [output], extras: [labels, divisor, ...kept] };
+  return { outputs: [output], extras: [labels, divisor!, ...kept] };
 }
 
 /** The arriving gradient, as it stands beside the rows. */
@@ -311,9 +351,9 @@ export function labelledLoss(
   return fused({
     name,
     inputs: [x, weight],
-    compute: () => {
-      const labels = classLabels(name, x, target, ignoreIndex);
-      return computeLabelled({ ...setting, x, labels, weight });
+    compute: (wanted) => {
+      const labels = labelsOf(name, x, target, ignoreIndex);
+      return computeLabelled({ ...setting, x, weight, ...labels }, wanted);
     },
     gradient: (context) => [gradientLabelled(setting, context)],
   })[0];

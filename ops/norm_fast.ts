@@ -8,20 +8,10 @@ import type { NormKernels, NormKind, NormSpec } from "../core/norm_kernels.ts";
 import { contiguous, dense } from "../core/row_kernels.ts";
 import { type Shape, sizeOf } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
-import { exclusive } from "../core/update.ts";
 import { Value } from "../core/value.ts";
 import { fill, reducedShape } from "./foundation.ts";
 import type { FusedContext } from "./fused.ts";
-
-/** Running statistics of a batch normalisation. */
-export interface Running {
-  /** Means. */
-  readonly mean: Tensor | undefined;
-  /** Variances. */
-  readonly variance: Tensor | undefined;
-  /** Share of the new batch. */
-  readonly momentum: number;
-}
+import { liesFree, type Running } from "./running_statistics.ts";
 
 /** A normalisation that a device may do at once. */
 export interface FastNorm {
@@ -133,11 +123,9 @@ export function fastForward(
 function runningOf(running: Running | undefined) {
   if (running === undefined) return undefined;
   const { mean, variance, momentum } = running;
-  if (mean === undefined && variance === undefined) return undefined;
-  if (
-    !plain(mean) || !plain(variance) || !exclusive(mean.value) ||
-    !exclusive(variance.value)
-  ) return "not in place";
+  if (!liesFree(mean, "f32") || !liesFree(variance, "f32")) {
+    return "not in place";
+  }
   return { mean: mean.value, variance: variance.value, share: momentum };
 }
 

@@ -17,11 +17,23 @@ import type { Expr, ScalarType } from "../kernel/expr.ts";
 import type { Output, Stage } from "../kernel/program.ts";
 import { mul, sub } from "./arithmetic.ts";
 import { Elementwise } from "./engine.ts";
-import { reducedShape, reshape, reshaped, sumTo } from "./foundation.ts";
+import {
+  reducedShape,
+  reshape,
+  reshaped,
+  reshapedValue,
+  sumTo,
+} from "./foundation.ts";
 import { fused, type FusedContext } from "./fused.ts";
-import { fastForward, fastGradient, type Running } from "./norm_fast.ts";
+import { fastForward, fastGradient } from "./norm_fast.ts";
 import { inDType, rowSize } from "./reduce_rows.ts";
 import { mean } from "./reduction.ts";
+import {
+  type MovedInPlace,
+  movedInPlace,
+  moveRunning,
+  type Running,
+} from "./running_statistics.ts";
 
 /** What is normalised and how. */
 export interface Normalization {
@@ -35,7 +47,7 @@ export interface Normalization {
   readonly centred: boolean;
   /** What a device may do at once, where it is one of those. */
   readonly kind?: NormKind;
-  /** Running statistics of a batch. */
+  /** Running statistics of a batch, at least one of the two. */
   readonly running?: Running;
   /** Shape in which weight and bias broadcast against x; their own when omitted. */
   readonly affineShape?: Shape;
@@ -44,14 +56,6 @@ export interface Normalization {
 /** The normalisation as a fast path knows it; undefined where there can be none. */
 function fastForm({ kind, axes, eps, running }: Normalization) {
   return kind && { kind, axes, eps, running };
-}
-
-/** Statistics of the rows, in the shape of x without the axes of a row. */
-export interface Statistics {
-  /** Means. */
-  readonly mean: Tensor;
-  /** Variances, divided by the number of elements. */
-  readonly variance: Tensor;
 }
 
 /** The dtype in which statistics are kept. */
@@ -65,49 +69,107 @@ interface Operands {
   readonly weight: Expr | undefined;
   readonly bias: Expr | undefined;
   readonly rest: readonly Expr[];
+  /** Running statistics that the kernel moves, and the scalars that say how far. */
+  readonly running: readonly Expr[];
+  readonly shares: readonly Expr[];
   readonly type: ScalarType;
   /** Elements of a row. */
   readonly count: Expr;
   readonly eps: Expr;
 }
 
+/** A kernel of a normalisation. */
+interface Kernel {
+  /** Names it, with which operands there are. */
+  readonly what: string;
+  /** Axes that form a row of it. */
+  readonly axes: readonly number[];
+  /** x, weight, bias, and more. */
+  readonly operands: readonly (Tensor | undefined)[];
+  /** Shape in which weight and bias are read; their own when omitted. */
+  readonly along?: Shape;
+  /** Running statistics that it moves: its last results, per row. */
+  readonly moves?: MovedInPlace;
+  /** Number of the results before those; only where it moves any. */
+  readonly results?: number;
+  /** Stages and results. */
+  build(o: Operands): { stages: Stage[]; outputs: Output[] };
+}
+
+const kernelNames = new Map<string, string[]>();
+
+/** The name of a kernel; kept, as making it takes longer than finding it. */
+function nameOf(
+  { centred }: Normalization,
+  { what, operands: [, weight, bias] }: Kernel,
+): string {
+  let names = kernelNames.get(what);
+  if (names === undefined) kernelNames.set(what, names = []);
+  const kind = (centred ? 0 : 4) + (weight ? 2 : 0) + (bias ? 1 : 0);
+  return names[kind] ??= `normalize ${what} ${centred ? "" : "root "}${
+    weight ? "w" : ""
+  }${bias ? "b" : ""}`;
+}
+
 /** Runs a kernel over x and what stands beside it. */
-function runNormalization(
-  n: Normalization,
-  what: string,
-  axes: readonly number[],
-  [x, weight, bias, ...rest]: readonly (Tensor | undefined)[],
-  build: (o: Operands) => { stages: Stage[]; outputs: Output[] },
-): Value[] {
-  const given = [x!, weight, bias, ...rest].filter((s) => s !== undefined);
+function runNormalization(n: Normalization, kernel: Kernel): Value[] {
+  const { axes, operands, along, moves, results = 0, build } = kernel;
+  const [x, weight, bias] = operands;
   const { dtype, shape, device } = x!;
   const type = k.computeType(dtype);
-  const kind = `${n.centred ? "" : "root "}${weight ? "w" : ""}${
-    bias ? "b" : ""
-  }`;
-  return runRows(device, {
-    name: `normalize ${what} ${kind}`,
+  const streams: Value[] = [], views: Value[] = [];
+  const view = (value: Value, shape: Shape) => {
+    const made = reshapedValue(value, shape);
+    views.push(made);
+    streams.push(made);
+  };
+  for (let i = 0; i < operands.length; i++) {
+    const value = operands[i]?.value;
+    if (value === undefined) continue;
+    if (along !== undefined && (i === 1 || i === 2)) view(value, along);
+    else streams.push(value);
+  }
+  const beside = streams.length;
+  const scalars = [rowSize(shape, n.axes), n.eps];
+  let into: (Value | undefined)[] | undefined;
+  if (moves !== undefined) {
+    into = new Array(results);
+    for (const target of moves.targets) {
+      view(target.value, n.affineShape!);
+      into.push(target.value);
+    }
+    scalars.push(...moves.scalars);
+  }
+  const values = runRows(device, {
+    name: nameOf(n, kernel),
     space: shape,
     axes,
-    streams: given.map((s) => s.value),
-    scalars: [rowSize(shape, n.axes), n.eps],
-    scalarTypes: [type, type],
+    streams,
+    scalars,
+    scalarTypes: type === "f32" ? undefined : scalars.map(() => type),
+    into,
     keepsOrder: true,
     passes: 3,
-    build: ({ streams, scalars: [count, eps] }) => {
+    build: ({ streams, scalars: [count, eps, ...shares] }) => {
       const exprs = streams.map((s) => k.cast(s, type));
+      const running = exprs.splice(beside);
       const x = exprs.shift()!;
       return build({
         x,
         weight: weight && exprs.shift(),
         bias: bias && exprs.shift(),
         rest: exprs,
+        running,
+        shares,
         type,
         count,
         eps,
       });
     },
   });
+  for (const made of views) made.release();
+  for (const target of moves?.targets ?? []) target.value.writes++;
+  return values;
 }
 
 /** An element's distance from the mean of its row. */
@@ -115,50 +177,75 @@ function centredBy(n: Normalization, x: Expr, mean: Expr): Expr {
   return n.centred ? k.sub(x, mean) : x;
 }
 
-/** What a kernel finds besides the result. */
-interface Wanted {
-  /** Means and reciprocal deviations, which the gradient reads. */
-  readonly gradient: boolean;
-  /** Means and variances. */
-  readonly statistics: boolean;
-}
+/** Names of the forward kernels, by what they do besides. */
+const forwardNames = ["", " for a gradient"].flatMap((gradient) =>
+  [
+    "",
+    " moving the mean",
+    " moving the variance",
+    " moving both",
+    " and statistics",
+    "",
+    "",
+    "",
+  ].map((more) => `forward${gradient}${more}`)
+);
 
-/** Normalised x, and what else is wanted of its rows. */
+/** Normalised x, and what its gradient wants; moves the running statistics. */
 function forward(
   n: Normalization,
   operands: readonly (Tensor | undefined)[],
-  { gradient, statistics }: Wanted,
-): { y: Tensor; extras: Tensor[]; statistics: Statistics | undefined } {
+  gradient: boolean,
+): { y: Tensor; extras: Tensor[] } {
   const { dtype, shape } = operands[0]!;
   const kept = statisticsDType(dtype);
-  const what = `forward${gradient ? " for a gradient" : ""}${
-    statistics ? " and statistics" : ""
-  }`;
-  const [y, ...found] = runNormalization(n, what, n.axes, operands, (o) => {
-    const { type, count } = o;
-    const stages: Stage[] = n.centred ? [{ op: "sum", value: o.x }] : [];
-    const mean = n.centred
-      ? k.div(k.stage(0, type), count)
-      : k.constant(0, type);
-    const d = centredBy(n, o.x, mean);
-    const variance = k.div(k.stage(stages.length, type), count);
-    stages.push({ op: "sum", value: k.mul(d, d) });
-    const scale = k.div(1, k.sqrt(k.add(variance, o.eps)));
-    const factor = o.weight === undefined ? scale : k.mul(scale, o.weight);
-    const y = o.bias === undefined
-      ? k.mul(d, factor)
-      : k.fma(d, factor, o.bias);
-    const outputs: Output[] = [
-      { dtype, per: "element", value: k.roundTo(y, dtype) },
-    ];
-    const perRow = (value: Expr) =>
-      outputs.push({ dtype: kept, per: "row", value });
-    if (gradient || statistics) perRow(mean);
-    if (gradient) perRow(scale);
-    if (statistics) perRow(variance);
-    return { stages, outputs };
+  const elements = rowSize(shape, n.axes);
+  const { running } = n;
+  const moves = running && movedInPlace(running, kept, elements);
+  const statistics = running !== undefined && moves === undefined;
+  const what = forwardNames[
+    (gradient ? 8 : 0) + (statistics ? 4 : moves?.which ?? 0)
+  ];
+  const perRow = (value: Expr): Output => ({ dtype: kept, per: "row", value });
+  const [y, ...found] = runNormalization(n, {
+    what,
+    axes: n.axes,
+    operands,
+    along: n.affineShape,
+    moves,
+    results: gradient ? 3 : 1,
+    build: (o) => {
+      const { type, count } = o;
+      const stages: Stage[] = n.centred ? [{ op: "sum", value: o.x }] : [];
+      const mean = n.centred
+        ? k.div(k.stage(0, type), count)
+        : k.constant(0, type);
+      const d = centredBy(n, o.x, mean);
+      const variance = k.div(k.stage(stages.length, type), count);
+      stages.push({ op: "sum", value: k.mul(d, d) });
+      const scale = k.div(1, k.sqrt(k.add(variance, o.eps)));
+      const factor = o.weight === undefined ? scale : k.mul(scale, o.weight);
+      const y = o.bias === undefined
+        ? k.mul(d, factor)
+        : k.fma(d, factor, o.bias);
+      const outputs: Output[] = [
+        { dtype, per: "element", value: k.roundTo(y, dtype) },
+      ];
+      if (gradient) outputs.push(perRow(mean), perRow(scale));
+      if (statistics) outputs.push(perRow(mean), perRow(variance));
+      if (moves !== undefined) {
+        const next = moves.next(o.running, mean, variance, o.shares);
+        outputs.push(...next.map(perRow));
+      }
+      return { stages, outputs };
+    },
   });
-  const rows = found.map((value) => new Tensor(value));
+  const rows = found.slice(0, (gradient ? 2 : 0) + (statistics ? 2 : 0))
+    .map((value) => new Tensor(value));
+  if (statistics) {
+    const [mean, variance] = rows.slice(-2);
+    moveRunning(running!, { mean, variance }, elements);
+  }
   return {
     y: new Tensor(y),
     extras: gradient
@@ -166,9 +253,6 @@ function forward(
         reshaped(r, reducedShape(shape, n.axes, true))
       )
       : [],
-    statistics: statistics
-      ? { mean: rows[0], variance: rows[rows.length - 1] }
-      : undefined,
   };
 }
 
@@ -194,12 +278,11 @@ function fusedGradient(
   const dtype = statisticsDType(x.dtype);
   const operands = [x, weight, undefined, grad, average, scale];
   const partial = (what: string, perRow: boolean, withX: boolean) =>
-    runNormalization(
-      n,
+    runNormalization(n, {
       what,
-      perRow ? n.axes : repeated,
+      axes: perRow ? n.axes : repeated,
       operands,
-      (o) => {
+      build: (o) => {
         const [g, mean, scale] = o.rest;
         const normal = k.mul(centredBy(n, o.x, mean), scale);
         // A weight that is one number per row leaves the sums.
@@ -230,7 +313,7 @@ function fusedGradient(
           outputs,
         };
       },
-    ).map((value) => new Tensor(value));
+    }).map((value) => new Tensor(value));
   const rowWeight = perRow;
   const result: (Tensor | undefined)[] = [];
   let sums: Tensor[] | undefined;
@@ -283,15 +366,13 @@ function composedGradient(
 
 /**
  * Normalises the rows of x, then multiplies by the weight and adds the bias
- * (both of one shape, which broadcasts against x). `see` gets the statistics,
- * unless a fast path moved the running ones itself.
+ * (both of one shape, which broadcasts against x). Running statistics move.
  */
 export function normalizeRows(
   n: Normalization,
   x: Tensor,
   weight: Tensor | undefined,
   bias: Tensor | undefined,
-  see?: (statistics: Statistics) => void,
 ): Tensor {
   const inputs = [x, weight, bias];
   const fast = fastForm(n);
@@ -300,18 +381,11 @@ export function normalizeRows(
     name: n.name,
     inputs,
     compute: (gradient) => {
-      const operands = along === undefined
-        ? inputs
-        : inputs.map((p, i) => p && i > 0 ? reshaped(p, along) : p);
-      const done = fast && fastForward(fast, x, operands[1], operands[2]);
+      const done = fast && fastForward(fast, x, weight, bias);
       if (done !== undefined) {
         return { outputs: [done.y], extras: [done.mean, done.inverse] };
       }
-      const { y, extras, statistics } = forward(n, operands, {
-        gradient,
-        statistics: see !== undefined,
-      });
-      if (statistics !== undefined) see!(statistics);
+      const { y, extras } = forward(n, inputs, gradient);
       return { outputs: [y], extras };
     },
     gradient: (context) => {

@@ -38,7 +38,13 @@ import {
   leastShared,
 } from "./attention_choice.ts";
 import type { CudaContext, CudaFunction } from "./context.ts";
-import { addressIn, longs, ownKernel } from "./own_kernels.ts";
+import {
+  addedLongs,
+  addLong,
+  addressIn,
+  ownKernel,
+  startLongs,
+} from "./own_kernels.ts";
 
 /** Widest queries, keys and values. */
 const widest = 128;
@@ -61,18 +67,11 @@ function bitsOf(x: number): number {
   return bits[0];
 }
 
-type Place = Pick<Strided, "strides">;
-
-const none: readonly number[] = [0, 0, 0];
-
-/** Steps along batch, heads and time, and more; zeros for an operand that is not there. */
-function stepsOf(x: Place | undefined): readonly number[] {
-  return x === undefined ? none : x.strides;
-}
+const still: readonly number[] = [0, 0, 0, 0];
 
 /** Steps of the bias in each axis of the scores: none where its extent is 1. */
-function biasSteps(extents: AttentionSpec["bias"]): number[] {
-  if (extents === undefined) return [0, 0, 0, 0];
+function biasSteps(extents: AttentionSpec["bias"]): readonly number[] {
+  if (extents === undefined) return still;
   const [, heads, rows, columns] = extents;
   const dense = [heads * rows * columns, rows * columns, columns, 1];
   return dense.map((step, axis) => extents[axis] === 1 ? 0 : step);
@@ -96,16 +95,15 @@ function inVectors(
   return true;
 }
 
-/** Arguments of the launch that is being made. */
-const args: number[] = [];
-
 function addAddress(x: Strided | undefined): void {
-  args.push(x === undefined ? 0 : addressIn(x, x.dtype));
+  addLong(x === undefined ? 0 : addressIn(x, x.dtype));
 }
 
-function addSteps(x: Place | undefined): void {
-  const steps = stepsOf(x);
-  for (let axis = 0; axis < 3; axis++) args.push(steps[axis]);
+/** Steps along batch, heads and time; zeros for an operand that is not there. */
+function addSteps(x: Strided | undefined): void {
+  for (let axis = 0; axis < 3; axis++) {
+    addLong(x === undefined ? 0 : x.strides[axis]);
+  }
 }
 
 /** What one launch is about. */
@@ -202,17 +200,38 @@ export class OwnAttention implements AttentionKernels {
     }, work);
     const blocks = work.heads * Math.ceil(work.length / (16 * tile.rows));
     const { d, dq, dk, dv } = gradients ?? {};
-    args.length = 0;
-    [q, k, v, o, stats, bias, kept, d].forEach(addAddress);
-    args.push(delta);
-    [dq, dk, dv].forEach(addAddress);
-    args.push(spec.heads, spec.groups, spec.queries, spec.keys);
-    [q, k, v, o, d, dq, dk, dv].forEach(addSteps);
-    args.push(...biasSteps(spec.bias));
-    args.push(bitsOf(spec.scale), bitsOf(1 / (1 - spec.dropout)));
+    startLongs();
+    addAddress(q);
+    addAddress(k);
+    addAddress(v);
+    addAddress(o);
+    addAddress(stats);
+    addAddress(bias);
+    addAddress(kept);
+    addAddress(d);
+    addLong(delta);
+    addAddress(dq);
+    addAddress(dk);
+    addAddress(dv);
+    addLong(spec.heads);
+    addLong(spec.groups);
+    addLong(spec.queries);
+    addLong(spec.keys);
+    addSteps(q);
+    addSteps(k);
+    addSteps(v);
+    addSteps(o);
+    addSteps(d);
+    addSteps(dq);
+    addSteps(dk);
+    addSteps(dv);
+    const biasStrides = biasSteps(spec.bias);
+    for (let axis = 0; axis < 4; axis++) addLong(biasStrides[axis]);
+    addLong(bitsOf(spec.scale));
+    addLong(bitsOf(1 / (1 - spec.dropout)));
     const { threads } = work;
     const { shared } = tile;
-    this.#context.launch(kernel, blocks, 1, 1, threads, shared, longs(args));
+    this.#context.launch(kernel, blocks, 1, 1, threads, shared, addedLongs());
   }
 
   #choose(wanted: AttentionCase, { entry, length, heads }: Work): Chosen {

@@ -8,11 +8,19 @@
 import type { Launch } from "../../core/device.ts";
 import { mergeAxes, type Walk } from "../../kernel/walk.ts";
 import type { CudaContext } from "./context.ts";
-import { launchElements } from "./launch_elements.ts";
+import { launchFlat, prepareElements } from "./launch_elements.ts";
 import { type Facts, factsOf } from "./launch_facts.ts";
 import { launchMany } from "./launch_many.ts";
 import { checkLoads, checkPositions, stridesOf } from "./launch_operands.ts";
-import { runRows } from "./launch_rows.ts";
+import {
+  keepPlan,
+  planCode,
+  planFor,
+  type Prepared,
+  queue,
+  runPlan,
+} from "./launch_plans.ts";
+import { prepareRows } from "./launch_rows.ts";
 import { runSplit } from "./launch_split.ts";
 
 /**
@@ -22,25 +30,43 @@ import { runSplit } from "./launch_split.ts";
  */
 export function launch(context: CudaContext, l: Launch): void {
   const facts = factsOf(context, l.program);
-  const { sizes } = l;
-  if (!facts.perRow) {
-    launchElements(context, facts, l);
-    return;
-  }
+  if (!facts.perRow && launchFlat(context, facts, l)) return;
   checkLoads(facts, l);
-  checkPositions(facts, l);
-  const { program: p, outerRank } = l;
-  const strides = stridesOf(l);
-  if (sizes.includes(0)) {
-    emptyRows(context, facts, l, strides);
+  const code = planCode(l);
+  const plan = code < 0 ? undefined : planFor(facts, code, l);
+  if (plan !== undefined) {
+    runPlan(context, plan, l);
     return;
   }
+  checkPositions(facts, l);
+  const strides = stridesOf(l);
+  const prepared = facts.perRow
+    ? rowsOf(context, facts, l, strides)
+    : l.sizes.includes(0)
+    ? undefined
+    : prepareElements(context, facts, l, strides);
+  if (prepared === undefined) return;
+  queue(context, prepared);
+  if (code >= 0) keepPlan(facts, code, l, strides, prepared);
+}
+
+/** A kernel over rows; undefined where there is none to launch, or several have been. */
+function rowsOf(
+  context: CudaContext,
+  facts: Facts,
+  l: Launch,
+  strides: readonly (readonly number[])[],
+): Prepared | undefined {
+  const { program: p, sizes, outerRank } = l;
+  if (sizes.includes(0)) return emptyRows(context, facts, l, strides);
   const walk = withInnerAxis(
     p.usesCoords
       ? { sizes, outerRank, strides }
       : mergeAxes(sizes, outerRank, strides),
   );
-  if (!runSplit(context, facts, l, walk)) runRows(context, facts, l, walk);
+  return runSplit(context, facts, l, walk)
+    ? undefined
+    : prepareRows(context, facts, l, walk);
 }
 
 /** Queues launches of one program that have nothing to do with each other, in few kernels. */
@@ -57,12 +83,12 @@ function emptyRows(
   facts: Facts,
   l: Launch,
   strides: readonly (readonly number[])[],
-): void {
+): Prepared | undefined {
   const outer = l.sizes.slice(0, l.outerRank);
   if (outer.includes(0) || !l.program.outputs.some((o) => o.per === "row")) {
-    return;
+    return undefined;
   }
-  runRows(context, facts, l, {
+  return prepareRows(context, facts, l, {
     sizes: [...outer, 0],
     outerRank: l.outerRank,
     strides: strides.map((own) => [...own.slice(0, l.outerRank), 0]),

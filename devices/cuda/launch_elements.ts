@@ -1,5 +1,5 @@
 /**
- * Queues elementwise kernels.
+ * Elementwise kernels.
  *
  * @module
  */
@@ -9,19 +9,14 @@ import type { Step } from "../../kernel/cuda/render.ts";
 import { mergeAxes, product, type Walk } from "../../kernel/walk.ts";
 import type { CudaContext } from "./context.ts";
 import { compileVariant, type Facts, variantKernel } from "./launch_facts.ts";
-import {
-  checkLoads,
-  checkPositions,
-  isAligned,
-  placedOf,
-  stridesOf,
-} from "./launch_operands.ts";
+import { isAligned, placedOf, stridesOf } from "./launch_operands.ts";
 import {
   fillCount,
   fillFlat,
   fillOperands,
   fillWalk,
 } from "./launch_params.ts";
+import type { Prepared } from "./launch_plans.ts";
 import {
   bounds,
   elementBlocks,
@@ -41,8 +36,13 @@ function reachesFar(operands: readonly Strided[], size: number): boolean {
   return false;
 }
 
-/** Elementwise over one axis, all operands contiguous or single elements: the common case, without a look at anything else. */
-function launchFlat(context: CudaContext, facts: Facts, l: Launch): boolean {
+/** Queues an elementwise kernel over one axis, all operands contiguous or single elements: the common case, without a look at anything else. False where it is another. */
+export function launchFlat(
+  context: CudaContext,
+  facts: Facts,
+  l: Launch,
+): boolean {
+  if (l.sizes.length !== 1) return false;
   const [size] = l.sizes;
   if (size === 0) return true;
   if (size > bounds.narrow || facts.loads.length > 0) return false;
@@ -105,18 +105,14 @@ function launchSmall(context: CudaContext, facts: Facts, l: Launch): void {
   context.launch(kernel.fn, blocks, 1, 1, kernel.threads, 0, params);
 }
 
-/** Queues an elementwise kernel over any axes. */
-export function launchElements(
+/** An elementwise kernel over any axes, at least one position. */
+export function prepareElements(
   context: CudaContext,
   facts: Facts,
   l: Launch,
-): void {
+  strides: readonly (readonly number[])[] = stridesOf(l),
+): Prepared {
   const { program: p, sizes } = l;
-  if (sizes.length === 1 && launchFlat(context, facts, l)) return;
-  if (sizes.includes(0)) return;
-  checkLoads(facts, l);
-  checkPositions(facts, l);
-  const strides = stridesOf(l);
   let walk: Walk = p.usesCoords
     ? { sizes, outerRank: 0, strides }
     : mergeAxes(sizes, 0, strides);
@@ -129,12 +125,12 @@ export function launchElements(
   shape = (shape * 2 + (variant.ragged ? 1 : 0)) * 2 +
     (variant.lanes > 1 ? 1 : 0);
   const kernel = variantKernel(context, facts, p, shape, variant);
-  const params = fillOperands(kernel.params, l);
+  fillOperands(kernel.params, l);
   fillWalk(kernel.params, walk);
   const size = product(walk.sizes, 0, walk.sizes.length);
   const count = Math.ceil(size / variant.lanes);
   fillCount(kernel.params, "count", count);
   fillCount(kernel.params, "length", size);
   const blocks = elementBlocks(count, context.multiprocessors);
-  context.launch(kernel.fn, blocks, 1, 1, kernel.threads, 0, params);
+  return { kernel, blocks, sharedBytes: 0 };
 }

@@ -18,6 +18,7 @@ import { keptWords, repeatedOperands } from "../../kernel/cuda/walks.ts";
 import * as k from "../../kernel/expr.ts";
 import { isArg, type Program, roots } from "../../kernel/program.ts";
 import type { CudaContext, CudaFunction } from "./context.ts";
+import type { Plan } from "./launch_plans.ts";
 import type { SplitPrograms } from "./launch_split_programs.ts";
 
 /** A compiled kernel and how it is called. */
@@ -54,6 +55,8 @@ export interface Facts {
   readonly kernels: Map<number, Kernel>;
   /** Other kernels by the numbers of their shape and of their operands' steps: both small, for which maps are fast. */
   readonly variants: Map<number, Map<number | string, Kernel>>;
+  /** How launches were done, by their codes. */
+  readonly plans: Map<number, Plan>;
   /** The programs of a reduction in pieces, once it was cut. */
   split: SplitPrograms | undefined;
 }
@@ -106,6 +109,7 @@ function study(p: Program): Facts {
     ),
     kernels: new Map(),
     variants: new Map(),
+    plans: new Map(),
     split: undefined,
   };
 }

@@ -31,6 +31,11 @@ function setLong(word: number, value: number): void {
   words[word + 1] = Math.floor(value / two32);
 }
 
+/** The struct, as it was filled in last. */
+export function paramBytes(layout: ParamLayout): Uint8Array {
+  return bytes(layout.bytes);
+}
+
 /** Addresses, scalars and limits of a launch; returns the struct's bytes. */
 export function fillOperands(layout: ParamLayout, l: Launch): Uint8Array {
   const { inputs, outputs, scalars } = l;
@@ -115,4 +120,35 @@ export function fillCount(
   if (word === undefined) return;
   if (layout.wide) setLong(word, value);
   else words[word] = value;
+}
+
+/** Words of a struct that follow from extents and steps alone: where they stand, and what they are. */
+export interface FixedWords {
+  /** Places. */
+  readonly at: readonly number[];
+  /** Contents. */
+  readonly are: readonly number[];
+}
+
+/** Those of the struct that was filled in last. */
+export function fixedWords(layout: ParamLayout): FixedWords {
+  const { wide, counts, sizes, strides } = layout;
+  const at: number[] = [];
+  const add = (word: number, count: number) => {
+    for (let i = 0; i < count; i++) at.push(word + i);
+  };
+  for (const word of Object.values(counts)) add(word, wide ? 2 : 1);
+  for (const { word } of sizes) add(word, wide ? 2 : 3);
+  for (const { word } of strides) add(word, wide ? 2 : 1);
+  return { at, are: at.map((word) => words[word]) };
+}
+
+/** Fills in a struct whose extents and steps are those of before. */
+export function refill(
+  layout: ParamLayout,
+  l: Launch,
+  { at, are }: FixedWords,
+): void {
+  fillOperands(layout, l);
+  for (let i = 0; i < at.length; i++) words[at[i]] = are[i];
 }

@@ -1,5 +1,5 @@
 /**
- * Queues one kernel that reduces rows.
+ * Kernels that reduce rows.
  *
  * @module
  */
@@ -11,6 +11,7 @@ import type { CudaContext } from "./context.ts";
 import { compileVariant, type Facts, variantKernel } from "./launch_facts.ts";
 import { placedOf } from "./launch_operands.ts";
 import { fillCount, fillOperands, fillWalk } from "./launch_params.ts";
+import type { Prepared } from "./launch_plans.ts";
 import {
   hasSmallRows,
   type Pieces,
@@ -26,17 +27,16 @@ const ownShared = 4096;
 /** Largest number of blocks along an axis of the grid. */
 const maxBlocks = 2 ** 31 - 1;
 
-/** Queues a kernel over rows; the walk has at least one inner axis. */
-export function runRows(
+/** A kernel over rows; the walk has at least one inner axis. */
+export function prepareRows(
   context: CudaContext,
   facts: Facts,
   l: Launch,
   walk: Walk,
   pieces?: Pieces,
-): void {
+): Prepared {
   if (pieces === undefined && hasSmallRows(walk)) {
-    runSmall(context, facts, l, walk);
-    return;
+    return prepareSmall(context, facts, l, walk);
   }
   const { sizes, outerRank } = walk;
   const operands = placedOf(l);
@@ -51,7 +51,7 @@ export function runRows(
   const shape = shapeOf(variant);
   const kernel = variantKernel(context, facts, l.program, shape, variant);
   const { params: layout } = kernel;
-  const params = fillOperands(layout, l);
+  fillOperands(layout, l);
   fillWalk(layout, walk);
   const items = product(sizes, 0, outerRank);
   fillCount(layout, "count", items);
@@ -63,19 +63,19 @@ export function runRows(
   }
   const slots = variant.block / variant.team;
   const blocks = Math.min(Math.ceil(items / slots), maxBlocks);
-  const shared = variant.shared
+  const sharedBytes = variant.shared
     ? sharedRowBytes(facts, variant.steps, operands, length)
     : 0;
-  context.launch(kernel.fn, blocks, 1, 1, kernel.threads, shared, params);
+  return { kernel, blocks, sharedBytes };
 }
 
 /** Few elements: the same kernel whatever the strides and extents. */
-function runSmall(
+function prepareSmall(
   context: CudaContext,
   facts: Facts,
   l: Launch,
   walk: Walk,
-): void {
+): Prepared {
   const { sizes, outerRank } = walk;
   const innerRank = sizes.length - outerRank;
   const code = outerRank * 64 + innerRank;
@@ -86,13 +86,12 @@ function runSmall(
     facts.kernels.set(code, kernel);
   }
   const { params: layout } = kernel;
-  const params = fillOperands(layout, l);
+  fillOperands(layout, l);
   fillWalk(layout, walk);
   const rows = product(sizes, 0, outerRank);
   fillCount(layout, "count", rows);
   fillCount(layout, "length", product(sizes, outerRank, sizes.length));
-  const blocks = Math.ceil(rows / smallSlots);
-  context.launch(kernel.fn, blocks, 1, 1, kernel.threads, 0, params);
+  return { kernel, blocks: Math.ceil(rows / smallSlots), sharedBytes: 0 };
 }
 
 /** A number that names all of a variant but the steps of its operands. */

@@ -12,9 +12,10 @@ import type { Launch, Storage, Strided } from "../../core/device.ts";
 import { contiguousStrides } from "../../core/shape.ts";
 import { product, type Walk } from "../../kernel/walk.ts";
 import type { CudaContext } from "./context.ts";
-import { launchElements } from "./launch_elements.ts";
+import { prepareElements } from "./launch_elements.ts";
 import { type Facts, factsOf } from "./launch_facts.ts";
-import { runRows } from "./launch_rows.ts";
+import { queue } from "./launch_plans.ts";
+import { prepareRows } from "./launch_rows.ts";
 import { columnsAreBetter, type Pieces } from "./launch_shape.ts";
 import {
   split,
@@ -111,7 +112,8 @@ class SplitRun {
     if (programs.perElement === undefined) return;
     const inner = walk.sizes.slice(walk.outerRank).map(() => 0);
     const { context } = this;
-    launchElements(context, factsOf(context, programs.perElement), {
+    const facts = factsOf(context, programs.perElement);
+    const last = prepareElements(context, facts, {
       program: programs.perElement,
       sizes: walk.sizes,
       outerRank: walk.outerRank,
@@ -127,6 +129,7 @@ class SplitRun {
       ),
       scalars: l.scalars,
     });
+    queue(context, last);
   }
 
   /** Bytes of a scratch array with `count` elements per row. */
@@ -162,7 +165,7 @@ class SplitRun {
           : [rows, ...this.#rowSteps],
       );
     });
-    runRows(
+    const pieceKernel = prepareRows(
       context,
       factsOf(context, partial),
       { ...l, program: partial, inputs, outputs: parts },
@@ -177,6 +180,7 @@ class SplitRun {
       },
       pieces,
     );
+    queue(context, pieceKernel);
     const outputs = [
       ...(step.stores ? step.stages.map((s) => results[s]) : []),
       ...(step === programs.walks.at(-1)
@@ -192,7 +196,7 @@ class SplitRun {
       ...strides.slice(0, walk.outerRank),
       0,
     ];
-    runRows(
+    const joinKernel = prepareRows(
       context,
       factsOf(context, join),
       {
@@ -221,5 +225,6 @@ class SplitRun {
         ],
       },
     );
+    queue(context, joinKernel);
   }
 }

@@ -22,7 +22,7 @@ export interface SplitWalk {
   readonly stages: readonly number[];
   /** Reduces pieces of rows: a value per stage, and for arg reductions a position after it. */
   readonly partial: Program;
-  /** Reduces the pieces' results to those of the stages, where later kernels need them, then the outputs per row, where this is the last walk. */
+  /** Reduces the pieces' results to those of the stages, where later kernels need them, then the outputs per row, where this is the last walk, which tells of refused rows, too. */
   readonly join: Program;
   /** Whether `join` stores the stages' results. */
   readonly stores: boolean;
@@ -103,6 +103,7 @@ export function split(p: Program): SplitPrograms {
         p.scalars,
         joined,
         outputs,
+        last && p.refuses !== undefined ? stored(p.refuses, own) : undefined,
       ),
       stores,
     };

@@ -35,13 +35,30 @@ const buffer = new ArrayBuffer(512);
 const words = new Uint32Array(buffer);
 const views: Uint8Array[] = [];
 
-/** Parameters that are all pointers or `long long`, in one buffer for all calls. */
+let written = 0;
+
+/** Begins the parameters of a call, which are all pointers or `long long`: in one buffer for all calls. */
+export function startLongs(): void {
+  written = 0;
+}
+
+/** Adds a parameter. */
+export function addLong(value: number): void {
+  words[2 * written] = value;
+  words[2 * written + 1] = Math.floor(value / 2 ** 32);
+  written++;
+}
+
+/** The parameters that were added. */
+export function addedLongs(): Uint8Array {
+  return views[written] ??= new Uint8Array(buffer, 0, 8 * written);
+}
+
+/** Parameters that are all pointers or `long long`. */
 export function longs(values: readonly number[]): Uint8Array {
-  for (let i = 0; i < values.length; i++) {
-    words[2 * i] = values[i];
-    words[2 * i + 1] = Math.floor(values[i] / 2 ** 32);
-  }
-  return views[values.length] ??= new Uint8Array(buffer, 0, 8 * values.length);
+  startLongs();
+  for (let i = 0; i < values.length; i++) addLong(values[i]);
+  return addedLongs();
 }
 
 /** Address of a block's first element, as a number, for work that is about to be queued. */

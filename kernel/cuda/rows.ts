@@ -45,6 +45,7 @@ class RowWriter extends RowWalks {
     before.push(...this.placeInBlock());
     const exprs = this.walks.flat().concat(
       p.outputs.filter((o) => o.per === "row").map((o) => o.value),
+      p.refuses ?? [],
     );
     before.push(...this.shareRows());
     const fixed = this.emitter(before, new Map(), this.rowLeaf);
@@ -185,11 +186,11 @@ class RowWriter extends RowWalks {
     return outside;
   }
 
-  /** Stores the outputs per row. */
+  /** Stores the outputs per row, and tells of a row that is refused. */
   #storeRows(lines: string[], known: Known): void {
     const { p, v } = this;
     const perRow = p.outputs.flatMap((o, k) => o.per === "row" ? [k] : []);
-    if (perRow.length === 0) return;
+    if (perRow.length === 0 && p.refuses === undefined) return;
     const emitter = this.emitter(lines, known, this.rowLeaf);
     const stores = perRow.map((k) => {
       const { dtype, value } = p.outputs[k];
@@ -198,6 +199,9 @@ class RowWriter extends RowWalks {
         : `b${p.inputs.length + k}`;
       return writeOne(dtype, `p.out${k}`, offset, emitter.emit(value));
     });
+    if (p.refuses !== undefined) {
+      stores.push(`if (${emitter.emit(p.refuses)}) *p.flag = 1;`);
+    }
     const conditions = [];
     if (v.team > 1) conditions.push("lane == 0");
     if (this.slots > 1) conditions.push("active");
