@@ -123,17 +123,17 @@ export function isNoClass(label: Expr, end: Expr, ignored?: Expr): Expr {
 }
 
 /** Labels as they are, with extent 1 at the axis of the classes. */
-function besideScores({ value }: Tensor, x: Tensor): Tensor {
+function besideScores(value: Value, x: Tensor): Value {
   const axis = classAxis(x.shape);
   const strides = [...value.strides];
   strides.splice(axis, 0, 0);
-  return new Tensor(value.view(oneClass(x.shape), strides, value.offset));
+  return value.view(oneClass(x.shape), strides, value.offset);
 }
 
-/** Labels beside scores. */
+/** Labels beside scores; whoever asked for them releases them. */
 export interface Labels {
   /** Integers, with extent 1 at the axis of the classes, to broadcast against the scores. */
-  readonly labels: Tensor;
+  readonly labels: Value;
   /** What the kernel that reads them sets where {@linkcode isNoClass}; undefined where they have been checked. */
   readonly flag: DeviceFlag | undefined;
 }
@@ -158,8 +158,8 @@ export function labelsOf(
     ? undefined
     : flagFor(value, (labels) => noClass(rule, labels));
   const labels = flag === undefined
-    ? classLabels(what, x, target, ignoreIndex)
-    : besideScores(target, x);
+    ? checkedLabels(what, x, target, ignoreIndex)
+    : besideScores(value, x);
   return { labels, flag };
 }
 
@@ -177,6 +177,15 @@ export function classLabels(
   target: Tensor,
   ignoreIndex?: number,
 ): Tensor {
+  return new Tensor(checkedLabels(what, x, target, ignoreIndex));
+}
+
+function checkedLabels(
+  what: string,
+  x: Tensor,
+  target: Tensor,
+  ignoreIndex?: number,
+): Value {
   const expected = withoutClasses(x.shape);
   const classes = x.shape[classAxis(x.shape)];
   const rule = { what, classes, ignoreIndex };
@@ -205,8 +214,7 @@ export function classLabels(
   });
   if (target.size === 0) flag.release();
   else refuseFlagged(flag, value, (labels) => noClass(rule, labels));
-  const stored = new Tensor(labels);
-  const beside = besideScores(stored, x);
-  stored.dispose();
+  const beside = besideScores(labels, x);
+  labels.release();
   return beside;
 }

@@ -49,7 +49,7 @@ export interface Setting extends ClassAttrs {
 interface Labelled extends Setting {
   readonly x: Tensor;
   /** Labels, with extent 1 at the axis of the classes. */
-  readonly labels: Tensor;
+  readonly labels: Value;
   /** Set by the kernel of the rows where a label is no class. */
   readonly flag?: DeviceFlag;
   readonly weight: Tensor | undefined;
@@ -112,7 +112,7 @@ function runLabelled(
   const labelType = k.computeType(labels.dtype);
   const classes = x.shape[axis];
   const smooth = smoothing !== 0;
-  const streams = [x.value, labels.value];
+  const streams = [x.value, labels];
   const weight = loss.weight && contiguous(loss.weight.value);
   const weighted = weight !== undefined;
   if (weighted) streams.push(alongClasses(weight, x.shape));
@@ -211,8 +211,8 @@ const meanNames: Partial<Record<DType, [string, string]>> = {};
 
 /** Σ loss / Σ factor as the result, and (where a gradient will want it) Σ factor. */
 function weightedMean(
-  loss: Tensor,
-  factor: Tensor,
+  loss: Value,
+  factor: Value,
   dtype: DType,
   wanted: boolean,
 ): Tensor[] {
@@ -224,7 +224,7 @@ function weightedMean(
     ])[wanted ? 1 : 0],
     space: loss.shape,
     axes: loss.shape.map((_, d) => d),
-    streams: [loss.value, factor.value],
+    streams: [loss, factor],
     passes: 1,
     build: ({ streams }) => {
       const total = k.stage(1, type);
@@ -243,23 +243,30 @@ function weightedMean(
   }).map((value) => new Tensor(value));
 }
 
-/** Forward: the reduced loss; extras, where a gradient is wanted, are the labels, the divisor of a mean, and log Σ eˣ. */
+/** Forward, which takes the labels over: the reduced loss; extras, where a gradient is wanted, are the labels, the divisor of a mean, and log Σ eˣ. */
 function computeLabelled(loss: Labelled, wanted: boolean): FusedResults {
   const { x, labels, reduction } = loss;
-  const [losses, factors, ...logSums] = rowLosses(loss, wanted).map((value) =>
-    new Tensor(value)
-  );
+  const [losses, factors, ...logSums] = rowLosses(loss, wanted);
   let output: Tensor;
   let divisor: Tensor | undefined;
   if (reduction === "mean") {
     [output, divisor] = weightedMean(losses, factors, x.dtype, wanted);
+    losses.release();
+    factors.release();
   } else {
-    output = inDType(reduction === "sum" ? sum(losses) : losses, x.dtype);
-    divisor = factors;
+    const rows = new Tensor(losses);
+    output = inDType(reduction === "sum" ? sum(rows) : rows, x.dtype);
+    divisor = new Tensor(factors);
   }
-  if (!wanted) return { outputs: [output], extras: [] };
-  const kept = logSums.map((s) => reshape(s, oneClass(x.shape)));
-  return { outputs: [output], extras: [labels, divisor!, ...kept] };
+  if (!wanted) {
+    labels.release();
+    return { outputs: [output], extras: [] };
+  }
+  const kept = logSums.map((s) => reshape(new Tensor(s), oneClass(x.shape)));
+  return {
+    outputs: [output],
+    extras: [new Tensor(labels), divisor!, ...kept],
+  };
 }
 
 /** The arriving gradient, as it stands beside the rows. */
@@ -291,7 +298,7 @@ function gradientLabelled(
   { inputs: [x, weight], extras, grad, differentiable }: FusedContext,
 ): Tensor {
   const [labels, divisor, logSum] = extras;
-  const loss = { ...setting, x, labels, weight };
+  const loss = { ...setting, x, labels: labels.value, weight };
   const entropy = loss.name === "crossEntropy";
   const smooth = loss.smoothing !== 0;
   const dtype = computeDType(x.dtype);
