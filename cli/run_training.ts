@@ -82,6 +82,11 @@ export async function runTraining(plan: TrainingPlan): Promise<number> {
   const model = recipe.models[values.model].build(values, facts);
   const steps = stepsOf(source, values);
   using optimizer = makeOptimizer(model, values, steps);
+  if (graph && !optimizer.capturable) {
+    throw new SettingError(
+      `Cannot set --graph with --optimizer ${optimizer.method.name}: it computes with numbers that change from step to step; set --optimizer adamW, or leave --graph out`,
+    );
+  }
   using parallel = devices.length > 1
     ? dataParallel(model, optimizer, devices)
     : undefined;

@@ -106,6 +106,11 @@ export class Optimizer<H extends object = object> implements Disposable {
     return this.toString();
   }
 
+  /** Whether a step can be captured as a graph: not where the method computes with numbers that change from step to step. */
+  get capturable(): boolean {
+    return this.method.computes !== true;
+  }
+
   /** The learning rate that the next step takes, by group. */
   learningRate(group = 0): number {
     const { lr, policy } = this.groups[group];
@@ -150,10 +155,9 @@ export class Optimizer<H extends object = object> implements Disposable {
 
   /** Refuses a method whose step a graph would get wrong. */
   #prepareCapture(): void {
-    const { name, computes } = this.method;
-    if (computes) {
+    if (!this.capturable) {
       throw new GraphError(
-        `Cannot capture a step of optimizer ${name}: it computes with numbers that change from step to step; train without the graph, or with another optimizer such as adamW`,
+        `Cannot capture a step of optimizer ${this.method.name}: it computes with numbers that change from step to step; train without the graph, or with another optimizer such as adamW`,
       );
     }
   }

@@ -239,6 +239,19 @@ test("cli: a graph in f16 is refused before data are looked for", async () => {
   assertMatch(stderr, /Cannot set --graph with --precision f16: .* bf16/);
 });
 
+test("cli: a graph by an optimizer that has none is refused before there is a run folder", () =>
+  inFolder(async (folder) => {
+    await writeDigits(`${folder}/data`, { train: 48, test: 16 });
+    const { code, stderr } = await decaf([
+      ...["train", "mnist", `${folder}/data`, "--run", `${folder}/run`],
+      ...["--device", "cuda", "--graph", "--optimizer", "lamb"],
+      ...["--model", "mlp", "--batch-size", "16"],
+    ]);
+    assertEquals(code, 2, stderr);
+    assertMatch(stderr, /Cannot set --graph with --optimizer lamb: .* adamW/);
+    assertEquals([...Deno.readDirSync(folder)].map((e) => e.name), ["data"]);
+  }));
+
 Deno.test("cli: doctor with nothing installed tells every path and what to install", async () => {
   const said = await decaf(["doctor"], { env: nothing });
   assertDone(said);

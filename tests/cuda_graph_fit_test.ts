@@ -3,7 +3,7 @@
  * bits, the same errors, and changes on the way are noticed.
  */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
   data,
   defaultGenerator,
@@ -84,6 +84,30 @@ for (const [name, optimizer] of Object.entries(methods)) {
       }),
   );
 }
+
+cudaTest(
+  device,
+  "graph: a training by an optimizer that cannot be captured is refused before its first step",
+  () =>
+    onCuda(async () => {
+      const model = net();
+      using optimizer = optim.storm(model) as optim.Optimizer;
+      const steps: number[] = [];
+      const run = train.fit(model, examples(), {
+        optimizer,
+        graph: true,
+        batchSize: 8,
+        callbacks: [{ step: ({ step }) => void steps.push(step) }],
+      });
+      await assertRejects(
+        () => run,
+        TypeError,
+        "Cannot train by optimizer storm with steps captured as a graph",
+      );
+      assertEquals(steps, []);
+      model[Symbol.dispose]();
+    }),
+);
 
 /** What may change in the middle of a training, between two steps. */
 const changes: Record<

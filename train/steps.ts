@@ -59,6 +59,11 @@ export class Steps implements Disposable {
         "Cannot train on several devices with steps captured as a graph: a graph belongs to one device; choose one of both",
       );
     }
+    if (options.graph && !options.optimizer.capturable) {
+      throw new TypeError(
+        `Cannot train by optimizer ${options.optimizer.method.name} with steps captured as a graph: it computes with numbers that change from step to step; choose another, such as adamW, or leave the option out`,
+      );
+    }
     const { precision = "f32" } = options;
     if (precision === "f16" && options.graph) {
       throw new TypeError(
