@@ -94,6 +94,8 @@ export class MovedInPlace {
   readonly #mean: boolean;
 
   /**
+   * Takes running statistics.
+   *
    * @param running Each of them {@linkcode liesFree}, where it is kept.
    * @param count Elements of the batch per channel.
    */

@@ -30,7 +30,9 @@ export interface Prepared {
 
 /** How a launch was done. */
 export interface Plan extends Prepared {
+  /** Extents of its axes. */
   readonly sizes: readonly number[];
+  /** How many of them are outer ones. */
   readonly outerRank: number;
   /** Steps of the operands, inputs first. */
   readonly strides: readonly (readonly number[])[];
