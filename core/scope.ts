@@ -50,7 +50,9 @@ export class Scope implements Disposable {
 
   /** Lets tensors outlive this scope: they pass to the enclosing one. */
   keep<T>(result: T): T {
-    const outer = stack[stack.lastIndexOf(this) - 1];
+    const top = stack.length - 1;
+    const outer =
+      stack[(stack[top] === this ? top : stack.lastIndexOf(this)) - 1];
     if (this.#nodes.length === 0) {
       if (isTensor(result)) {
         this.#pass(result, outer);
@@ -94,7 +96,9 @@ export class Scope implements Disposable {
   /** Hands a tensor on, if this scope owns it. */
   #pass(tensor: Tensor, outer: Scope | undefined): void {
     const own = this.#tensors;
-    const at = own.lastIndexOf(tensor);
+    // Results are mostly made last.
+    const last = own.length - 1;
+    const at = own[last] === tensor ? last : own.lastIndexOf(tensor);
     if (at < 0) return;
     own[at] = own[own.length - 1];
     own.pop();
@@ -113,17 +117,19 @@ export class Scope implements Disposable {
   [Symbol.dispose](): void {
     if (!this.#open) return;
     this.#open = false;
-    const at = stack.lastIndexOf(this);
-    if (at >= 0 && at === stack.length - 1) stack.pop();
-    else if (at >= 0) stack.splice(at, 1);
+    if (stack[stack.length - 1] === this) stack.pop();
+    else {
+      const at = stack.lastIndexOf(this);
+      if (at >= 0) stack.splice(at, 1);
+    }
     ownership.scoped = stack.length > 0;
     const tensors = this.#tensors, nodes = this.#nodes;
     this.#tensors = [];
     this.#nodes = [];
     try {
-      disposeFrom(tensors, 0);
+      if (tensors.length > 0) disposeFrom(tensors, 0);
     } finally {
-      for (const node of nodes) node.release();
+      for (let i = 0; i < nodes.length; i++) nodes[i].release();
     }
   }
 }

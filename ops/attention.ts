@@ -85,7 +85,8 @@ export const scaledDotProductAttention: Attention = operator<Attention, Attrs>({
   inputs: ["q", "k", "v", "mask"],
   attrs: { causal: false, scale: undefined, dropout: 0, training: true },
   bind: (q, k, v, options) => {
-    const { mask, ...attrs } = options ?? {};
+    if (options === undefined) return { inputs: [q, k, v, undefined] };
+    const { mask, ...attrs } = options;
     return { inputs: [q, k, v, mask], attrs };
   },
   formula: "softmax(q·kᵀ/√d + mask)·v",

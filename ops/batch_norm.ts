@@ -115,7 +115,8 @@ export const batchNorm: BatchNormalization = operator<
       // Statistics and parameters may be wider than x, as under autocast.
       return inDType(y, x.dtype);
     }
-    const axes = x.shape.map((_, d) => d).filter((d) => d !== 1);
+    const axes = new Array<number>(x.rank - 1);
+    for (let i = 0; i < axes.length; i++) axes[i] = i === 0 ? 0 : i + 1;
     const n = rowSize(x.shape, axes);
     if (n === 1) {
       throw new ShapeError(

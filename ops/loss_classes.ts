@@ -57,7 +57,8 @@ function bindClasses<Options extends { weight?: Tensor }>(
   target: Tensor,
   options?: Options,
 ) {
-  const { weight, ...attrs } = options ?? {} as Options;
+  if (options === undefined) return { inputs: [x, target, undefined] };
+  const { weight, ...attrs } = options;
   return { inputs: [x, target, weight], attrs };
 }
 
@@ -199,20 +200,18 @@ export const crossEntropy: ClassLoss<CrossEntropyOptions> = operator<
     " reduction=reduction, label_smoothing=labelSmoothing)",
   onnx: "SoftmaxCrossEntropyLoss",
   caffe2: "SoftmaxWithLoss",
-  run: (operands, { labelSmoothing, ...attrs }) => {
+  run: (operands, { labelSmoothing, reduction, ignoreIndex }) => {
     if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) {
       throw new RangeError(
         `Cannot take the crossEntropy with label smoothing ${labelSmoothing}: it must be from 0 to 1`,
       );
     }
     if (!holdsLabels(operands[1])) {
-      return softCrossEntropy(operands, attrs.reduction, labelSmoothing);
+      return softCrossEntropy(operands, reduction, labelSmoothing);
     }
-    const setting = {
-      name: "crossEntropy",
-      smoothing: labelSmoothing,
-    } as const;
-    return labelledLoss({ ...setting, ...attrs }, operands);
+    const name = "crossEntropy";
+    const smoothing = labelSmoothing;
+    return labelledLoss({ name, smoothing, reduction, ignoreIndex }, operands);
   },
   samples: [
     ...labelCalls,

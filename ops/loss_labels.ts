@@ -359,8 +359,18 @@ export function labelledLoss(
     name,
     inputs: [x, weight],
     compute: (wanted) => {
-      const labels = labelsOf(name, x, target, ignoreIndex);
-      return computeLabelled({ ...setting, x, weight, ...labels }, wanted);
+      const { labels, flag } = labelsOf(name, x, target, ignoreIndex);
+      const { smoothing } = setting;
+      return computeLabelled({
+        name,
+        smoothing,
+        reduction,
+        ignoreIndex,
+        x,
+        weight,
+        labels,
+        flag,
+      }, wanted);
     },
     gradient: (context) => [gradientLabelled(setting, context)],
   })[0];

@@ -7,9 +7,10 @@
  */
 
 import type { DType } from "../core/dtype.ts";
+import { materialize } from "../core/fuse.ts";
 import type { NormKind } from "../core/norm_kernels.ts";
 import { runRows } from "../core/row_kernels.ts";
-import { sameShape, type Shape } from "../core/shape.ts";
+import { contiguousStrides, sameShape, type Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
 import type { Value } from "../core/value.ts";
 import * as k from "../kernel/expr.ts";
@@ -86,7 +87,7 @@ interface Kernel {
   readonly axes: readonly number[];
   /** x, weight, bias, and more. */
   readonly operands: readonly (Tensor | undefined)[];
-  /** Shape in which weight and bias are read; their own when omitted. */
+  /** Shape in which weight, bias and running statistics are read; their own when omitted. */
   readonly along?: Shape;
   /** Running statistics that it moves: its last results, per row. */
   readonly moves?: MovedInPlace;
@@ -118,15 +119,19 @@ function runNormalization(n: Normalization, kernel: Kernel): Value[] {
   const { dtype, shape, device } = x!;
   const type = k.computeType(dtype);
   const streams: Value[] = [], views: Value[] = [];
-  const view = (value: Value, shape: Shape) => {
-    const made = reshapedValue(value, shape);
+  let steps: readonly number[] | undefined;
+  const view = (value: Value) => {
+    materialize(value);
+    const made = value.contiguous
+      ? value.view(along!, steps ??= contiguousStrides(along!), value.offset)
+      : reshapedValue(value, along!);
     views.push(made);
     streams.push(made);
   };
   for (let i = 0; i < operands.length; i++) {
     const value = operands[i]?.value;
     if (value === undefined) continue;
-    if (along !== undefined && (i === 1 || i === 2)) view(value, along);
+    if (along !== undefined && (i === 1 || i === 2)) view(value);
     else streams.push(value);
   }
   const beside = streams.length;
@@ -135,7 +140,7 @@ function runNormalization(n: Normalization, kernel: Kernel): Value[] {
   if (moves !== undefined) {
     into = new Array(results);
     for (const target of moves.targets) {
-      view(target.value, n.affineShape!);
+      view(target.value);
       into.push(target.value);
     }
     scalars.push(...moves.scalars);

@@ -67,11 +67,16 @@ export function placedOf(l: Launch): Placed[] {
   return placed;
 }
 
+/** Whether an address is a multiple of a power of two; remainders of numbers beyond 32 bits take longer. */
+export function isMultiple(address: number, of: number): boolean {
+  return ((address >>> 0) & (of - 1)) === 0;
+}
+
 /** Whether vectors of `lanes` elements may start where an operand starts. */
 export function isAligned(
   { storage, offset, dtype }: Strided,
   lanes: number,
 ): boolean {
   const width = bytesOf(dtype);
-  return (storage.address + offset * width) % (lanes * width) === 0;
+  return isMultiple(storage.address + offset * width, lanes * width);
 }

@@ -16,6 +16,7 @@ import {
   paramBytes,
   refill,
 } from "./launch_params.ts";
+import { isMultiple } from "./launch_operands.ts";
 import { bounds } from "./launch_shape.ts";
 
 /** A kernel whose parameters have been filled in. */
@@ -50,7 +51,7 @@ function mixed(code: number, operands: readonly Strided[]): number {
   for (let i = 0; i < operands.length; i++) {
     const { storage, offset, dtype, strides } = operands[i];
     const address = storage.address + offset * bytesOf(dtype);
-    if (address % widestVector !== 0) return -1;
+    if (!isMultiple(address, widestVector)) return -1;
     // The others rarely tell launches apart that these do not.
     const last = strides.length - 1;
     if (last < 0) continue;
