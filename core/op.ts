@@ -185,6 +185,8 @@ export interface OpDeclaration<A> {
    * without, what it calls records itself (a composed operator).
    */
   readonly run: (inputs: readonly Tensor[], attrs: A) => Tensor | Tensor[];
+  /** Whether `run`, without `gradient`, makes no tensor but its results: then nothing has to be tidied up after it. */
+  readonly tidy?: boolean;
   /**
    * How many of the tensors that `run` returns are results; the others are
    * only for the gradient formula, which finds them among its `outputs`.
@@ -304,6 +306,7 @@ function apply<A>(
 ): Tensor | Tensor[] {
   const wanted = !d.constant && gradEnabled() && anyRequiresGrad(inputs);
   if (d.gradient === undefined && !d.constant) {
+    if (d.tidy) return d.run(inputs, attrs);
     // What it is composed of goes with it: views of parameters, say, which
     // would keep updates from their memory.
     return scope(() => d.run(inputs, attrs));

@@ -6,6 +6,7 @@
 
 import { ShapeError, shapeText } from "../core/errors.ts";
 import { operator } from "../core/op.ts";
+import { scope } from "../core/scope.ts";
 import type { Tensor } from "../core/tensor.ts";
 import * as k from "../kernel/expr.ts";
 import { Elementwise } from "./engine.ts";
@@ -86,6 +87,7 @@ export const batchNorm: BatchNormalization = operator<
     " momentum, eps)",
   onnx: "BatchNormalization",
   caffe2: "SpatialBN",
+  tidy: true,
   run: ([x, runningMean, runningVar, weight, bias], attrs) => {
     const { training, momentum, eps } = attrs;
     const what = "batch normalisation";
@@ -104,16 +106,18 @@ export const batchNorm: BatchNormalization = operator<
           "Cannot take the batch normalisation without running statistics outside of training: give runningMean and runningVar, or { training: true }",
         );
       }
-      const y = withStatistics.apply([
-        x,
-        perChannel(runningMean, affineShape),
-        perChannel(runningVar, affineShape),
-        weight === undefined ? 1 : perChannel(weight, affineShape),
-        bias === undefined ? 0 : perChannel(bias, affineShape),
-        eps,
-      ]);
-      // Statistics and parameters may be wider than x, as under autocast.
-      return inDType(y, x.dtype);
+      return scope(() => {
+        const y = withStatistics.apply([
+          x,
+          perChannel(runningMean, affineShape),
+          perChannel(runningVar, affineShape),
+          weight === undefined ? 1 : perChannel(weight, affineShape),
+          bias === undefined ? 0 : perChannel(bias, affineShape),
+          eps,
+        ]);
+        // Statistics and parameters may be wider than x, as under autocast.
+        return inDType(y, x.dtype);
+      });
     }
     const axes = new Array<number>(x.rank - 1);
     for (let i = 0; i < axes.length; i++) axes[i] = i === 0 ? 0 : i + 1;

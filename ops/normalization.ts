@@ -82,6 +82,7 @@ export const layerNorm: LayerNormalization = operator<
     " int) else normalizedShape, weight, bias, eps)",
   onnx: "LayerNormalization",
   caffe2: "LayerNorm",
+  tidy: true,
   run: ([x, weight, bias], { normalizedShape, eps }) => {
     const what = "layer normalisation";
     const shape = asShape(normalizedShape);
@@ -141,6 +142,7 @@ export const rmsNorm: RmsNormalization = operator<
     " int) else normalizedShape, weight, eps)",
   onnx: "RMSNormalization",
   caffe2: "RMSNorm",
+  tidy: true,
   run: ([x, weight], { normalizedShape, eps }) => {
     const what = "RMS normalisation";
     const shape = asShape(normalizedShape);

@@ -7,10 +7,15 @@ import {
   gradients,
   groupNorm,
   layerNorm,
+  memory,
   mul,
+  ones,
+  randn,
   rmsNorm,
+  scope,
   sum,
   type Tensor,
+  zeros,
 } from "../mod.ts";
 import { ShapeError } from "../core/errors.ts";
 import { fromHost } from "../core/tensor.ts";
@@ -141,4 +146,26 @@ Deno.test("batchNorm: the statistics that a gradient uses outlive the scope of t
   const slopes = x.grad!.data() as Float32Array;
   const largest = slopes.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
   assert(largest < 1e-3, `${largest}`);
+});
+
+Deno.test("normalisations leave nothing behind but their result", () => {
+  const [x, w, b] = [randn([4, 3]), ones([3]), zeros([3])];
+  const calls: (() => Tensor)[] = [
+    () => layerNorm(x, 3, w, b),
+    () => rmsNorm(x, 3, w),
+    () => batchNorm(x, undefined, undefined, w, b, { training: true }),
+    () => batchNorm(x, zeros([3]), ones([3]), w, b, { training: true }),
+    () => batchNorm(x, b, w, w, b),
+  ];
+  for (const requiresGrad of [false, true]) {
+    w.requiresGrad = b.requiresGrad = requiresGrad;
+    calls.forEach((call, i) => {
+      scope(() => {
+        const before = memory().tensors;
+        call().materialize();
+        // The fourth call makes its statistics itself.
+        assertEquals(memory().tensors - before, i === 3 ? 3 : 1, `call ${i}`);
+      });
+    });
+  }
 });
