@@ -85,7 +85,9 @@ export const scaledDotProductAttention: Attention = operator<Attention, Attrs>({
   inputs: ["q", "k", "v", "mask"],
   attrs: { causal: false, scale: undefined, dropout: 0, training: true },
   bind: (q, k, v, options) => {
-    if (options === undefined) return { inputs: [q, k, v, undefined] };
+    if (options === undefined || options === null) {
+      return { inputs: [q, k, v, undefined] };
+    }
     const { mask, ...attrs } = options;
     return { inputs: [q, k, v, mask], attrs };
   },

@@ -57,7 +57,9 @@ function bindClasses<Options extends { weight?: Tensor }>(
   target: Tensor,
   options?: Options,
 ) {
-  if (options === undefined) return { inputs: [x, target, undefined] };
+  if (options === undefined || options === null) {
+    return { inputs: [x, target, undefined] };
+  }
   const { weight, ...attrs } = options;
   return { inputs: [x, target, weight], attrs };
 }
