@@ -6,14 +6,10 @@
  */
 
 import { setDefaultDevice } from "../../mod.ts";
-import { cudaHost } from "../../tests/cuda_host/mod.ts";
 import { nets } from "../gpu/counts.ts";
+import { standIns } from "../stand_ins.ts";
 
-const host = await cudaHost();
-if (host.absent !== undefined) {
-  console.error(`The stand-in libraries are not to be had: ${host.absent}`);
-  Deno.exit(1);
-}
+const host = await standIns();
 host.instant(true);
 setDefaultDevice("cuda");
 console.log("| step | ms, the shortest | ms, the median |");

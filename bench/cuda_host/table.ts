@@ -11,15 +11,11 @@
  * calls cost by themselves.
  */
 
-import { cudaHost } from "../../tests/cuda_host/mod.ts";
+import { standIns } from "../stand_ins.ts";
 import { bareCosts, callsOf, least, repeat, working } from "./measure.ts";
 import { rows } from "./rows.ts";
 
-const host = await cudaHost();
-if (host.absent !== undefined) {
-  console.error(`The stand-in libraries are not to be had: ${host.absent}`);
-  Deno.exit(1);
-}
+const host = await standIns();
 const [filter = "", seconds = "0.5"] = Deno.args;
 const all = rows();
 for (const row of all) repeat(row, 3);

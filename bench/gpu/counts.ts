@@ -18,7 +18,7 @@ import {
   setDefaultDevice,
   type Tensor,
 } from "../../mod.ts";
-import { cudaHost } from "../../tests/cuda_host/mod.ts";
+import { standIns } from "../stand_ins.ts";
 
 /** Calls that have the device compute or copy. */
 const working = [
@@ -107,11 +107,7 @@ export const nets: readonly Net[] = [
 ];
 
 if (import.meta.main) {
-  const host = await cudaHost();
-  if (host.absent !== undefined) {
-    console.error(`The stand-in libraries are not to be had: ${host.absent}`);
-    Deno.exit(1);
-  }
+  const host = await standIns();
   // Only calls are counted: nothing need be computed.
   host.instant(true);
   setDefaultDevice("cuda");

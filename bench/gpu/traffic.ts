@@ -15,7 +15,7 @@ import type { Launch } from "../../core/device.ts";
 import { observer } from "../../core/launches.ts";
 import { setDefaultDevice } from "../../mod.ts";
 import { Recorder } from "../../tests/cuda_kernels.ts";
-import { cudaHost } from "../../tests/cuda_host/mod.ts";
+import { standIns } from "../stand_ins.ts";
 import { samples, type Traffic, traffic } from "../../tests/cuda_traffic.ts";
 import { type Net, nets } from "./counts.ts";
 
@@ -71,11 +71,7 @@ export function sums(launches: readonly Launch[]): [string, Sum][] {
 }
 
 async function main([filter = "", every]: string[]): Promise<void> {
-  const host = await cudaHost();
-  if (host.absent !== undefined) {
-    console.error(`The stand-in libraries are not to be had: ${host.absent}`);
-    Deno.exit(1);
-  }
+  const host = await standIns();
   // Only the launches are looked at: nothing need be computed.
   host.instant(true);
   setDefaultDevice("cuda");
