@@ -8,6 +8,7 @@
 import { capturing } from "./capture.ts";
 import { GraphError, shapeText } from "./errors.ts";
 import { materialize } from "./fuse.ts";
+import { KernelNames } from "./kernel_names.ts";
 import { LaunchQueue } from "./launches.ts";
 import {
   copy,
@@ -83,7 +84,6 @@ function gated(u: Update): Update {
   if (gate === undefined) return u;
   return {
     ...u,
-    name: `${u.name} where open`,
     operands: [...u.operands, gate],
     define(targets, operands, scalars) {
       const open = operands[operands.length - 1];
@@ -93,7 +93,7 @@ function gated(u: Update): Update {
   };
 }
 
-const kernelNames = new Map<string, string>();
+const kernelNames = new KernelNames();
 
 /** Runs an update. */
 export function update(u: Update): void {
@@ -142,8 +142,11 @@ function runUpdate(asked: Update, queue: LaunchQueue | undefined): void {
     giveUp();
     throw error;
   }
-  let name = kernelNames.get(u.name);
-  if (name === undefined) kernelNames.set(u.name, name = `update ${u.name}`);
+  const name = kernelNames.of(
+    asked.name,
+    u === asked ? 0 : 1,
+    () => `update ${u.name}${u === asked ? "" : " where open"}`,
+  );
   const type = scalarType(streams[0]);
   const kernel: RowKernel = {
     name,

@@ -7,6 +7,7 @@
 
 import type { DeviceFlag } from "../core/device.ts";
 import type { DType } from "../core/dtype.ts";
+import { KernelNames } from "../core/kernel_names.ts";
 import { contiguous, type RowBuilder, runRows } from "../core/row_kernels.ts";
 import type { Shape } from "../core/shape.ts";
 import { Tensor } from "../core/tensor.ts";
@@ -81,21 +82,24 @@ interface Element {
   readonly rest: readonly Expr[];
 }
 
-const kernelNames = new Map<string, string[]>();
+const kernelNames = new KernelNames();
 
-/** The name of a kernel; kept, as making it takes longer than finding it. */
+/** The name of a kernel. */
 function nameOf(
   { name, weight, smoothing, flag }: Labelled,
   what: string,
 ): string {
-  let names = kernelNames.get(what);
-  if (names === undefined) kernelNames.set(what, names = []);
   const smooth = smoothing !== 0;
   const code = (name === "crossEntropy" ? 8 : 0) + (weight ? 4 : 0) +
     (smooth ? 2 : 0) + (flag ? 1 : 0);
-  return names[code] ??= `${name} ${what}${weight ? " weighted" : ""}${
-    smooth ? " smooth" : ""
-  }${flag ? " or refuse" : ""}`;
+  return kernelNames.of(
+    what,
+    code,
+    () =>
+      `${name} ${what}${weight ? " weighted" : ""}${smooth ? " smooth" : ""}${
+        flag ? " or refuse" : ""
+      }`,
+  );
 }
 
 /** Runs a kernel over the scores; `build` must be determined by `name`. */
@@ -207,7 +211,7 @@ function rowLosses(loss: Labelled, wanted: boolean): Value[] {
   });
 }
 
-const meanNames: Partial<Record<DType, [string, string]>> = {};
+const meanNames = new KernelNames();
 
 /** Σ loss / Σ factor as the result, and (where a gradient will want it) Σ factor. */
 function weightedMean(
@@ -218,10 +222,11 @@ function weightedMean(
 ): Tensor[] {
   const type = k.computeType(loss.dtype);
   return runRows(loss.device, {
-    name: (meanNames[dtype] ??= [
-      `weighted mean ${dtype}`,
-      `weighted mean ${dtype} and its divisor`,
-    ])[wanted ? 1 : 0],
+    name: meanNames.of(
+      dtype,
+      wanted ? 1 : 0,
+      () => `weighted mean ${dtype}${wanted ? " and its divisor" : ""}`,
+    ),
     space: loss.shape,
     axes: loss.shape.map((_, d) => d),
     streams: [loss, factor],

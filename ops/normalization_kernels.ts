@@ -8,6 +8,7 @@
 
 import type { DType } from "../core/dtype.ts";
 import { materialize } from "../core/fuse.ts";
+import { KernelNames } from "../core/kernel_names.ts";
 import type { NormKind } from "../core/norm_kernels.ts";
 import { runRows } from "../core/row_kernels.ts";
 import { contiguousStrides, sameShape, type Shape } from "../core/shape.ts";
@@ -97,19 +98,22 @@ interface Kernel {
   build(o: Operands): { stages: Stage[]; outputs: Output[] };
 }
 
-const kernelNames = new Map<string, string[]>();
+const kernelNames = new KernelNames();
 
-/** The name of a kernel; kept, as making it takes longer than finding it. */
+/** The name of a kernel. */
 function nameOf(
   { centred }: Normalization,
   { what, operands: [, weight, bias] }: Kernel,
 ): string {
-  let names = kernelNames.get(what);
-  if (names === undefined) kernelNames.set(what, names = []);
   const kind = (centred ? 0 : 4) + (weight ? 2 : 0) + (bias ? 1 : 0);
-  return names[kind] ??= `normalize ${what} ${centred ? "" : "root "}${
-    weight ? "w" : ""
-  }${bias ? "b" : ""}`;
+  return kernelNames.of(
+    what,
+    kind,
+    () =>
+      `normalize ${what} ${centred ? "" : "root "}${weight ? "w" : ""}${
+        bias ? "b" : ""
+      }`,
+  );
 }
 
 /** Runs a kernel over x and what stands beside it. */
