@@ -10,6 +10,12 @@ import { ownership } from "./value.ts";
 
 const stack: Scope[] = [];
 
+/** Where an element is in a list, of which it is mostly the last. */
+function lastOf<T>(list: readonly T[], element: T): number {
+  const last = list.length - 1;
+  return list[last] === element ? last : list.lastIndexOf(element);
+}
+
 /**
  * Owner of the tensors made while it is the innermost open scope. When it is
  * disposed, what was not kept is freed. A scope is an object, so `await`
@@ -50,9 +56,7 @@ export class Scope implements Disposable {
 
   /** Lets tensors outlive this scope: they pass to the enclosing one. */
   keep<T>(result: T): T {
-    const top = stack.length - 1;
-    const outer =
-      stack[(stack[top] === this ? top : stack.lastIndexOf(this)) - 1];
+    const outer = stack[lastOf(stack, this) - 1];
     if (this.#nodes.length === 0) {
       if (isTensor(result)) {
         this.#pass(result, outer);
@@ -96,9 +100,7 @@ export class Scope implements Disposable {
   /** Hands a tensor on, if this scope owns it. */
   #pass(tensor: Tensor, outer: Scope | undefined): void {
     const own = this.#tensors;
-    // Results are mostly made last.
-    const last = own.length - 1;
-    const at = own[last] === tensor ? last : own.lastIndexOf(tensor);
+    const at = lastOf(own, tensor);
     if (at < 0) return;
     own[at] = own[own.length - 1];
     own.pop();
@@ -117,19 +119,17 @@ export class Scope implements Disposable {
   [Symbol.dispose](): void {
     if (!this.#open) return;
     this.#open = false;
-    if (stack[stack.length - 1] === this) stack.pop();
-    else {
-      const at = stack.lastIndexOf(this);
-      if (at >= 0) stack.splice(at, 1);
-    }
+    const at = lastOf(stack, this);
+    if (at >= 0 && at === stack.length - 1) stack.pop();
+    else if (at >= 0) stack.splice(at, 1);
     ownership.scoped = stack.length > 0;
     const tensors = this.#tensors, nodes = this.#nodes;
     this.#tensors = [];
     this.#nodes = [];
     try {
-      if (tensors.length > 0) disposeFrom(tensors, 0);
+      disposeFrom(tensors, 0);
     } finally {
-      for (let i = 0; i < nodes.length; i++) nodes[i].release();
+      for (const node of nodes) node.release();
     }
   }
 }
