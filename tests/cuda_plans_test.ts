@@ -1,7 +1,8 @@
 /** Launches on CUDA that come again: with other operands, numbers, steps, and with operands that start elsewhere. */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { batchNorm, fromHost, layerNorm, scope, type Tensor } from "../mod.ts";
+import { kernelObserver } from "../devices/cuda/launch_facts.ts";
 import { bounds } from "../devices/cuda/launch_shape.ts";
 import { cudaForTests, cudaTest } from "./cuda_host/device.ts";
 
@@ -42,7 +43,7 @@ for (const small of [bounds.small, 0]) {
     bounds.small = small;
     try {
       for (let round = 0; round < 3; round++) {
-        for (const [rows, columns] of [[6, 8], [8, 6], [5, 7]]) {
+        for (const [rows, columns] of [[6, 8], [8, 6], [5, 7], [6, 6]]) {
           const what = `round ${round}, ${rows}×${columns}`;
           const x = (device: string) =>
             numbers(device, [rows, columns], 10 * round);
@@ -51,6 +52,7 @@ for (const small of [bounds.small, 0]) {
           agree((d) => x(d).add(beside(d)).mul(round + 1), what);
           agree((d) => x(d).transpose(0, 1).contiguous(), what);
           agree((d) => x(d).sum(1), what);
+          agree((d) => x(d).transpose(0, 1).sum(1), what);
           agree((d) => x(d).sum(0), what);
           const eps = 10 ** -round;
           agree(
@@ -67,6 +69,50 @@ for (const small of [bounds.small, 0]) {
     }
   });
 }
+
+/** Kernels that are rendered for the first time. */
+function rendered(run: () => void): string[] {
+  const sources: string[] = [];
+  kernelObserver.rendered = (source) => void sources.push(source);
+  try {
+    run();
+  } finally {
+    kernelObserver.rendered = undefined;
+  }
+  return sources;
+}
+
+test("a plan is not taken where other kernels are asked for", () => {
+  const x = numbers("cuda", [16, 12], 0);
+  const run = () => void x.softmax(1).materialize();
+  run();
+  assertEquals(rendered(run), []);
+  const { narrow } = bounds;
+  bounds.narrow = 1;
+  try {
+    const wide = rendered(run);
+    assertEquals(wide.length, 1);
+    assertMatch(wide[0], /long long/);
+  } finally {
+    bounds.narrow = narrow;
+  }
+});
+
+test("a plan for vectors is not taken for operands that start between them", () => {
+  const { small } = bounds;
+  bounds.small = 0;
+  try {
+    const x = numbers("cuda", [4 * 64 + 1], 0);
+    const from = (start: number) =>
+      x.slice([[start, start + 4 * 64]]).reshape([4, 64]);
+    const vectors = rendered(() => void from(0).prod(1).materialize());
+    assertEquals(vectors.length, 1);
+    assertEquals(rendered(() => void from(0).prod(1).materialize()), []);
+    assertEquals(rendered(() => void from(1).prod(1).materialize()).length, 1);
+  } finally {
+    bounds.small = small;
+  }
+});
 
 test("a batch normalisation and what moves its statistics are one launch, again and again", () => {
   const made = ["cuda", "cpu"].map((device) => {
