@@ -80,8 +80,8 @@ function requireLabels(
   { what }: LabelRule,
   x: Tensor,
   target: Tensor,
-  expected: Shape,
 ): void {
+  const expected = withoutClasses(x.shape);
   if (!holdsLabels(target)) {
     throw new DTypeError(
       `Cannot take the ${what} with labels of dtype ${target.dtype}: labels are class numbers; convert with .cast("i64")`,
@@ -152,13 +152,13 @@ export function labelsOf(
   ignoreIndex: number,
 ): Labels {
   const rule = { what, classes: x.shape[classAxis(x.shape)], ignoreIndex };
-  requireLabels(rule, x, target, withoutClasses(x.shape));
+  requireLabels(rule, x, target);
   const { value } = target.materialize();
   const flag = target.size === 0
     ? undefined
     : flagFor(value, (labels) => noClass(rule, labels));
   const labels = flag === undefined
-    ? checkedLabels(what, x, target, ignoreIndex)
+    ? checkedLabels(rule, x, value)
     : besideScores(value, x);
   return { labels, flag };
 }
@@ -177,26 +177,21 @@ export function classLabels(
   target: Tensor,
   ignoreIndex?: number,
 ): Tensor {
-  return new Tensor(checkedLabels(what, x, target, ignoreIndex));
+  const rule = { what, classes: x.shape[classAxis(x.shape)], ignoreIndex };
+  requireLabels(rule, x, target);
+  return new Tensor(checkedLabels(rule, x, target.materialize().value));
 }
 
-function checkedLabels(
-  what: string,
-  x: Tensor,
-  target: Tensor,
-  ignoreIndex?: number,
-): Value {
-  const expected = withoutClasses(x.shape);
-  const classes = x.shape[classAxis(x.shape)];
-  const rule = { what, classes, ignoreIndex };
-  requireLabels(rule, x, target, expected);
-  const { value } = target.materialize();
-  const type = k.computeType(target.dtype) as "i32" | "i64";
+/** The same, by a kernel that checks them. */
+function checkedLabels(rule: LabelRule, x: Tensor, value: Value): Value {
+  const { classes, ignoreIndex } = rule;
+  const { shape } = value;
+  const type = k.computeType(value.dtype) as "i32" | "i64";
   const skips = ignoreIndex !== undefined;
   const [labels, flag] = runRows(x.device, {
     name: `class labels${skips ? " or ignored" : ""}`,
-    space: expected,
-    axes: expected.map((_, d) => d),
+    space: shape,
+    axes: shape.map((_, d) => d),
     streams: [value],
     scalars: skips ? [classes, ignoreIndex] : [classes],
     scalarTypes: skips ? [type, type] : [type],
@@ -212,7 +207,7 @@ function checkedLabels(
       ],
     }),
   });
-  if (target.size === 0) flag.release();
+  if (value.size === 0) flag.release();
   else refuseFlagged(flag, value, (labels) => noClass(rule, labels));
   const beside = besideScores(labels, x);
   labels.release();

@@ -186,18 +186,16 @@ function centredBy(n: Normalization, x: Expr, mean: Expr): Expr {
   return n.centred ? k.sub(x, mean) : x;
 }
 
-/** Names of the forward kernels, by what they do besides. */
+/** What a forward kernel does besides: nothing, move running statistics (by which there are), or tell those of the batch. */
+const besides = [
+  "",
+  " moving the mean",
+  " moving the variance",
+  " moving both",
+  " and statistics",
+];
 const forwardNames = ["", " for a gradient"].flatMap((gradient) =>
-  [
-    "",
-    " moving the mean",
-    " moving the variance",
-    " moving both",
-    " and statistics",
-    "",
-    "",
-    "",
-  ].map((more) => `forward${gradient}${more}`)
+  besides.map((more) => `forward${gradient}${more}`)
 );
 
 /** Normalised x, and what its gradient wants; moves the running statistics. */
@@ -213,7 +211,7 @@ function forward(
   const moves = running && movedInPlace(running, kept, elements);
   const statistics = running !== undefined && moves === undefined;
   const what = forwardNames[
-    (gradient ? 8 : 0) + (statistics ? 4 : moves?.which ?? 0)
+    (gradient ? besides.length : 0) + (statistics ? 4 : moves?.which ?? 0)
   ];
   const perRow = (value: Expr): Output => ({ dtype: kept, per: "row", value });
   const [y, ...found] = runNormalization(n, {
